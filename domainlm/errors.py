@@ -1,0 +1,71 @@
+"""Errors that a person can act on: what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DomainLMError(Exception):
+    """Base of every error that domainlm raises on purpose.
+
+    Args:
+        what: what is wrong, in one sentence, without any value taken from the data.
+        where: the file, row number, key or record id concerned.
+        remedy: what the reader can do about it.
+    """
+
+    def __init__(self, what: str, where: str = "", remedy: str = "") -> None:
+        self.what, self.where, self.remedy = what, where, remedy
+        super().__init__(what, where, remedy)  # all three, so that the error survives pickling between processes
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}\n  -> {self.remedy}" if self.remedy else text
+
+
+class ConfigurationError(DomainLMError):
+    """A configuration key or value that no stage can use."""
+
+
+class SourceError(DomainLMError):
+    """A source file that is missing, empty, malformed or changed."""
+
+
+class SecretError(DomainLMError):
+    """A secret key that is missing, readable by others, or malformed."""
+
+
+class RedactionIncomplete(DomainLMError):
+    """Personal data may have survived redaction."""
+
+
+class ContractViolation(DomainLMError):
+    """The data break their contract."""
+
+
+class ArtifactError(DomainLMError):
+    """An artifact whose content does not match its digest, or that cannot be read."""
+
+
+class ModelError(DomainLMError):
+    """A base model, tokenizer or adapter that cannot be used as asked."""
+
+
+class TrainingError(DomainLMError):
+    """A training that cannot start or must not go on."""
+
+
+class EvaluationError(DomainLMError):
+    """An evaluation that could not be computed; a gate that needs it counts as failed."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A ready-made hint: the known name nearest to a misspelled one, or all of them.
+
+    >>> nearest("epoch", ["epochs", "seed"])
+    "did you mean 'epochs'?"
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"

@@ -1,0 +1,6 @@
+"""Names that are written once: stages, artifacts, metadata keys."""
+
+from __future__ import annotations
+
+INGEST, REDACT, PREPARE, VALIDATE, VOCABULARY = "ingest", "redact", "prepare", "validate", "vocabulary"
+PRETRAIN, TRAIN, EVALUATE, REGISTER, RECORD = "pretrain", "train", "evaluate", "register", "record"

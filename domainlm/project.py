@@ -1,0 +1,49 @@
+"""Where a project lies, and where it keeps what it makes.
+
+A project is the folder that holds `zenml_config.yaml`; everything that a run makes lies in its `.domainlm/` folder, never
+in the user's home. `DOMAINLM_PROJECT` and `DOMAINLM_HOME` move the two elsewhere (containers, tests).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from domainlm.errors import ConfigurationError
+
+PROJECT_FILE = "zenml_config.yaml"
+SOURCE_ROOT = Path(__file__).resolve().parent.parent
+
+
+def project_root(start: Path | None = None) -> Path:
+    """The project that a folder belongs to: the nearest ancestor that holds `zenml_config.yaml`.
+
+    Args:
+        start: where to begin; the current folder by default.
+
+    Raises:
+        ConfigurationError: no folder up to the root holds one.
+    """
+    if named := os.environ.get("DOMAINLM_PROJECT"):
+        return Path(named).resolve()
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / PROJECT_FILE).is_file():
+            return folder
+    raise ConfigurationError(
+        f"no {PROJECT_FILE} here or in any folder above", str(start), "change into a domainlm project first"
+    )
+
+
+def home() -> Path:
+    """The folder of everything that runs make: stores, keys, checkpoints, quarantine, manifests. Created on demand, mode 0700."""
+    named = os.environ.get("DOMAINLM_HOME")
+    folder = Path(named) if named else project_root() / ".domainlm"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def resolve(path: str | Path) -> Path:
+    """A path of a configuration as an absolute one: relative paths count from the project root."""
+    path = Path(path).expanduser()
+    return path if path.is_absolute() else project_root() / path
