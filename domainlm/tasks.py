@@ -6,6 +6,7 @@ scores stay bound to what was scored (the habit of lm-evaluation-harness).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -33,11 +34,15 @@ class Task(Settings):
             format", "classification").
         pure_format: whether a gain here shows only that the format was learned.
         instruction: text put before the record's own question; may be empty.
-        cloze: for generation tasks, a document-style prompt with `{term}` that asks a base model without the format.
+        cloze: a document-style prompt that asks a base model without the format; `{question}`, `{context}` and `{term}` stand
+            for the record's own.
+        term: regular expression whose group `term` finds what a question asks about; the whole question where it finds none.
         labels: the classes, in the words that the model says.
         metrics: names known to `domainlm.evaluate`.
         few_shot: how many training examples the few-shot base is shown.
         max_new_tokens: budget of a generated answer.
+        until: texts that end an answer, for every system alike, so that a base that talks on is judged by what it said first
+            (whether it stopped by itself is `stop_rate`'s question).
         prompts: questions that are always answered side by side in the report.
     """
 
@@ -48,10 +53,12 @@ class Task(Settings):
     pure_format: bool = False
     instruction: str = ""
     cloze: str = ""
+    term: str = ""
     labels: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     few_shot: int = 4
     max_new_tokens: int = 64
+    until: tuple[str, ...] = ("\n",)
     prompts: tuple[str, ...] = ()
 
     def render(self, record: Record) -> tuple[str, str]:
@@ -60,6 +67,19 @@ class Task(Settings):
         The form is the paper's `##Question: ... ##Answer: ...`; the context, where there is one, follows the question.
         """
         return self.prompt(question(record), record["context"]), f" {answer(record)}"
+
+    def cloze_prompt(self, record: Record) -> str:
+        """The record's question as a sentence to be continued."""
+        asked = question(record).strip()
+        found = re.search(self.term, asked) if self.term else None
+        term = found["term"] if found else asked.rstrip("?")
+        return self.cloze.format(question=asked, context=record["context"], term=term[:1].upper() + term[1:]).strip()
+
+    def cut(self, text: str) -> str:
+        """What a model said, up to the first text that ends an answer."""
+        text = text.strip()
+        ends = [position for mark in self.until if (position := text.find(mark)) >= 0]
+        return text[: min(ends)].strip() if ends else text
 
     def prompt(self, text: str, context: str = "") -> str:
         """The prompt for a question that stands in no record."""

@@ -1,0 +1,363 @@
+"""Score base, tuned model, controls and baselines on the same items, in one process, one model in memory at a time."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
+from domainlm.errors import EvaluationError, ModelError, nearest
+from domainlm.evaluate.report import Estimate, EvaluationReport, ItemScores, Row, SideBySide, claims_of, headline_of
+from domainlm.evaluate.settings import (
+    BASE,
+    CLOZE,
+    FEW_SHOT,
+    MAJORITY,
+    SCRATCH,
+    SHUFFLED,
+    TFIDF,
+    TUNED,
+    EvaluateSettings,
+)
+from domainlm.evaluate.systems import Part, Speaker, in_seeded_order, majority, tfidf, worked_examples
+from domainlm.records import DEVELOPMENT, TRAIN, Record, answer, question
+from domainlm.tasks import DOCUMENT_TASK, Task
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from domainlm.evaluate.bootstrap import Resampler
+    from domainlm.evaluate.metrics import Score
+
+DIGITS = 6  # what differs further behind is noise of the arithmetic
+
+
+def evaluate(
+    records: Dataset,
+    base: BaseCheckpoint,
+    tokenizer: TokenizerFolder,
+    adapter: AdapterFolder,
+    settings: EvaluateSettings,
+    tasks: Mapping[str, Task],
+    controls: Mapping[str, AdapterFolder],
+) -> EvaluationReport:
+    """Compare the tuned model with its base, its controls and simple baselines.
+
+    Args:
+        records: prepared records with all their splits; baselines and few-shot examples come from train.
+        base: the base model, which is scored with its own tokenizer and in the tuned model's precision.
+        tokenizer: the tokenizer of the tuned model and the controls.
+        adapter: the tuned model's adapter.
+        settings: what is scored, how, and what counts as shown.
+        tasks: the task definitions of the domain pack.
+        controls: the adapters of the controls, by the names "shuffled labels" and "from scratch".
+
+    Raises:
+        EvaluationError: a task without items or without answers, a control that is missing, or a model that gives no
+            finite score. Nothing is skipped in silence.
+    """
+    from domainlm.digests import digest_dataset
+    from domainlm.models.runtime import reproducible
+
+    adapters = {TUNED: adapter, **controls}
+    for system in (SHUFFLED, SCRATCH):
+        if system in settings.systems and system not in controls:
+            raise EvaluationError(f"the control '{system}' was not trained", "evaluate", "train it, or leave it out of `systems`")
+    parts, seen = _select(records, settings, tasks)
+    examples = {name: worked_examples(tasks[name], seen[name, TRAIN], settings.seed) for name in _names(parts)}
+    prompts = {part.task.name: [part.task.prompt(text) for text in part.task.prompts] for part in parts}
+    said: dict[str, dict[str, list[str]]] = {}
+
+    for part in parts:
+        if MAJORITY in settings.systems:
+            part.outcomes[MAJORITY] = majority(part, seen[part.task.name, TRAIN])
+        if TFIDF in settings.systems:
+            part.outcomes[TFIDF] = tfidf(part, seen[part.task.name, TRAIN], seen[part.task.name, DEVELOPMENT])
+    with reproducible(settings.seed, settings.threads):
+        if {BASE, FEW_SHOT, CLOZE} & set(settings.systems):
+            with _base(base, adapter, settings) as speaker:
+                shown = _ask_base(speaker, parts, examples, settings)
+                said[BASE] = _say(speaker, parts, prompts)
+        else:
+            shown = {}
+        for system in (TUNED, SHUFFLED, SCRATCH):
+            if system in settings.systems:
+                with _adapted(base, tokenizer, adapters[system], settings) as speaker:
+                    _ask(speaker, parts, system)
+                    said[system] = _say(speaker, parts, prompts)
+
+    trained = {name: {tasks[name].render(record)[0] for record in seen[name, TRAIN]} for name in _names(parts)}
+    rows, item_scores = _score(parts, trained, settings)
+    claims = claims_of(rows)
+    return EvaluationReport(
+        split=settings.split,
+        items=sum(row.items for row in rows),
+        confidence=settings.confidence,
+        resamples=settings.resamples,
+        headline=headline_of(claims),
+        claims=claims,
+        rows=rows,
+        side_by_side=_side_by_side(parts, said, trained, seen, settings),
+        few_shot={name: [f"{record['source']}:{record['row']}" for record in used] for name, used in shown.items()},
+        item_scores=item_scores,
+        digests={
+            "data": digest_dataset(records),
+            "base": base.card["digest"],
+            "tokenizer": tokenizer.digest,
+            **{system: folder.digest for system, folder in adapters.items()},
+        },
+    )
+
+
+def _names(parts: Sequence[Part]) -> list[str]:
+    return list(dict.fromkeys(part.task.name for part in parts))
+
+
+def _select(
+    records: Dataset, settings: EvaluateSettings, tasks: Mapping[str, Task]
+) -> tuple[list[Part], dict[tuple[str, str], list[Record]]]:
+    """The parts to score, and the records of each task's train and development part.
+
+    Raises:
+        EvaluationError: an unknown task, or a task without rows to score or to learn the baselines from.
+    """
+    wanted = settings.tasks or tuple(sorted(tasks))
+    for name in wanted:
+        if name not in tasks:
+            raise EvaluationError(f"unknown task '{name}'", "steps.evaluate.parameters.tasks", nearest(name, tasks))
+    keys = list(zip(records["task"], records["split"], records["source"], strict=True))
+    # plain documents stay in Arrow: only rows of tasks become Python objects
+    rows = records.select([index for index, key in enumerate(keys) if key[0] in wanted and key[0] != DOCUMENT_TASK]).to_list()
+    seen: dict[tuple[str, str], list[Record]] = {(name, split): [] for name in wanted for split in (TRAIN, DEVELOPMENT)}
+    scored: dict[tuple[str, str], list[Record]] = {}
+    for record in rows:
+        if record["split"] in (TRAIN, DEVELOPMENT):
+            seen[record["task"], record["split"]].append(record)
+        if record["split"] == settings.split:
+            scored.setdefault((record["task"], record["source"]), []).append(record)
+    for name in wanted:
+        if not any(task == name for task, _ in scored):
+            raise EvaluationError(
+                f"the {settings.split} part holds no row of task '{name}'", "evaluate", "add rows, or name the `tasks` to score"
+            )
+        if not seen[name, TRAIN]:
+            raise EvaluationError(f"the train part holds no row of task '{name}'", "evaluate", "baselines need some rows to learn from")
+    parts = [Part(tasks[name], source, _sample(items, settings)) for (name, source), items in sorted(scored.items())]
+    return parts, seen
+
+
+def _sample(items: list[Record], settings: EvaluateSettings) -> list[Record]:
+    if settings.max_items is None or len(items) <= settings.max_items:
+        return items
+    chosen = in_seeded_order(items, settings.seed)[: settings.max_items]
+    return sorted(chosen, key=lambda record: record["row"])
+
+
+@contextmanager
+def _base(base: BaseCheckpoint, adapter: AdapterFolder, settings: EvaluateSettings) -> Iterator[Speaker]:
+    """The base in the precision of the tuned model, so that their difference is the tuning and nothing else."""
+    from domainlm.models import load_base
+
+    speaker = Speaker(*load_base(base, None, adapter.card["quantization"]), settings.batch)
+    yield speaker
+    _release(speaker)
+
+
+@contextmanager
+def _adapted(
+    base: BaseCheckpoint, tokenizer: TokenizerFolder, adapter: AdapterFolder, settings: EvaluateSettings
+) -> Iterator[Speaker]:
+    from domainlm.models import load_adapter
+
+    speaker = Speaker(*load_adapter(base, tokenizer, adapter), settings.batch)
+    yield speaker
+    _release(speaker)
+
+
+def _release(speaker: Speaker) -> None:
+    import torch
+
+    speaker.model = None  # one model at a time: the caller's variable still holds the speaker
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _ask_base(
+    speaker: Speaker, parts: Sequence[Part], examples: Mapping[str, list[Record]], settings: EvaluateSettings
+) -> dict[str, list[Record]]:
+    """Ask the base zero-shot, by cloze and few-shot; returns the examples that fitted into its context."""
+    shown: dict[str, list[Record]] = {}
+    if BASE in settings.systems:
+        _ask(speaker, parts, BASE)
+    for part in parts:
+        if CLOZE in settings.systems and part.task.cloze:
+            _ask(speaker, [part], CLOZE, [part.task.cloze_prompt(record) for record in part.items])
+        if FEW_SHOT in settings.systems:
+            prompts, count = speaker.few_shot_prompts(part, examples[part.task.name])
+            shown[f"{part.task.name} / {part.source}"] = examples[part.task.name][:count]
+            _ask(speaker, [part], FEW_SHOT, prompts)
+    return shown
+
+
+def _ask(speaker: Speaker, parts: Sequence[Part], system: str, prompts: list[str] | None = None) -> None:
+    for part in parts:
+        try:
+            part.outcomes[system] = speaker.outcomes(part.task, prompts or part.prompts, part.references)
+        except ModelError as error:
+            where = f"system '{system}', task '{part.task.name}', source {part.source}"
+            raise EvaluationError(error.what, where, error.remedy) from error
+
+
+def _say(speaker: Speaker, parts: Sequence[Part], prompts: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    tasks = {part.task.name: part.task for part in parts}
+    return {name: [text for text, _ in speaker.say(tasks[name], texts)] for name, texts in prompts.items() if texts}
+
+
+def _score(
+    parts: Sequence[Part], trained: Mapping[str, set[str]], settings: EvaluateSettings
+) -> tuple[list[Row], dict[str, ItemScores]]:
+    from domainlm.evaluate.bootstrap import Resampler
+    from domainlm.evaluate.metrics import METRICS
+
+    rows, item_scores = [], {}
+    with tempfile.TemporaryDirectory() as cache:
+        for part in parts:
+            for name in part.task.metrics:
+                if name not in METRICS:
+                    raise EvaluationError(f"unknown metric '{name}'", f"task '{part.task.name}'", nearest(name, METRICS))
+            metrics = [METRICS[name](cache, part.task.labels) for name in part.task.metrics]
+            groups = [record["group"] or record["id"] for record in part.items]
+            resampler = Resampler(groups, settings.resamples, settings.confidence, settings.seed)
+            row, items = _row(part, metrics, resampler, settings)
+            row.in_training = sum(prompt in trained[part.task.name] for prompt in part.prompts)
+            rows.append(row)
+            item_scores[row.name] = items
+    return rows, item_scores
+
+
+def _row(part: Part, metrics: Sequence[Score], resampler: Resampler, settings: EvaluateSettings) -> tuple[Row, ItemScores]:
+    import evaluate as evaluation_library
+
+    from domainlm.evaluate.metrics import BITS, PREDICTIONS, REFERENCES, STOPPED, Mean
+
+    task, first = part.task, metrics[0]
+    scores: dict[str, dict[str, Estimate]] = {}
+    items: dict[str, dict[str, list[float]]] = {}
+    primary: dict[str, object] = {}
+    for system in sorted(part.outcomes, key=settings.systems.index):
+        outcomes = part.outcomes[system]
+        columns = {
+            PREDICTIONS: [outcome.prediction for outcome in outcomes],
+            REFERENCES: part.references,
+            STOPPED: [outcome.stopped for outcome in outcomes],
+            BITS: [outcome.bits for outcome in outcomes],
+        }
+        usable = [metric for metric in metrics if all(columns[name][0] is not None for name in metric.columns)]
+        points = evaluation_library.combine(usable).compute(**columns)
+        scores[system], items[system] = {}, {}
+        for metric in usable:
+            statistics = metric.statistics(**{name: columns[name] for name in metric.columns})
+            found = resampler.interval(metric.value, statistics, metric.bounded)
+            if abs(found.value - points[metric.key]) > 1e-9:
+                raise EvaluationError(f"'{metric.key}' of its parts and of the whole disagree", f"task '{task.name}'", "mend the metric")
+            scores[system][metric.key] = _estimate(found)
+            if isinstance(metric, Mean):
+                items[system][metric.key] = [round(float(score), 4) for score in statistics[:, 0]]
+            if metric is first:
+                primary[system] = statistics
+    differences = {
+        system: _estimate(_gain(resampler, first, primary[TUNED], primary[system]))
+        for system in primary
+        if system != TUNED and TUNED in primary
+    }
+    verdict, reason = _verdict(differences, resampler.groups, settings)
+    row = Row(
+        task=task.name,
+        version=task.version,
+        source=part.source,
+        claim=task.claim,
+        metric=first.key,
+        pure_format=task.pure_format,
+        apart=part.source in settings.apart_sources,
+        items=len(part.items),
+        in_training=0,
+        groups=resampler.groups,
+        scores=scores,
+        differences=differences,
+        predicted=_predicted(part) if task.kind == "classification" else {},
+        verdict=verdict,
+        reason=reason,
+    )
+    prompts = [hashlib.sha256(f"{task.name}/{task.version}/{prompt}".encode()).hexdigest()[:16] for prompt in part.prompts]
+    return row, ItemScores(records=[record["id"] for record in part.items], prompts=prompts, scores=items)
+
+
+def _gain(resampler: Resampler, metric: Score, tuned, other):
+    pair = (tuned, other) if metric.greater_is_better else (other, tuned)
+    return resampler.difference(metric.value, *pair, metric.bounded)
+
+
+def _estimate(found) -> Estimate:
+    return Estimate(value=round(found.value, DIGITS), low=round(found.low, DIGITS), high=round(found.high, DIGITS), method=found.method)
+
+
+def _predicted(part: Part) -> dict[str, dict[str, float]]:
+    shares = {}
+    for system, outcomes in part.outcomes.items():
+        counts = Counter(outcome.prediction for outcome in outcomes)
+        shares[system] = {label: round(counts[label] / len(outcomes), 4) for label in part.task.labels}
+    return shares
+
+
+def _verdict(differences: Mapping[str, Estimate], groups: int, settings: EvaluateSettings) -> tuple[str, str]:
+    """The rule of `report.RULE`; what could not be computed counts as not shown."""
+    missing = [system for system in (BASE, SHUFFLED) if system not in differences]
+    if missing:
+        return "not shown", f"there is no comparison with {' and '.join(missing)}"
+    if groups < settings.min_groups:
+        return "not shown", f"only {groups} independent groups, {settings.min_groups} are needed"
+    short = [system for system in (BASE, SHUFFLED) if differences[system].low <= 0]
+    if short:
+        return "not shown", f"the gain over {' and '.join(short)} has an interval that reaches zero or below"
+    return "shown", "the gains over base and shuffled labels have intervals above zero"
+
+
+def _side_by_side(
+    parts: Sequence[Part],
+    said: Mapping[str, Mapping[str, list[str]]],
+    trained: Mapping[str, set[str]],
+    seen: Mapping[tuple[str, str], list[Record]],
+    settings: EvaluateSettings,
+) -> list[SideBySide]:
+    found = []
+    for name in _names(parts):
+        own = [part for part in parts if part.task.name == name]
+        task = own[0].task
+        known = {question(record): answer(record) for record in [*seen[name, TRAIN], *(item for part in own for item in part.items)]}
+        for index, text in enumerate(task.prompts):
+            found.append(
+                SideBySide(
+                    task=name,
+                    prompt=task.prompt(text),
+                    reference=known.get(text, ""),
+                    in_training=task.prompt(text) in trained[name],
+                    answers={system: said[system][name][index] for system in said},
+                )
+            )
+        for index, prompt in enumerate(own[0].prompts[: settings.side_by_side]):
+            found.append(
+                SideBySide(
+                    task=name,
+                    prompt=prompt,
+                    reference=own[0].references[index],
+                    in_training=prompt in trained[name],
+                    answers={system: outcomes[index].prediction for system, outcomes in own[0].outcomes.items()},
+                )
+            )
+    return found
