@@ -47,3 +47,32 @@ def resolve(path: str | Path) -> Path:
     """A path of a configuration as an absolute one: relative paths count from the project root."""
     path = Path(path).expanduser()
     return path if path.is_absolute() else project_root() / path
+
+
+def environment() -> dict[str, str]:
+    """The variables that keep a run inside its project and away from the network; `domainlm` sets them, and the
+    project's activation file exports them for `zenml`.
+
+    Values that the user has set already win.
+    """
+    root, place = project_root(), home()
+    wanted = {
+        "DOMAINLM_PROJECT": str(root),
+        "DOMAINLM_HOME": str(place),
+        "ZENML_CONFIG_PATH": str(place / "zenml"),
+        "ZENML_LOCAL_STORES_PATH": str(place / "zenml" / "local_stores"),
+        "ZENML_REPOSITORY_PATH": str(root),
+        "ZENML_ANALYTICS_OPT_IN": "false",
+        "ZENML_ENABLE_RICH_TRACEBACK": "false",
+        "AUTO_OPEN_DASHBOARD": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "GX_ANALYTICS_ENABLED": "false",
+        "HF_HOME": str(place / "cache" / "huggingface"),
+        "HF_HUB_OFFLINE": "1",  # a hub is reached only where the configuration names a hub id
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "MPLCONFIGDIR": str(place / "cache" / "matplotlib"),
+        "UV_CACHE_DIR": str(place / "cache" / "uv"),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    return wanted | {name: os.environ[name] for name in wanted if name in os.environ}

@@ -1,0 +1,36 @@
+# The only commands a newcomer needs: run · test · bench · dashboard · lock.
+# `make run` and `make test` do all set-up by themselves; a second call does none of it again.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+FINGERPRINT := $(shell cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
+INSTALLED := .venv/.installed-$(FINGERPRINT)
+READY := .domainlm/activate
+CONFIG ?= zenml_config.yaml
+
+.PHONY: run test bench dashboard lock setup clean
+
+run: setup                ## the main job: from raw text to a registered, compared, recorded model
+	@.venv/bin/domainlm run -c $(CONFIG)
+
+test: setup               ## the whole test suite, network blocked except loopback
+	@.venv/bin/python -m pytest -q $(ARGS)
+
+bench: setup              ## every benchmark; each prints a table and one line of JSON
+	@for file in benchmarks/*.py; do .venv/bin/python $$file || exit 1; done
+
+dashboard: setup          ## ZenML's dashboard and MLflow's page, on loopback only
+	@.venv/bin/domainlm dashboard
+
+setup: $(INSTALLED) $(READY)
+
+$(INSTALLED): pyproject.toml constraints.txt infra/install.sh
+	@PYTHON="$(PYTHON)" sh infra/install.sh "$@"
+
+$(READY): $(INSTALLED) infra/stacks/local.yaml
+	@.venv/bin/domainlm setup
+
+lock:                     ## resolve every extra anew into constraints.txt (with hashes)
+	@PYTHON="$(PYTHON)" sh infra/lock.sh
+
+clean:                    ## forget every run, store and key of this project (asks first)
+	@.venv/bin/domainlm clean

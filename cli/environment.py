@@ -1,0 +1,50 @@
+"""Puts a process into its project before any heavy import: the variables that ZenML, MLflow and the hub clients read."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from domainlm.errors import ConfigurationError
+from domainlm.project import environment, home, project_root
+
+LOG_FILE = "domainlm.log"
+
+
+def enter_project(*, ready: bool = True) -> Path:
+    """Set the project's variables and change into its root, so that relative paths mean the same from everywhere in it.
+
+    Args:
+        ready: whether the set-up must have been done.
+
+    Returns:
+        The project's root.
+
+    Raises:
+        ConfigurationError: this is no project, or it has not been set up.
+    """
+    root = project_root()
+    os.environ.update(environment())
+    os.chdir(root)
+    if ready and not (home() / "activate").is_file():
+        raise ConfigurationError("the project has not been set up", str(root), "run `make setup` once")
+    return root
+
+
+def quiet_libraries() -> Path:
+    """Send what libraries log to a file of the project, so that the terminal shows the run alone.
+
+    Returns:
+        The log file.
+    """
+    folder = home() / "logs"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / LOG_FILE
+    os.environ.setdefault("ZENML_LOGGING_VERBOSITY", "CRITICAL")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.captureWarnings(True)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    return path

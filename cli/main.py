@@ -1,0 +1,41 @@
+"""The entry point of `domainlm`: commands, and how errors look."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from cli import clean, dashboard, run, setup
+from domainlm.errors import DomainLMError
+
+app = typer.Typer(
+    help="Turn an institution's own text into a fine-tuned language model that it may legally use.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run)
+app.command("setup")(setup.setup)
+app.command("dashboard")(dashboard.dashboard)
+app.command("clean")(clean.clean)
+
+
+@app.callback()
+def commands() -> None:
+    """Kept so that typer shows commands even if there is only one."""
+
+
+def main() -> None:
+    """Run a command; our own errors become one clear message and exit code 1."""
+    try:
+        app()
+    except DomainLMError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]{type(error).__name__}[/]", end=" ")
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""`domainlm run`: the fine-tuning pipeline in process, with progress, a card at the end and an honest exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from rich.console import Console
+
+from cli.environment import enter_project, quiet_libraries
+from domainlm.config import EMBEDDED, RunConfiguration
+from domainlm.digests import digest_json
+from domainlm.errors import DomainLMError
+from domainlm.project import PROJECT_FILE, home
+
+
+def run(
+    config: Annotated[Path | None, typer.Option("-c", "--config", help=f"Run configuration; {PROJECT_FILE} by default.")] = None,
+    stack: Annotated[str | None, typer.Option("-s", "--stack", help="ZenML stack; the active one by default.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. steps.train.parameters.epochs=2.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Use nothing from the cache.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Check the configuration and stop.")] = False,
+) -> None:
+    """Fine-tune a model on the configured sources: ingest, redact, prepare, validate, extend, train, compare, register."""
+    config = config.resolve() if config else None  # counts from where the user stands
+    root = enter_project(ready=not check)
+    configuration = RunConfiguration.load(config or root / PROJECT_FILE, overrides)
+    console = Console(highlight=False)
+    if check:
+        console.print(f"[green]the configuration is valid[/]: {configuration.path}")
+        return
+    if configuration.pipeline.base != EMBEDDED and not Path(configuration.pipeline.base).exists():
+        os.environ["HF_HUB_OFFLINE"] = "0"  # the configuration names a hub id, so the hub may be asked
+    log = quiet_libraries()
+    sys.exit(0 if _run(configuration, stack, fresh, console, log) else 1)
+
+
+def _run(configuration: RunConfiguration, stack: str | None, fresh: bool, console: Console, log: Path) -> bool:
+    from cli.progress import Progress
+
+    started = time.monotonic()
+    with Progress(console) as progress:
+        progress.say("starting ZenML")
+        from zenml.client import Client
+
+        from cli.card import print_card
+        from pipelines import hooks
+        from pipelines.finetuning import finetuning_pipeline
+        from steps.run_view import reap_interrupted
+
+        if stack:
+            Client().activate_stack(stack)
+        for path in reap_interrupted():
+            console.print(f"[yellow]an earlier run was ended from outside[/]; its manifest says so: {path}")
+        hooks.listeners.append(progress.tell)
+        failure: BaseException | None = None
+        try:
+            options = {"config_path": str(_effective(configuration))} | ({"enable_cache": False} if fresh else {})
+            finetuning_pipeline.with_options(**options)()
+        except (Exception, KeyboardInterrupt) as error:
+            failure = error
+        finally:
+            hooks.listeners.remove(progress.tell)
+    if failure is not None:
+        _explain(failure, progress.current, log, console)
+        return False
+    return print_card(console, seconds=time.monotonic() - started, log=log)
+
+
+def _effective(configuration: RunConfiguration) -> Path:
+    """The configuration with its overrides as a file of its own, since ZenML reads files only."""
+    folder = home() / "configurations"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / f"{digest_json(configuration.content)[:16]}.yaml"
+    path.write_text(yaml.safe_dump(configuration.content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def _explain(failure: BaseException, step: str, log: Path, console: Console) -> None:
+    where = f" in step {step}" if step else ""
+    if isinstance(failure, KeyboardInterrupt):
+        console.print(f"[yellow]stopped{where}[/]; the next run goes on from what is complete")
+        return
+    console.print(f"[bold red]the run failed{where}[/]: {type(failure).__name__}", soft_wrap=True)
+    if isinstance(failure, DomainLMError):
+        console.print(str(failure), markup=False, soft_wrap=True)
+    else:
+        # a foreign message may quote the data that it choked on: it stays out of the terminal's scroll-back and the log
+        import traceback
+
+        frames = traceback.extract_tb(failure.__traceback__)
+        for frame in frames[-6:]:
+            console.print(f"  {frame.filename}:{frame.lineno} in {frame.name}", markup=False, soft_wrap=True)
+        console.print("the message is withheld, since it may quote data; --set and docs/errors.md say how to see it")
+    console.print(f"log: {log}", soft_wrap=True)

@@ -1,0 +1,292 @@
+"""The check of a whole run configuration, in well under a second, before torch or ZenML is imported.
+
+ZenML itself ignores unknown top-level keys and misspelled step names in silence, and finds a wrong parameter only when it
+compiles the run. Here every key that nothing knows is an error which names the key, its file and line, and the nearest
+right one. ZenML's own two lists of keys are copied below, because importing ZenML takes seconds; a test compares them
+with the installed version.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from domainlm.errors import ConfigurationError, nearest
+from domainlm.project import resolve
+from domainlm.reports import Settings
+
+EMBEDDED = "embedded"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+# PipelineRunConfiguration of ZenML 0.98
+RUN_KEYS = frozenset(
+    """run_name enable_cache enable_artifact_metadata enable_artifact_visualization enable_step_logs
+    enable_pipeline_logs enable_heartbeat schedule build steps settings environment secrets tags extra model parameters
+    retry init_hook_source init_hook_kwargs cleanup_hook_source failure_hook_source success_hook_source
+    start_hook_source end_hook_source pause_hook_source resume_hook_source substitutions cache_policy
+    execution_mode""".split()
+)
+# StepConfigurationUpdate of ZenML 0.98
+STEP_KEYS = frozenset(
+    """enable_cache enable_artifact_metadata enable_artifact_visualization enable_step_logs step_operator
+    experiment_tracker parameters settings environment secrets extra failure_hook_source success_hook_source
+    start_hook_source end_hook_source model retry substitutions cache_policy runtime heartbeat_healthy_threshold group
+    outputs""".split()
+)
+
+
+class PipelineSettings(Settings):
+    """The `parameters:` of a fine-tuning run, which hold for the whole pipeline."""
+
+    base: str = Field(
+        default=EMBEDDED,
+        min_length=1,
+        description="embedded (train a small base on the pack's corpus), a local path, or a hub id",
+    )
+    pack: str = Field(default="domains/finance", description="the domain pack: evaluation tasks and contracts")
+    controls: bool = Field(default=True, description="also train the shuffled-label and the from-scratch control")
+
+
+# Invocation id in the DAG -> the settings model of its stage. Ids that begin with `base_` build the embedded base.
+STEP_SETTINGS: dict[str, str] = {
+    "base_ingest": "domainlm.ingest.settings:IngestSettings",
+    "base_redact": "domainlm.redact.settings:RedactSettings",
+    "base_prepare": "domainlm.prepare.settings:PrepareSettings",
+    "base_validate": "domainlm.validate.settings:ValidateSettings",
+    "pretrain": "domainlm.pretrain.settings:PretrainSettings",
+    "resolve_base": "domainlm.reports:Settings",
+    "ingest": "domainlm.ingest.settings:IngestSettings",
+    "redact": "domainlm.redact.settings:RedactSettings",
+    "prepare": "domainlm.prepare.settings:PrepareSettings",
+    "validate": "domainlm.validate.settings:ValidateSettings",
+    "vocabulary": "domainlm.vocabulary.settings:VocabularySettings",
+    "train": "domainlm.train.settings:TrainSettings",
+    "control_shuffled_labels": "domainlm.train.settings:ControlSettings",
+    "control_from_scratch": "domainlm.train.settings:ControlSettings",
+    "evaluate": "domainlm.evaluate.settings:EvaluateSettings",
+    "register": "domainlm.register.settings:RegisterSettings",
+    "record": "domainlm.reports:Settings",
+}
+
+
+class RunConfiguration:
+    """A run configuration that passed every check.
+
+    Args:
+        path: the YAML file.
+        content: what it says, with the overrides applied; plain dicts, ready for ZenML.
+    """
+
+    def __init__(self, path: Path, content: dict[str, Any]) -> None:
+        self.path = path
+        self.content = content
+
+    @classmethod
+    def load(cls, path: Path, overrides: list[str] | None = None) -> RunConfiguration:
+        """Read and check a configuration file.
+
+        Args:
+            path: the YAML file.
+            overrides: `dotted.key=value` assignments, values read as YAML; they win over the file.
+
+        Raises:
+            ConfigurationError: all faults at once, each with its line and the nearest right name.
+        """
+        if not path.is_file():
+            raise ConfigurationError("there is no such configuration file", str(path), "see configs/ and zenml_config.yaml")
+        try:
+            content, lines = _read(path)
+        except UnicodeDecodeError as error:
+            raise ConfigurationError(f"is not UTF-8 (byte {error.start})", str(path), "save the file as UTF-8") from None
+        for override in overrides or []:
+            _apply(content, override, lines)
+        if faults := _faults(content):
+            told = [f"{path}{_at(lines, where)}: {'.'.join(map(str, where))}: {what}" for where, what in faults]
+            raise ConfigurationError("\n".join(["the configuration cannot be used:", *told]), "", "nothing was started")
+        return cls(path, content)
+
+    def step(self, name: str) -> BaseModel:
+        """The checked settings of one step of the DAG, defaults filled in."""
+        return _model(name)(**_parameters(self.content, name))
+
+    @property
+    def pipeline(self) -> PipelineSettings:
+        """The checked parameters of the pipeline."""
+        return PipelineSettings(**(self.content.get("parameters") or {}))
+
+
+def _parameters(content: dict[str, Any], step: str) -> dict[str, Any]:
+    return ((content.get("steps") or {}).get(step) or {}).get("parameters") or {}
+
+
+def _model(step: str) -> type[BaseModel]:
+    module, name = STEP_SETTINGS[step].split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+# ---------------------------------------------------------------------------------------------- checks
+
+Fault = tuple[tuple[str | int, ...], str]
+
+
+def _faults(content: dict[str, Any]) -> list[Fault]:
+    faults: list[Fault] = [((key,), f"unknown key; {nearest(key, RUN_KEYS)}") for key in content if key not in RUN_KEYS]
+    steps = content.get("steps") or {}
+    if not isinstance(steps, dict):
+        return [*faults, (("steps",), "must map step names to their settings")]
+    for name, step in steps.items():
+        if name not in STEP_SETTINGS:
+            faults.append((("steps", name), f"unknown step; {nearest(str(name), STEP_SETTINGS)}"))
+            continue
+        if not isinstance(step or {}, dict):
+            faults.append((("steps", name), "must be a mapping"))
+            continue
+        faults += [
+            (("steps", name, key), f"unknown key; {nearest(key, STEP_KEYS)}") for key in (step or {}) if key not in STEP_KEYS
+        ]
+    for name in STEP_SETTINGS:
+        step = steps.get(name) or {}
+        if name in steps and isinstance(step, dict):
+            faults += _model_faults(_model(name), step.get("parameters") or {}, ("steps", name, "parameters"))
+    parameters = content.get("parameters") or {}
+    faults += _model_faults(PipelineSettings, parameters, ("parameters",))
+    if not faults:
+        faults += _base_faults(str(parameters.get("base", EMBEDDED)), steps)
+    return faults
+
+
+def _model_faults(model: type[BaseModel], values: Any, where: tuple[str | int, ...]) -> list[Fault]:
+    if not isinstance(values, dict):
+        return [(where, "must be a mapping")]
+    try:
+        model(**values)
+    except ValidationError as error:
+        faults = []
+        for detail in error.errors(include_url=False, include_input=False, include_context=False):
+            at = detail["loc"]
+            if detail["type"] == "extra_forbidden":
+                faults.append(((*where, *at), f"unknown key; {nearest(str(at[-1]), _fields_at(model, at[:-1]))}"))
+            else:
+                faults.append(((*where, *at), detail["msg"]))
+        return faults
+    return []
+
+
+def _fields_at(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
+    """The field names of the (possibly nested) model that a fault's location points into."""
+    for part in path:
+        if isinstance(part, int) or part not in model.model_fields:
+            continue
+        annotation = model.model_fields[part].annotation
+        nested = [kind for kind in _types_in(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if nested:
+            model = nested[0]
+    return list(model.model_fields)
+
+
+def _types_in(annotation: Any) -> list[Any]:
+    inner = getattr(annotation, "__args__", ())
+    return [annotation, *(kind for part in inner for kind in _types_in(part))]
+
+
+def _base_faults(base: str, steps: dict[str, Any]) -> list[Fault]:
+    if base == EMBEDDED:
+        missing = not (steps.get("base_ingest") or {}).get("parameters")
+        return [(("parameters", "base"), "the embedded base needs steps.base_ingest.parameters.sources")] if missing else []
+    if resolve(base).exists():
+        return []
+    if base.startswith((".", "/", "~")) or not HUB_ID.fullmatch(base):
+        return [(("parameters", "base"), f"no such path: {base}; name an existing folder, a hub id (owner/name) or {EMBEDDED}")]
+    return []
+
+
+# ------------------------------------------------------------------------------------- reading with lines
+
+Lines = dict[tuple[str | int, ...], int]
+
+
+class _Loader(yaml.SafeLoader):
+    """A safe loader for which a repeated key is an error: PyYAML would let the last one win in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands there twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Lines]:
+    text = path.read_text(encoding="utf-8")
+    try:
+        content = yaml.load(text, _Loader)  # noqa: S506 - a subclass of SafeLoader
+        node = yaml.compose(text, yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigurationError(f"is not valid YAML: {error.problem}", f"{path}{line}", "mend the line") from None
+    if not isinstance(content, dict):
+        raise ConfigurationError("is not a mapping", str(path), "see zenml_config.yaml")
+    lines: Lines = {}
+    _collect_lines(node, (), lines)
+    return content, lines
+
+
+def _collect_lines(node: yaml.Node | None, where: tuple[str | int, ...], lines: Lines) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            lines[(*where, key.value)] = key.start_mark.line + 1
+            _collect_lines(value, (*where, key.value), lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines[(*where, index)] = value.start_mark.line + 1
+            _collect_lines(value, (*where, index), lines)
+
+
+def _at(lines: Lines, where: tuple[str | int, ...]) -> str:
+    """`:LINE` of the nearest enclosing key that stands in the file, or nothing for a value from the command line."""
+    for length in range(len(where), 0, -1):
+        if line := lines.get(where[:length]):
+            return f":{line}"
+    return ""
+
+
+def _apply(content: dict[str, Any], override: str, lines: Lines) -> None:
+    key, separator, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise ConfigurationError(f"cannot read '{override}'", "--set", "write dotted.key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigurationError(f"the value of '{key}' is not YAML", "--set", "quote it") from None
+    at: Any = content
+    for depth, part in enumerate(parts[:-1]):
+        if isinstance(at, list):
+            at = _list_item(at, part, parts[: depth + 1])
+            continue
+        if at.get(part) is None:
+            at[part] = {}
+        at = at[part]
+        if not isinstance(at, dict | list):
+            raise ConfigurationError(f"'{'.'.join(parts[: depth + 1])}' is a value, not a mapping", "--set", "check the key")
+    if isinstance(at, list):
+        _list_item(at, parts[-1], parts)
+        at[int(parts[-1])] = value
+    else:
+        at[parts[-1]] = value
+    lines.pop(tuple(parts), None)
+
+
+def _list_item(items: list[Any], part: str, parts: list[str]) -> Any:
+    if not part.isdigit() or int(part) >= len(items):
+        raise ConfigurationError(f"'{'.'.join(parts)}': there are {len(items)} items", "--set", "count from 0")
+    return items[int(part)]

@@ -1,0 +1,167 @@
+"""The run manifest: one JSON file a run, also for a run that failed or that the cache served whole.
+
+It names every input and output by content digest, every parameter, every version, the commit and whether the work tree
+was dirty. It holds no text of the data; the message of a foreign exception is left out too, because libraries like to
+quote the value that they choke on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from domainlm.digests import digest_file, digest_json
+from domainlm.errors import ArtifactError
+from domainlm.project import SOURCE_ROOT, home
+
+FORMAT = "domainlm.run/1"
+RUNNING, COMPLETED, FAILED, INTERRUPTED = "running", "completed", "failed", "interrupted"
+PACKAGES = (
+    "domainlm zenml torch transformers peft bitsandbytes accelerate datasets evaluate tokenizers presidio-analyzer "
+    "presidio-anonymizer great-expectations mlflow numpy pandas scikit-learn"
+).split()
+
+
+class StepEntry(BaseModel):
+    """One step of a run: what went in, with which parameters, and what came out, all by content digest."""
+
+    name: str
+    status: str
+    cached: bool = False
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    inputs: dict[str, str] = Field(default_factory=dict)
+    outputs: dict[str, str] = Field(default_factory=dict)
+    code: str = ""
+    started: str = ""
+    ended: str = ""
+
+
+class Failure(BaseModel):
+    """Why a run failed. `message` is filled for domainlm's own errors only, since those never quote the data."""
+
+    step: str
+    error: str
+    message: str = ""
+
+
+class RunManifest(BaseModel):
+    """The record of one run. `digest` is the SHA-256 of the canonical JSON of everything else."""
+
+    format: str = FORMAT
+    run_id: str
+    run_name: str
+    pipeline: str
+    status: str
+    started: str = ""
+    ended: str = ""
+    key_id: str = ""
+    steps: list[StepEntry] = Field(default_factory=list)
+    failure: Failure | None = None
+    configuration: dict[str, Any] = Field(default_factory=dict)
+    code: dict[str, Any] = Field(default_factory=dict)
+    environment: dict[str, Any] = Field(default_factory=dict)
+    digest: str = ""
+
+    def sealed(self) -> RunManifest:
+        """A copy whose `digest` fits its content."""
+        return self.model_copy(update={"digest": digest_json(self._content())})
+
+    def verify(self) -> None:
+        """Compare the content with the digest that the manifest carries.
+
+        Raises:
+            ArtifactError: they differ, so somebody changed the manifest.
+        """
+        if self.digest != digest_json(self._content()):
+            raise ArtifactError("the content does not match the manifest's digest", self.run_name, "restore the manifest")
+
+    def _content(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude={"digest"})
+
+
+def manifest_folder() -> Path:
+    """Where manifests lie: `.domainlm/runs/`."""
+    folder = home() / "runs"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def write(manifest: RunManifest) -> Path:
+    """Write a manifest whole or not at all; an earlier one of the same run is replaced."""
+    path = manifest_folder() / f"{manifest.run_id}.json"
+    draft = path.with_suffix(f".{os.getpid()}.draft")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(manifest.sealed().model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(draft, path)
+    return path
+
+
+def read(path: Path) -> RunManifest:
+    """Read a manifest and check its digest.
+
+    Raises:
+        ArtifactError: it is not a manifest, or it was changed.
+    """
+    try:
+        manifest = RunManifest(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ArtifactError("is not a run manifest", str(path), "restore it from a copy") from error
+    manifest.verify()
+    return manifest
+
+
+def code_state(root: Path = SOURCE_ROOT) -> dict[str, Any]:
+    """Commit, dirty flag and the digest of the lock file; never touches a remote.
+
+    A checkout without git has commit "" and counts as dirty: its state cannot be shown.
+    """
+    commit = _git(root, "rev-parse", "HEAD")
+    changes = _git(root, "status", "--porcelain", "--untracked-files=all")
+    lock = root / "constraints.txt"
+    return {
+        "commit": commit or "",
+        "dirty": bool(changes) or commit is None or changes is None,
+        "lock": digest_file(lock) if lock.is_file() else "",
+    }
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def environment_state() -> dict[str, Any]:
+    """Python, platform, processor and package versions; digests are equal within one kind of processor only."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = ""
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "packages": versions,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())

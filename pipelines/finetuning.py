@@ -1,0 +1,29 @@
+"""The main pipeline: an institution's text in, a compared and registered model out.
+
+Run it: `domainlm run`, or `zenml pipeline run pipelines.finetuning.finetuning_pipeline -c zenml_config.yaml`.
+"""
+
+from __future__ import annotations
+
+from zenml import pipeline
+
+from domainlm.config import EMBEDDED
+from pipelines import hooks
+from pipelines.dag import existing_base, finetuning_dag, pretraining_dag
+from steps.record import record
+
+
+@pipeline(
+    on_start=hooks.on_start, on_end=hooks.on_end, on_failure=hooks.on_failure, on_cleanup=hooks.on_cleanup, execution_mode="fail_fast"
+)
+def finetuning_pipeline(base: str = EMBEDDED, pack: str = "domains/finance", controls: bool = True) -> None:
+    """Fine-tune a base model on the sources of the run configuration.
+
+    Args:
+        base: `embedded` trains a small base on the corpus first; else a local path or a hub id.
+        pack: the domain pack with tasks and contracts.
+        controls: also train the shuffled-label and the from-scratch control.
+    """
+    model = pretraining_dag(pack) if base == EMBEDDED else existing_base(base)
+    tuned = finetuning_dag(model, pack, controls)
+    record(tuned.registration)

@@ -1,0 +1,52 @@
+"""What happens around a run: its manifest exists from the start, and a failed or stopped run leaves one too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from zenml import get_step_context
+from zenml.client import Client
+from zenml.logger import get_logger
+
+from domainlm.ledger import manifest as manifests
+from domainlm.ledger.manifest import COMPLETED, FAILED, RUNNING
+from steps.run_view import manifest_of
+
+listeners: list[Callable[[str, str], None]] = []  # told (step, "started" | "ended"); the command line shows progress
+
+
+def on_start() -> None:
+    """Before each step that really runs: the first one writes the manifest, so that even a killed run has one."""
+    context = get_step_context()
+    if not (manifests.manifest_folder() / f"{context.pipeline_run.id}.json").exists():
+        manifests.write(manifest_of(context.pipeline_run.id, status=RUNNING))
+    _tell(context.step_run.name, "started")
+
+
+def on_end() -> None:
+    """After each step that ran, however it ended."""
+    _tell(get_step_context().step_run.name, "ended")
+
+
+def on_failure(error: BaseException) -> None:
+    """A step raised: the manifest names step and cause."""
+    manifests.write(manifest_of(get_step_context().pipeline_run.id, status=FAILED, error=error))
+
+
+def on_cleanup() -> None:
+    """Once when the run is over, also where no step could report: what is not complete by now has failed."""
+    stack = Client().active_stack
+    runs = Client().list_pipeline_runs(orchestrator_run_id=stack.orchestrator.get_orchestrator_run_id(), hydrate=True).items
+    for run in runs:
+        path = manifests.manifest_folder() / f"{run.id}.json"
+        if not path.exists() or manifests.read(path).status == RUNNING:
+            found = manifest_of(run.id)
+            manifests.write(found if found.status == COMPLETED else found.model_copy(update={"status": FAILED}))
+
+
+def _tell(step: str, event: str) -> None:
+    for listener in listeners:
+        try:
+            listener(step, event)
+        except Exception:  # a broken display must not end a run
+            get_logger(__name__).debug("a progress listener failed", exc_info=True)

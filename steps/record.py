@@ -1,0 +1,47 @@
+"""The last step, which always runs: every artifact checked against its digest, and the manifest of the run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from zenml import get_step_context, log_metadata
+
+from domainlm.ledger import manifest as manifests
+from domainlm.ledger.manifest import COMPLETED
+from domainlm.names import RECORD
+from domainlm.register import Registration
+from domainlm.reports import Report
+from steps.run_view import manifest_of, verify_outputs
+from steps.stage import stage_step
+
+
+class RunRecord(Report):
+    """What the `record` step hands on: where the run's manifest lies and what it says of itself."""
+
+    run_id: str
+    manifest_digest: str
+    artifacts_verified: int
+    model_version: str
+
+
+@stage_step(RECORD, cached=False)
+def record(registration: Registration) -> Annotated[RunRecord, "run_record"]:
+    """Verify every artifact of the run and write the manifest; failed runs get theirs from `pipelines.hooks`.
+
+    Raises:
+        ArtifactError: an artifact, cached ones included, was changed after it was stored.
+    """
+    run_id = get_step_context().pipeline_run.id
+    verified = verify_outputs(run_id)
+    manifest = manifest_of(run_id, status=COMPLETED).sealed()
+    manifests.write(manifest)
+    found = RunRecord(
+        run_id=str(run_id),
+        manifest_digest=manifest.digest,
+        artifacts_verified=verified,
+        model_version=f"{registration.name}/{registration.version}",
+    )
+    digests: dict[str, Any] = {"manifest": manifest.digest} | registration.digests
+    log_metadata({"digests": digests}, infer_model=True)
+    log_metadata(found.summary())
+    return found

@@ -1,0 +1,75 @@
+"""What makes a stage's function a ZenML step: its settings model spread over parameters, its code in the cache key."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from zenml import step
+from zenml.config import CachePolicy
+
+from domainlm.digests import code_files
+from domainlm.names import EVALUATE, INGEST, PREPARE, PRETRAIN, RECORD, REDACT, REGISTER, TRAIN, VALIDATE, VOCABULARY
+from domainlm.project import SOURCE_ROOT
+from domainlm.reports import Settings
+
+# The order of the stages. A step's cache key covers the code of its own folder, of the ground floor, and of every stage
+# before it: ZenML would otherwise stop at the first step whose output is unchanged, and evidence that names the code
+# would then be of two versions.
+ORDER = (INGEST, REDACT, PREPARE, VALIDATE, PRETRAIN, VOCABULARY, TRAIN, EVALUATE, REGISTER, RECORD)
+FOLDER = {RECORD: "ledger"}
+USES_MODELS = ORDER[ORDER.index(PRETRAIN) :]
+
+
+def stage_code(stage: str) -> list[str]:
+    """The source files that a stage's cache key covers, relative to the source root."""
+    stages = ORDER[: ORDER.index(stage) + 1]
+    places = [f"domainlm/{FOLDER.get(name, name)}" for name in stages]
+    places += [path.relative_to(SOURCE_ROOT).as_posix() for path in (SOURCE_ROOT / "domainlm").glob("*.py")]
+    if stage in USES_MODELS:
+        places.append("domainlm/models")
+    return [path.relative_to(SOURCE_ROOT).as_posix() for path in code_files(SOURCE_ROOT, places) if path.suffix != ".pyc"]
+
+
+def stage_step(stage: str, *, cached: bool = True) -> Callable[[Callable[..., Any]], Any]:
+    """Make a step of a stage's function; its last parameter may be the stage's settings model.
+
+    ZenML sees each field of the model as a parameter of its own, so a run configuration reads
+    `steps.train.parameters.epochs: 2`, the dashboard lists every value, and the cache key holds them all; the function
+    gets the checked model.
+
+    Args:
+        stage: the stage whose code belongs to the cache key.
+        cached: whether an equal earlier execution may serve; `ingest`, `register` and `record` always run.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        signature = inspect.signature(function, eval_str=True)
+        inputs = list(signature.parameters.values())
+        cache_policy = CachePolicy(file_dependencies=stage_code(stage))
+        if not (inputs and isinstance(inputs[-1].annotation, type) and issubclass(inputs[-1].annotation, Settings)):
+            return step(function, enable_cache=cached, cache_policy=cache_policy)
+        settings = inputs.pop()
+        fields = settings.annotation.model_fields
+        knobs = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                # the constraints travel as metadata: ZenML then checks a bound when it compiles, not when the step runs
+                annotation=Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation,
+                default=inspect.Parameter.empty if field.is_required() else field.get_default(call_default_factory=True),
+            )
+            for name, field in fields.items()
+        ]
+
+        @functools.wraps(function)
+        def entrypoint(*args: Any, **kwargs: Any) -> Any:
+            values = {name: kwargs.pop(name) for name in fields if name in kwargs}
+            return function(*args, **kwargs, **{settings.name: settings.annotation(**values)})
+
+        entrypoint.__signature__ = signature.replace(parameters=[*inputs, *knobs])  # type: ignore[attr-defined]
+        return step(entrypoint, enable_cache=cached, cache_policy=cache_policy)
+
+    return decorate

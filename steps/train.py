@@ -1,0 +1,60 @@
+"""Sixth stage: the fine-tuning itself. A GPU step operator is chosen for it by configuration alone."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from datasets import Dataset
+from zenml import log_metadata
+
+from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
+from domainlm.names import TRAIN
+from domainlm.tasks import Task
+from domainlm.train import TrainingReport
+from domainlm.train import train as fine_tune
+from domainlm.train.settings import ControlSettings, TrainSettings
+from domainlm.validate import ContractVerdict
+from steps.stage import stage_step
+from steps.workspace import workspace
+
+Trained = tuple[Annotated[AdapterFolder, "adapter"], Annotated[TrainingReport, "training_report"]]
+Control = tuple[Annotated[AdapterFolder, "control_adapter"], Annotated[TrainingReport, "control_report"]]
+
+
+@stage_step(TRAIN)
+def train(
+    records: Dataset,
+    verdict: ContractVerdict,
+    tokenizer: TokenizerFolder,
+    base: BaseCheckpoint,
+    tasks: list[Task],
+    settings: TrainSettings,
+) -> Trained:
+    """Train an adapter on the training split; goes on from the newest complete checkpoint of exactly this work."""
+    verdict.require()
+    with workspace() as place:
+        adapter, report = fine_tune(records, tokenizer, base, settings, _by_name(tasks), place.folder, place.work)
+    log_metadata(report.summary())
+    return adapter, report
+
+
+@stage_step(TRAIN)
+def control(
+    records: Dataset,
+    tokenizer: TokenizerFolder,
+    base: BaseCheckpoint,
+    recipe: TrainingReport,
+    tasks: list[Task],
+    kind: str,
+    settings: ControlSettings,
+) -> Control:
+    """Train a control with the recipe that `train` really used, but for the one thing that the control changes."""
+    changed = settings.change(recipe.settings, kind)
+    with workspace() as place:
+        adapter, report = fine_tune(records, tokenizer, base, changed, _by_name(tasks), place.folder, place.work)
+    log_metadata(report.summary())
+    return adapter, report
+
+
+def _by_name(tasks: list[Task]) -> dict[str, Task]:
+    return {task.name: task for task in tasks}
