@@ -36,8 +36,10 @@ class Resampler:
     """
 
     def __init__(self, groups: Sequence[str], resamples: int, confidence: float, seed: int) -> None:
-        names, self._codes = np.unique(np.asarray(groups), return_inverse=True)
-        self.groups = len(names)
+        # numbered as they come, since the keyed names of groups sort differently in every institution
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(groups))}
+        self._codes = np.asarray([numbers[name] for name in groups])
+        self.groups = len(numbers)
         self._confidence = confidence
         generator = np.random.default_rng(seed)
         self._draws = generator.multinomial(self.groups, np.full(self.groups, 1 / self.groups), resamples).astype(float)
@@ -70,7 +72,7 @@ class Resampler:
         if found.low < found.high or not bounded:
             return found
         scores = [float(value(statistics.sum(axis=0))) for statistics in (first, second)]
-        return Interval(found.value, *_newcombe(*scores, self.groups, self._confidence), "newcombe")
+        return Interval(found.value, *_newcombe(scores, (self.groups, self.groups), self._confidence), "newcombe")
 
     def _sums(self, statistics: np.ndarray) -> np.ndarray:
         sums = np.zeros((self.groups, statistics.shape[1]))
@@ -111,8 +113,9 @@ def _wilson(share: float, count: int, confidence: float) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def _newcombe(first: float, second: float, count: int, confidence: float) -> tuple[float, float]:
-    (low_1, high_1), (low_2, high_2) = (_wilson(share, count, confidence) for share in (first, second))
+def _newcombe(shares: Sequence[float], counts: Sequence[int], confidence: float) -> tuple[float, float]:
+    first, second = shares
+    (low_1, high_1), (low_2, high_2) = (_wilson(*pair, confidence) for pair in zip(shares, counts, strict=True))
     gained = first - second
     return (
         gained - ((first - low_1) ** 2 + (high_2 - second) ** 2) ** 0.5,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from domainlm.evaluate.settings import BASE, SHUFFLED, TUNED
 from domainlm.reports import Report
 
 Verdict = Literal["shown", "not shown"]
@@ -116,10 +117,16 @@ class EvaluationReport(Report):
     digests: dict[str, str]
 
     def summary(self) -> dict[str, Any]:
-        """Verdicts, and the first metric of every row for the main systems, flat."""
-        flat: dict[str, Any] = {"headline": self.headline, "test_items": self.items}
+        """Verdicts, and the first metric of every row for base, tuned model and shuffled labels, flat."""
+        flat: dict[str, Any] = {"headline": self.headline, "items": self.items}
         flat |= {f"claim: {claim.name}": claim.verdict for claim in self.claims}
-        return flat | self.metrics()
+        for row in self.rows:
+            flat |= {
+                f"{row.name}: {row.metric}, {system}": row.scores[system][row.metric].value
+                for system in (BASE, SHUFFLED, TUNED)
+                if row.metric in row.scores.get(system, {})
+            }
+        return flat
 
     def metrics(self) -> dict[str, float]:
         """Every score as `task/source/metric/system`, with `-` for spaces: names that an experiment tracker accepts."""
@@ -129,6 +136,12 @@ class EvaluationReport(Report):
             for system, scores in row.scores.items()
             for metric, estimate in scores.items()
         }
+
+    def html(self) -> str:
+        """The report as one self-contained page."""
+        from domainlm.evaluate.render import render_html
+
+        return render_html(self)
 
 
 def claims_of(rows: list[Row]) -> list[Claim]:
