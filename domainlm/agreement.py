@@ -88,7 +88,11 @@ def require_agreement(found: Iterable[Agreement], max_share: float) -> None:
     for entry in found:
         if entry.texts >= ENOUGH_TEXTS and entry.share > max_share:
             most = next(iter(entry.confusions))
-            between = f"sources '{entry.source}' and '{entry.other}'" if entry.source != entry.other else f"source '{entry.source}'"
+            between = (
+                f"sources '{entry.source}' and '{entry.other}'"
+                if entry.source != entry.other
+                else f"source '{entry.source}'"
+            )
             raise ContractViolation(
                 f"{entry.differing} of {entry.texts} common texts of the task '{entry.task}' are labelled differently "
                 f"({entry.share:.0%}, at most {max_share:.0%}); most often {most} ({entry.confusions[most]})",

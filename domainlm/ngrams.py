@@ -103,8 +103,8 @@ def load(path: Path) -> np.ndarray:
 def seen(texts: Iterable[str], known: np.ndarray) -> np.ndarray:
     """Which texts stand, in whole or in part, in what a model was trained on.
 
-    A text of 13 words and more was seen when any of its 13-grams is known; one of 6 to 12 words, when all of its 6-grams
-    are; a shorter one cannot be told from chance and counts as not seen.
+    A text of 13 words and more was seen when any of its 13-grams is known; one of 6 to 12 words, when all of its
+    6-grams are; a shorter one cannot be told from chance and counts as not seen.
 
     Args:
         texts: what to look for.

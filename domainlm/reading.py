@@ -1,8 +1,8 @@
 """Strict, streaming readers of source files: CSV, JSON lines, plain text, Markdown.
 
-Rows reach their user through a `datasets.IterableDataset`, which holds one row at a time and writes none to its cache. The
-parsing is our own: the stock CSV loader reads the ticker "NA" as a missing value, turns labels into numbers, fills short
-rows up in silence, and names no row when it fails. No message here quotes the content of a file.
+Rows reach their user through a `datasets.IterableDataset`, which holds one row at a time and writes none to its cache.
+The parsing is our own: the stock CSV loader reads the ticker "NA" as a missing value, turns labels into numbers, fills
+short rows up in silence, and names no row when it fails. No message here quotes the content of a file.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def rows(
     """The rows of some files as a stream.
 
     Each row is `{"file", "row", "line", "values": {column: text}}`; `row` counts through all files from 1. After the
-    last row of a file follows `{"file", "sha256", "size_bytes", "header"}`, computed from the very bytes that were parsed.
+    last row of a file follows `{"file", "sha256", "size_bytes", "header"}`, computed from the bytes that were parsed.
 
     Args:
         files: what `locate` found.

@@ -1,4 +1,4 @@
-"""Sources of raw text: what a configuration says of them, what the manifest proves of them, and how their rows are read.
+"""Sources of raw text: what a configuration says of them, what the manifest proves, and how their rows are read.
 
 The rows that `stream_records` yields are raw: only `redact` may store what it makes of them.
 """
@@ -44,19 +44,27 @@ _QA = re.compile(r"\s*##\s*Question\s*:(?P<question>.*?)##\s*Answer\s*:(?P<answe
 class SourceSettings(Settings):
     """One source of text. Licence, consent, purpose, jurisdiction and language have no default on purpose."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="what messages, reports and record ids call the source")
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]*$", description="what messages, reports and record ids call the source"
+    )
     uri: str = Field(min_length=1, description="path, glob or fsspec URI; relative ones count from the project root")
     form: Literal["qa_text", "pairs", "labelled", "documents"] = Field(
-        description="##Question: ...## Answer: ... in one column; instruction and response; text and label; plain documents"
+        description="##Question: ...## Answer: ... in one column; instruction and response; text and label; documents"
     )
     task: str = Field(default="", description="task of the domain pack; documents need none")
     licence: str = Field(min_length=2, description='SPDX identifier or "proprietary"')
     consent: str = Field(min_length=2, description='ground on which the text may be used: "public", "contract", ...')
     purpose: str = Field(min_length=2, description='what it may be used for: "model-training"')
-    jurisdiction: str = Field(pattern=r"^[a-z]{2}(,[a-z]{2})*$", description="lower-case codes of the law that applies: us,kr")
+    jurisdiction: str = Field(
+        pattern=r"^[a-z]{2}(,[a-z]{2})*$", description="lower-case codes of the law that applies: us,kr"
+    )
     language: str = Field(pattern=r"^[a-z]{2}$", description="ISO 639-1 code")
-    format: Literal["csv", "jsonl", "text", "markdown", ""] = Field(default="", description="from the suffix when empty")
-    columns: dict[OurColumn, str] = Field(default_factory=dict, description="our column -> the file's; the rest by form")
+    format: Literal["csv", "jsonl", "text", "markdown", ""] = Field(
+        default="", description="from the suffix when empty"
+    )
+    columns: dict[OurColumn, str] = Field(
+        default_factory=dict, description="our column -> the file's; the rest by form"
+    )
     label_map: dict[str, str] = Field(
         default_factory=dict, description="the file's label -> the task's; any other label is then an error"
     )
@@ -73,7 +81,9 @@ class SourceSettings(Settings):
     document_separator: Literal["blank_line", "heading", "file", ""] = Field(
         default="", description="where a document ends; heading for Markdown, blank_line for text when empty"
     )
-    max_document_characters: int = Field(default=4000, ge=200, description="longer documents are cut between paragraphs")
+    max_document_characters: int = Field(
+        default=4000, ge=200, description="longer documents are cut between paragraphs"
+    )
     split: Literal["train", "dev", "test", ""] = Field(default="", description="fixes the split of every row")
     limit: int = Field(default=0, ge=0, description="reads only so many rows; 0 reads all")
 
@@ -109,9 +119,13 @@ class SourceSettings(Settings):
         if not self.task and self.form != DOCUMENTS:
             raise ValueError(f"source '{self.name}': the form {self.form} needs a task, such as task: definition")
         if not self.resolved_format:
-            raise ValueError(f"source '{self.name}': the format of '{self.uri}' is unclear: say format: csv (or jsonl, text, markdown)")
+            raise ValueError(
+                f"source '{self.name}': the format of '{self.uri}' is unclear: say format: csv, jsonl, text or markdown"
+            )
         if self.resolved_format in ("text", "markdown") and self.form != DOCUMENTS:
-            raise ValueError(f"source '{self.name}': a {self.resolved_format} file holds documents: say form: documents")
+            raise ValueError(
+                f"source '{self.name}': a {self.resolved_format} file holds documents: say form: documents"
+            )
         return self
 
     @property
@@ -159,7 +173,7 @@ class SourceEntry(SourceSettings):
 
 
 class SourceManifest(Report):
-    """All sources of a run. It holds no time and, for files inside the project, no absolute path: equal data, equal digest."""
+    """All sources of a run: no time, no absolute path inside the project, so that equal data have equal digests."""
 
     sources: tuple[SourceEntry, ...]
     split_salt: str
@@ -214,7 +228,12 @@ class RowStream:
         source, format = self.source, self.source.resolved_format
         separator = source.document_separator or (reading.HEADING if format == "markdown" else reading.BLANK_LINE)
         stream = reading.rows(
-            reading.locate(source.uri), format, source.delimiter, separator, source.max_document_characters, source.limit
+            reading.locate(source.uri),
+            format,
+            source.delimiter,
+            separator,
+            source.max_document_characters,
+            source.limit,
         )
         columns: dict[str, str] = {}
         file = ""
@@ -235,7 +254,9 @@ class RowStream:
     def _compare_headers(self, header: list[str], file: str) -> None:
         # JSON lines may leave out columns that nobody maps; the rows of a CSV file cannot.
         if self.header and self.source.resolved_format == "csv" and header != self.header:
-            raise SourceError("has other columns than the first file of its source", file, "give it a source of its own")
+            raise SourceError(
+                "has other columns than the first file of its source", file, "give it a source of its own"
+            )
         self.header = self.header + [name for name in header if name not in self.header]
 
     def _checked(self, item: dict[str, Any], columns: dict[str, str]) -> RawRow | None:
@@ -260,7 +281,7 @@ class RowStream:
         context = cells.get("context", "")
         return RawRow(
             file=item["file"], row=item["row"], line=item["line"], question=question, context=context, answer=answer,
-            # Rows of one passage or one person must not be torn apart by a split; without either, a question is its own group.
+            # Rows of one passage or one person must not be torn apart by a split.
             group=cells.get("group") or cells.get("subject") or comparable(context or question) or context or question,
             subject=cells.get("subject", ""), id=cells.get("id", ""),
             timestamp=self._timestamp(cells.get("timestamp", ""), where),
@@ -294,7 +315,9 @@ class RowStream:
             if answer not in self.source.label_map:
                 known = ", ".join(sorted(self.source.label_map))
                 raise SourceError(
-                    f"column '{answer_named}' holds a label that label_map does not know", where, f"known labels: {known}"
+                    f"column '{answer_named}' holds a label that label_map does not know",
+                    where,
+                    f"known labels: {known}",
                 )
             answer = self.source.label_map[answer]
         if form == PAIRS:
@@ -307,7 +330,9 @@ class RowStream:
             try:
                 datetime.fromisoformat(value)
             except ValueError:
-                raise SourceError("has a timestamp that is not ISO 8601", where, "write 2026-01-31 or 2026-01-31T09:30:00Z") from None
+                raise SourceError(
+                    "has a timestamp that is not ISO 8601", where, "write 2026-01-31 or 2026-01-31T09:30:00Z"
+                ) from None
         return value
 
 
@@ -351,7 +376,9 @@ def _compare(entry: SourceEntry, files: list[SourceFile]) -> None:
     before = {file.uri: file for file in entry.files}
     now = {file.uri: file for file in files}
     changed = sorted(uri for uri in before.keys() | now.keys() if before.get(uri) != now.get(uri))
-    raise SourceError("changed since it was ingested", ", ".join(changed), "start the run again, so that ingest reads it anew")
+    raise SourceError(
+        "changed since it was ingested", ", ".join(changed), "start the run again, so that ingest reads it anew"
+    )
 
 
 def _record(row: RawRow, entry: SourceEntry, split_salt: str, keys: KeyRing) -> Record:

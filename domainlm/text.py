@@ -1,4 +1,4 @@
-"""Words of financial text: a tokenizer that keeps what the usual ones lose, the sign, the currency, the number and Hangul.
+"""Words of financial text: a tokenizer that keeps what the usual ones lose: sign, currency, number and Hangul.
 
 The common `[a-z0-9]+` splits "EBITDA -3.5% €1,200" into the same pieces as "EBITDA 3.5% $1,200" and drops Korean, so
 overlap metrics built on it call a loss a gain. N-grams, duplicates and metrics of this project all count these words.
@@ -10,11 +10,11 @@ import re
 import unicodedata
 
 CURRENCY_SIGNS = "$€£¥₩₹₽₺₫฿₪₱₦₿¢"
-# Full-width forms (U+FF01-FF5E, and the won, pound, yen signs) are the same characters in Korean and Japanese typography.
+# Full-width forms (U+FF01-FF5E and three currency signs) are the same characters in Korean and Japanese typography.
 _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _FOLD = _FULL_WIDTH | {0xFFE6: "₩", 0xFFE1: "£", 0xFFE5: "¥", 0xFFE0: "¢", 0x3000: " "}
 # Hyphen-minus, the true minus, and the dashes that typesetters use for it.
-MINUS = "-\u2212\u2010\u2011\u2012\u2013\uFE63\uFF0D"
+MINUS = "-\u2212\u2010\u2011\u2012\u2013\ufe63\uff0d"
 _MINUS_CLASS = f"[{re.escape(MINUS)}]"
 
 _WORD = re.compile(

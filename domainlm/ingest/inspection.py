@@ -32,7 +32,9 @@ def _inspect(source: SourceSettings, allow_conflicting_answers: bool) -> SourceE
         rows += 1
     if not rows:
         raise SourceError(
-            f"none of its {stream.skipped_rows} rows matches the patterns", f"source '{source.name}'", "mend the patterns"
+            f"none of its {stream.skipped_rows} rows matches the patterns",
+            f"source '{source.name}'",
+            "mend the patterns",
         )
     return SourceEntry(
         **source.model_dump(),

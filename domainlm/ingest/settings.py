@@ -12,7 +12,9 @@ class IngestSettings(Settings):
     """Which sources a run reads."""
 
     sources: tuple[SourceSettings, ...] = Field(min_length=1, description="one entry a file or set of equal files")
-    split_salt: str = Field(default="domainlm-1", min_length=1, description="another salt gives another split of the groups")
+    split_salt: str = Field(
+        default="domainlm-1", min_length=1, description="another salt gives another split of the groups"
+    )
     allow_conflicting_answers: bool = Field(
         default=False, description="true lets one question have several answers within a source"
     )

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 IN_TEST, IN_PRETRAINING = "holds_test_text", "in_pretraining"
-NO_BASE, NOT_ASSESSABLE = "not assessed: no base given", "not assessable: the base does not say what it was pre-trained on"
+NO_BASE, NOT_ASSESSABLE = (
+    "not assessed: no base given",
+    "not assessable: the base does not say what it was pre-trained on",
+)
 
 
 def decontaminate(
@@ -25,8 +28,8 @@ def decontaminate(
     """Compare test rows with training rows and with the base's pre-training corpus, by 13-grams of words.
 
     A text of 13 words and more is looked for by each of its 13-grams. Of shorter ones only what carries the row counts
-    (labelled text, or the answer), and only whole: inside training text word for word, inside the pre-training corpus by
-    all of its 6-grams. Below six words nothing is looked for; equal prompts were taken out before.
+    (labelled text, or the answer), and only whole: inside training text word for word, inside the pre-training corpus
+    by all of its 6-grams. Below six words nothing is looked for; equal prompts were taken out before.
 
     Raises:
         ContractViolation: the base has no n-grams and the settings require them.
@@ -73,8 +76,8 @@ def _in_rows(rows: Rows, text: np.ndarray, test: bool) -> np.ndarray:
     """Which texts belong to rows that are kept and are (or are not) test rows."""
     import numpy as np
 
-    wanted = np.array([not reason and (split == TEST) == test for reason, split in zip(rows.dropped, rows.split)], bool)
-    return wanted[text // FIELDS]
+    pairs = zip(rows.dropped, rows.split, strict=True)
+    return np.array([not reason and (split == TEST) == test for reason, split in pairs], bool)[text // FIELDS]
 
 
 def _seen_in_pretraining(rows: Rows, known: np.ndarray) -> tuple[set[int], int]:
@@ -86,7 +89,9 @@ def _seen_in_pretraining(rows: Rows, known: np.ndarray) -> tuple[set[int], int]:
     short_hashed, short_text = rows.words.ngrams(SHORT_LENGTH)
     short_hits = np.bincount(short_text[ngrams.contains(known, short_hashed)], minlength=len(lengths))
     every = np.arange(len(lengths))
-    short = (lengths >= SHORT_LENGTH) & (lengths < LENGTH) & _carries_row(rows, every) & _in_rows(rows, every, test=True)
+    short = (
+        (lengths >= SHORT_LENGTH) & (lengths < LENGTH) & _carries_row(rows, every) & _in_rows(rows, every, test=True)
+    )
     whole = short & (short_hits == lengths - SHORT_LENGTH + 1)
     seen = set((text[hit] // FIELDS).tolist()) | set((every[whole] // FIELDS).tolist())
     return seen, len(np.unique(hashed[hit]))

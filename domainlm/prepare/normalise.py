@@ -9,7 +9,7 @@ from functools import cache
 from domainlm.text import fold
 
 _QUOTES = {ord(sign): "'" for sign in "‘’‚‛"} | {ord(sign): '"' for sign in "“”„‟«»"}
-_HYPHENS = {ord(sign): "-" for sign in "\u2212\u2010\u2011\uFE63"}  # true minus, hyphens: one sign, and still a minus
+_HYPHENS = {ord(sign): "-" for sign in "\u2212\u2010\u2011\ufe63"}  # true minus, hyphens: one sign, and still a minus
 _LINES = {0x2028: "\n", 0x2029: "\n", 0x85: "\n", 0x0B: "\n", 0x0C: "\n"}
 _TABLE = _QUOTES | _HYPHENS | _LINES
 _FILLERS = "\u115f\u1160\u3164\uffa0"  # Hangul fillers are letters to Unicode and nothing to the eye

@@ -34,8 +34,8 @@ def prepare(
         base: the base model that shall be tuned, whose pre-training corpus test rows are compared with.
 
     Raises:
-        ContractViolation: no row is left, two sources label the same texts differently, or the base does not say what it
-            was pre-trained on although the settings require it.
+        ContractViolation: no row is left, two sources label the same texts differently, or the base does not say what
+            it was pre-trained on although the settings require it.
     """
     records, changed = _normalised(records)
     columns = (records.data.table.column(name).to_pylist() for name in ("task", "split_bucket", "split"))

@@ -32,12 +32,13 @@ RESULT_FORMAT = {
 }
 
 
-def validate(records: Dataset, settings: ValidateSettings) -> ContractVerdict:
+def validate(records: Dataset, settings: ValidateSettings, suite: dict[str, Any] | None = None) -> ContractVerdict:
     """Check the records against the contract.
 
     Args:
         records: prepared records.
         settings: the suite, and how many test rows each task needs.
+        suite: what `read_suite` returned, where it was read before; else the settings' file is read now.
 
     Returns:
         The verdict, when nothing critical is broken.
@@ -48,18 +49,20 @@ def validate(records: Dataset, settings: ValidateSettings) -> ContractVerdict:
     """
     if wrong := unlike_schema(records):
         raise ContractViolation(
-            f"columns differ from the record schema: {', '.join(wrong)}", "records", "let prepare make the records again"
+            f"columns differ from the record schema: {', '.join(wrong)}",
+            "records",
+            "let prepare make the records again",
         )
-    path = resolve(settings.suite)
-    content = _read(path)
+    content = read_suite(settings.suite) if suite is None else suite
+    where = f"contract {content['name']}"
     table = table_of(records)
-    suite = _suite(content, path, list(table.columns))
-    results = _run(suite, table, settings.ids_shown)
+    loaded = _load(content, where, list(table.columns))
+    results = _run(loaded, table, settings.ids_shown)
     # An expectation that the library cannot load is dropped with a line in the log, and the rest then passes.
-    counts = len(content["expectations"]), len(suite.expectations), len(results)
+    counts = len(content["expectations"]), len(loaded.expectations), len(results)
     if len(set(counts)) > 1:
         raise ContractViolation(
-            f"{counts[0]} expectations in the file, {counts[1]} loaded, {counts[2]} checked", str(path),
+            f"{counts[0]} expectations in the file, {counts[1]} loaded, {counts[2]} checked", where,
             "look for two equal expectations",
         )  # fmt: skip
     test_rows = Counter(table["task"][table["split"] == TEST])
@@ -73,7 +76,7 @@ def validate(records: Dataset, settings: ValidateSettings) -> ContractVerdict:
     if broken:
         raise ContractViolation(
             "\n".join([f"{len(broken)} of {len(results) + len(tasks)} checks failed:", *broken]),
-            f"contract {content['name']} on {len(table)} records",
+            f"{where} on {len(table)} records",
             "find the rows by their ids, mend their source, or change the contract on purpose",
         )
     import great_expectations
@@ -89,7 +92,16 @@ def validate(records: Dataset, settings: ValidateSettings) -> ContractVerdict:
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_suite(suite: str | Path) -> dict[str, Any]:
+    """Read a suite file and check its outline; which of its expectations exist is known only when they are loaded.
+
+    Args:
+        suite: path, from the project root when relative.
+
+    Raises:
+        ConfigurationError: it is missing, or not a suite.
+    """
+    path = resolve(suite)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
@@ -100,11 +112,13 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"is not JSON: {error}", str(path), "mend the suite") from None
     entries = content.get("expectations") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries or not content.get("name"):
-        raise ConfigurationError("is not a suite", str(path), 'expected {"name": ..., "expectations": [...]}, not empty')
+        raise ConfigurationError(
+            "is not a suite", str(path), 'expected {"name": ..., "expectations": [...]}, not empty'
+        )
     return content
 
 
-def _suite(content: dict[str, Any], path: Path, columns: list[str]) -> ExpectationSuite:
+def _load(content: dict[str, Any], name: str, columns: list[str]) -> ExpectationSuite:
     _quiet()
     from great_expectations.core.expectation_suite import ExpectationSuite
     from great_expectations.expectations.registry import list_registered_expectation_implementations
@@ -112,11 +126,13 @@ def _suite(content: dict[str, Any], path: Path, columns: list[str]) -> Expectati
 
     known = list_registered_expectation_implementations()
     for number, entry in enumerate(content["expectations"], start=1):
-        where = f"{path}, expectation {number}"
+        where = f"{name}, expectation {number}"
         if not isinstance(entry, dict) or not isinstance(entry.get("kwargs"), dict):
             raise ConfigurationError("has no kwargs", where, 'expected {"type": ..., "kwargs": {...}}')
         if entry.get("type") not in known:
-            raise ConfigurationError(f"unknown expectation '{entry.get('type')}'", where, nearest(str(entry.get("type")), known))
+            raise ConfigurationError(
+                f"unknown expectation '{entry.get('type')}'", where, nearest(str(entry.get("type")), known)
+            )
         used = [value for key, value in entry["kwargs"].items() if key.startswith("column") and isinstance(value, str)]
         for column in [*used, *entry["kwargs"].get("column_list", [])]:
             if column not in columns:
@@ -125,7 +141,7 @@ def _suite(content: dict[str, Any], path: Path, columns: list[str]) -> Expectati
         return ExpectationSuite(name=content["name"], expectations=content["expectations"])
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise ConfigurationError(f"has an expectation that cannot be used: {wrong}", str(path), "mend its kwargs") from None
+        raise ConfigurationError(f"has an expectation that cannot be used: {wrong}", name, "mend its kwargs") from None
 
 
 def _run(suite: ExpectationSuite, table: pd.DataFrame, ids_shown: int) -> list[ExpectationResult]:
@@ -136,7 +152,8 @@ def _run(suite: ExpectationSuite, table: pd.DataFrame, ids_shown: int) -> list[E
     source = context.data_sources.add_pandas("records")
     batch = source.add_dataframe_asset("table").add_batch_definition_whole_dataframe("all")
     checked = batch.get_batch(batch_parameters={"dataframe": table}).validate(suite, result_format=RESULT_FORMAT)
-    return [_result(entry.to_json_dict(), ids_shown) for entry in checked.results]
+    found = [_result(entry.to_json_dict(), ids_shown) for entry in checked.results]
+    return sorted(found, key=lambda result: (result.column, result.type, result.condition))  # the library regroups them
 
 
 def _result(entry: dict[str, Any], ids_shown: int) -> ExpectationResult:
@@ -180,7 +197,11 @@ def _observed(kind: str, result: dict[str, Any]) -> str:
     if isinstance(observed, int | float):
         return f"observed {observed}"
     missing = (result.get("details") or {}).get("mismatched")
-    return f"columns {re.sub(r'[{}]', '', json.dumps(missing))}" if kind.startswith("expect_table_columns") else "not as stated"
+    return (
+        f"columns {re.sub(r'[{}]', '', json.dumps(missing))}"
+        if kind.startswith("expect_table_columns")
+        else "not as stated"
+    )
 
 
 def _quiet() -> None:

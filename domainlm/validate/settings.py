@@ -16,5 +16,9 @@ class ValidateSettings(Settings):
         description="Great Expectations suite of the domain pack; corpus.json beside it is the one for plain documents",
     )
     min_test_rows: int = Field(default=1, ge=0, description="fewest test rows of each task; 0 asks for none")
-    train_only_tasks: tuple[str, ...] = Field(default=(), description="tasks that need no test rows (mixed-in general data)")
-    ids_shown: int = Field(default=10, ge=1, le=100, description="ids that a message or verdict names for each broken expectation")
+    train_only_tasks: tuple[str, ...] = Field(
+        default=(), description="tasks that need no test rows (mixed-in general data)"
+    )
+    ids_shown: int = Field(
+        default=10, ge=1, le=100, description="ids that a message or verdict names for each broken expectation"
+    )

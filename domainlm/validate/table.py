@@ -28,8 +28,9 @@ def table_of(records: Dataset) -> pd.DataFrame:
 
     The measures are: `turns` (roles in order), `question_characters`, `context_characters`, `answer_characters` (the
     answering turn or the label), `words_beside_placeholders`, `placeholder_share` (of all characters),
-    `damaged_characters` (U+FFFD and control characters), `unkeyed_subjects`, `group_splits` (splits that the row's group
-    stands in), `label_share` (share of the row's label within its task), `text_labels` (labels that the row's text bears).
+    `damaged_characters` (U+FFFD and control characters), `unkeyed_subjects`, `group_splits` (splits that the row's
+    group stands in), `label_share` (share of the row's label within its task), `text_labels` (labels that the row's
+    text bears).
 
     Args:
         records: prepared records.

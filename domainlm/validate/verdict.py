@@ -31,7 +31,11 @@ class ExpectationResult(Report):
 
     def sentence(self) -> str:
         """The result in one line, for messages."""
-        about = self.type + (f" of {self.column}" if self.column else "") + (f" where {self.condition}" if self.condition else "")
+        about = (
+            self.type
+            + (f" of {self.column}" if self.column else "")
+            + (f" where {self.condition}" if self.condition else "")
+        )
         rows = f": {self.unexpected} of {self.checked} rows" if self.ids else ""
         ids = f", ids {', '.join(self.ids)}" + (", ..." if self.unexpected > len(self.ids) else "") if self.ids else ""
         return about + rows + ids + (f" ({self.note})" if self.note else "")
