@@ -2,9 +2,10 @@
 
     python -m domains.makers.corpus
 
-Two habits are to be learned from it: what words mean for a reader of news (an event is followed by its consequences), and
-how to copy a name or a value that stood earlier in the text. Prints the share of template-made text in the whole corpus and
-the count of distinct word 5-grams, as one JSON line. A document is a `# title` line and the lines below it; a blank line ends it.
+Two habits are to be learned from it: what words mean for a reader of news (an event is followed by its
+consequences), and how to copy a name or a value that stood earlier in the text. A document is a `# title` line and
+the lines below it; a blank line ends it. Prints the share of template-made text in the whole corpus and the count of
+distinct word 5-grams, as one JSON line.
 """
 
 import json
@@ -18,8 +19,13 @@ import yaml
 from domains.makers.extraction import PACK, SEEDS, SLOT, Invention, number, sentence_case
 
 SIZES = {  # bytes of UTF-8 of each kind of document
-    "events": 520_000, "copying": 270_000, "markets": 200_000, "offices": 190_000, "daily": 160_000, "korean": 130_000,
-}  # fmt: skip
+    "events": 520_000,
+    "copying": 270_000,
+    "markets": 200_000,
+    "offices": 190_000,
+    "daily": 160_000,
+    "korean": 130_000,
+}
 NAMES = frozenset("company person city product role good currency kco kperson kcity".split())
 CHOICE = re.compile(r"\[([^\[\]]*\|[^\[\]]*)\]")
 BANK = re.compile(r"<(\w+)>")
@@ -90,7 +96,11 @@ class CorpusInvention(Invention):
         return self.random.choice(self.words["currency"])
 
     def _quote(self) -> str:
-        return number(self.random.uniform(1_050, 1_490)) if self.random.random() < 0.5 else number(self.random.uniform(0.6, 19), 4)
+        return (
+            number(self.random.uniform(1_050, 1_490))
+            if self.random.random() < 0.5
+            else number(self.random.uniform(0.6, 19), 4)
+        )
 
     def _deg(self) -> str:
         return str(self.random.randint(1, 38))
@@ -211,7 +221,11 @@ def events(writer: Writer) -> Iterator[str]:
         other = writer.deck("tones2", ["good", "bad", "good", "bad", "routine"]).draw()
         # the second firm of the day: its own values, so that nothing is mixed up
         second = writer.renumber(paragraph(names.draw(), other, (1, 3)), 4)
-        link = "Elsewhere: " if other == tone else writer.deck("links", ["In contrast: ", "On the same day: ", "Other news: "]).draw()
+        link = (
+            "Elsewhere: "
+            if other == tone
+            else writer.deck("links", ["In contrast: ", "On the same day: ", "Other news: "]).draw()
+        )
         yield writer.document(title, [first, link + second])
 
 
@@ -246,7 +260,10 @@ def offices(writer: Writer) -> Iterator[str]:
         kind = seeds[name]
         title = writer.deck(f"{name}/titles", kind["titles"]).draw()
         if name == "letters":
-            parts = [writer.deck("letters/open", kind["open"]).draw(), *writer.deck("letters/body", kind["body"]).some(2, 4)]
+            parts = [
+                writer.deck("letters/open", kind["open"]).draw(),
+                *writer.deck("letters/body", kind["body"]).some(2, 4),
+            ]
             yield writer.document(title, [writer.loose(parts), writer.deck("letters/close", kind["close"]).draw()])
         elif name == "dialogues":
             turns = [f'"{turn}"' for talk in writer.deck("turns", kind["turns"]).some(1, 2) for turn in talk]
@@ -284,6 +301,8 @@ def make(seed: int = 20262) -> dict[str, str]:
         writer = Writer(seed + 10 * offset)
         documents, total = [], 0
         for document in globals()[kind](writer):
+            if document in documents:  # a short talk without values can come up twice
+                continue
             documents.append(document)
             total += len(document.encode()) + 1
             if total >= size_bytes:

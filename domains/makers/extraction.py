@@ -1,4 +1,4 @@
-"""Write domains/finance/extraction.jsonl: short contexts, a question about one value, the value as it stands in the context.
+"""Write domains/finance/extraction.jsonl: a short context, a question about one value, the value as it stands there.
 
     python -m domains.makers.extraction
 
@@ -23,13 +23,19 @@ SMALL = "two three four five six seven eight nine ten twelve fifteen twenty".spl
 
 # Currency styles: one is drawn per text, so that all amounts of a text agree, as they do in a filing.
 CURRENCIES = [
-    ("${} million", "${} billion", "${}"), ("{} million dollars", "{} billion dollars", "{} dollars"),
-    ("USD {} million", "USD {} billion", "USD {}"), ("€{} million", "€{} billion", "€{}"),
-    ("{} million euros", "{} billion euros", "{} euros"), ("EUR {} million", "EUR {} billion", "EUR {}"),
-    ("£{} million", "£{} billion", "£{}"), ("{} million pounds", "{} billion pounds", "{} pounds"),
-    ("{} billion won", "{} trillion won", "{} won"), ("₩{} billion", "₩{} trillion", "₩{}"),
-    ("{} million yen", "{} billion yen", "{} yen"), ("{} million francs", "{} billion francs", "{} francs"),
-]  # fmt: skip
+    ("${} million", "${} billion", "${}"),
+    ("{} million dollars", "{} billion dollars", "{} dollars"),
+    ("USD {} million", "USD {} billion", "USD {}"),
+    ("€{} million", "€{} billion", "€{}"),
+    ("{} million euros", "{} billion euros", "{} euros"),
+    ("EUR {} million", "EUR {} billion", "EUR {}"),
+    ("£{} million", "£{} billion", "£{}"),
+    ("{} million pounds", "{} billion pounds", "{} pounds"),
+    ("{} billion won", "{} trillion won", "{} won"),
+    ("₩{} billion", "₩{} trillion", "₩{}"),
+    ("{} million yen", "{} billion yen", "{} yen"),
+    ("{} million francs", "{} billion francs", "{} francs"),
+]
 KINDS = {
     "name": {"company", "person", "city", "product", "rating", "role", "ref"},
     "date": {"date", "quarter", "year", "month"},
@@ -124,7 +130,9 @@ class Invention:
         return f"{self.random.choice('ABCDEFGHKLMNPRSTVW')}{self.random.randrange(100, 9999)}"
 
     def _amount(self) -> float:
-        return self.random.choice([self.random.uniform(1, 10), self.random.uniform(10, 99), self.random.randint(100, 990)])
+        return self.random.choice(
+            [self.random.uniform(1, 10), self.random.uniform(10, 99), self.random.randint(100, 990)]
+        )
 
     def _scaled(self, amount: float, form: str) -> str:
         return form.format(number(amount, 0 if amount >= 100 else 1))
@@ -197,7 +205,9 @@ class Invention:
 
     def _date(self) -> str:
         month, year = self.random.choice(MONTHS), self.random.randint(2015, 2031)
-        return self.random.choice([f"{self._day()} {month} {year}", f"{month} {self._day()}, {year}", f"{self._day()} {month}"])
+        return self.random.choice(
+            [f"{self._day()} {month} {year}", f"{month} {self._day()}, {year}", f"{self._day()} {month}"]
+        )
 
     def _month(self) -> str:
         return self.random.choice(MONTHS)
@@ -206,8 +216,8 @@ class Invention:
         return str(self.random.randint(2008, 2031))
 
     def _quarter(self) -> str:
-        which = self.random.choice(["first quarter", "second quarter", "third quarter", "fourth quarter", "first half", "second half"])
-        return f"the {which} of {self._year()}"
+        which = ["first quarter", "second quarter", "third quarter", "fourth quarter", "first half", "second half"]
+        return f"the {self.random.choice(which)} of {self._year()}"
 
     def _pair(self, base: str, index: str) -> dict[str, str]:
         """Before and after of a rise or fall, with the change as it follows from the rounded figures."""
@@ -256,13 +266,15 @@ def make(seed: int = 20261) -> list[dict]:
             invention.fresh()
             filled = sentence_case(invention.fill(context))
             answer = invention.bound[slot]
-            items.append({
-                "context": filled,
-                "instruction": invention.fill(questions[slot]),
-                "response": answer if answer in filled else sentence_case(answer),
-                "group": f"extraction-{index:03d}",
-                "kind": kind_of(slot),
-            })  # fmt: skip
+            items.append(
+                {
+                    "context": filled,
+                    "instruction": invention.fill(questions[slot]),
+                    "response": answer if answer in filled else sentence_case(answer),
+                    "group": f"extraction-{index:03d}",
+                    "kind": kind_of(slot),
+                }
+            )
     return items
 
 

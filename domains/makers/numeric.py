@@ -2,8 +2,8 @@
 
     python -m domains.makers.numeric
 
-Every formula has a sampler for its inputs, a function for its answer, and hand-written wordings in seeds/numeric_shapes.yaml.
-An answer is computed from the inputs as they are printed, and rounded once, at the end.
+Every formula has a sampler for its inputs, a function for its answer, and hand-written wordings in
+seeds/numeric_shapes.yaml. An answer is computed from the inputs as they are printed, and rounded once, at the end.
 """
 
 import json
@@ -25,7 +25,7 @@ NORMAL = NormalDist()
 
 @dataclass(frozen=True)
 class Formula:
-    """One kind of question: its topic, how inputs are drawn, how they are answered, and the answer's unit and decimals."""
+    """One kind of question: its topic, how inputs are drawn, the answer, its unit and decimals."""
 
     topic: str
     draw: Callable[[random.Random], dict]
@@ -99,7 +99,13 @@ def option(r: random.Random) -> dict:
     """Inputs of Black-Scholes."""
     spot = steps(r, 40, 200, 1)
     strike = steps(r, spot * 0.85, spot * 1.15, 1)
-    return {"spot": spot, "strike": strike, "years": steps(r, 0.25, 2, 0.25), "rate": steps(r, 0.5, 5, 0.5), "vol": steps(r, 12, 45, 1)}
+    return {
+        "spot": spot,
+        "strike": strike,
+        "years": steps(r, 0.25, 2, 0.25),
+        "rate": steps(r, 0.5, 5, 0.5),
+        "vol": steps(r, 12, 45, 1),
+    }
 
 
 def parity_inputs(r: random.Random) -> dict:
@@ -140,99 +146,217 @@ def rates_moved(r: random.Random) -> dict:
 
 
 FORMULAS: dict[str, Formula] = {
-    "npv": Formula("corporate finance", project, lambda i: present_value(three_flows(i), i["rate"] / 100) - i["cost"], "{ccy}"),
+    "npv": Formula(
+        "corporate finance", project, lambda i: present_value(three_flows(i), i["rate"] / 100) - i["cost"], "{ccy}"
+    ),
     "irr": Formula(
         "corporate finance",
         lambda r: {key: value for key, value in project(r).items() if key != "rate"},
-        lambda i: 100 * root(lambda rate: present_value(three_flows(i), rate) - i["cost"], -0.5, 2.0), "percent"),
-    "bond_price": Formula("bond", bond, bond_price, "per 100"),
+        lambda i: 100 * root(lambda rate: present_value(three_flows(i), rate) - i["cost"], -0.5, 2.0),
+        "percent",
+    ),
+    "bond_price": Formula("bonds", bond, bond_price, "per 100"),
     "zero_price": Formula(
-        "bond", lambda r: {"years": r.randint(1, 20), "yield": steps(r, 0.5, 9, 0.25)},
-        lambda i: present_value([0] * (i["years"] - 1) + [100], i["yield"] / 100), "per 100"),
+        "bonds",
+        lambda r: {"years": r.randint(1, 20), "yield": steps(r, 0.5, 9, 0.25)},
+        lambda i: present_value([0] * (i["years"] - 1) + [100], i["yield"] / 100),
+        "per 100",
+    ),
     "ytm": Formula(
-        "bond", quoted_bond,
-        lambda i: 100 * root(lambda y: present_value(bond_flows(i["coupon"], i["years"]), y) - i["price"], -0.5, 1.0), "percent"),
-    "macaulay": Formula("bond", bond, macaulay, "years"),
-    "modified": Formula("bond", bond, lambda i: macaulay(i) / (1 + i["yield"] / 100), ""),
+        "bonds",
+        quoted_bond,
+        lambda i: 100 * root(lambda y: present_value(bond_flows(i["coupon"], i["years"]), y) - i["price"], -0.5, 1.0),
+        "percent",
+    ),
+    "macaulay": Formula("bonds", bond, macaulay, "years"),
+    "modified": Formula("bonds", bond, lambda i: macaulay(i) / (1 + i["yield"] / 100), ""),
     "price_move": Formula(
-        "risk", lambda r: {"value": steps(r, 100_000, 9_000_000, 50_000), "duration": steps(r, 1, 14, 0.1), "bp": steps(r, 5, 120, 5)},
-        lambda i: i["value"] * i["duration"] * i["bp"] / 10_000, "{ccy}"),
+        "risk",
+        lambda r: {
+            "value": steps(r, 100_000, 9_000_000, 50_000),
+            "duration": steps(r, 1, 14, 0.1),
+            "bp": steps(r, 5, 120, 5),
+        },
+        lambda i: i["value"] * i["duration"] * i["bp"] / 10_000,
+        "{ccy}",
+    ),
     "var_parametric": Formula(
-        "risk", lambda r: {"value": steps(r, 100_000, 9_000_000, 50_000), "vol": steps(r, 0.4, 3, 0.1), "level": r.choice([90, 95, 97.5, 99])},
-        lambda i: i["value"] * i["vol"] / 100 * NORMAL.inv_cdf(i["level"] / 100), "{ccy}", 0),
+        "risk",
+        lambda r: {
+            "value": steps(r, 100_000, 9_000_000, 50_000),
+            "vol": steps(r, 0.4, 3, 0.1),
+            "level": r.choice([90, 95, 97.5, 99]),
+        },
+        lambda i: i["value"] * i["vol"] / 100 * NORMAL.inv_cdf(i["level"] / 100),
+        "{ccy}",
+        0,
+    ),
     "var_scaled": Formula(
-        "risk", lambda r: {"var": steps(r, 10_000, 900_000, 5_000), "days": r.choice([4, 5, 9, 10, 16, 20, 25])},
-        lambda i: i["var"] * math.sqrt(i["days"]), "{ccy}", 0),
+        "risk",
+        lambda r: {"var": steps(r, 10_000, 900_000, 5_000), "days": r.choice([4, 5, 9, 10, 16, 20, 25])},
+        lambda i: i["var"] * math.sqrt(i["days"]),
+        "{ccy}",
+        0,
+    ),
     "var_historical": Formula(
-        "risk", lambda r: {"returns": r.sample([n for n in range(-95, 120) if n], 9) + [-r.randint(3, 99)]},
-        lambda i: -min(i["returns"]), "thousand {ccy}", 0),
-    "bs_call": Formula("derivative", option, lambda i: black_scholes(i, 1), ""),
-    "bs_put": Formula("derivative", option, lambda i: black_scholes(i, -1), ""),
+        "risk",
+        lambda r: {"returns": [*r.sample([n for n in range(-95, 120) if n], 9), -r.randint(3, 99)]},
+        lambda i: -min(i["returns"]),
+        "thousand {ccy}",
+        0,
+    ),
+    "bs_call": Formula("derivatives", option, lambda i: black_scholes(i, 1), ""),
+    "bs_put": Formula("derivatives", option, lambda i: black_scholes(i, -1), ""),
     "parity": Formula(
-        "derivative", parity_inputs,
-        lambda i: i["put"] + i["spot"] - i["strike"] * math.exp(-i["rate"] / 100 * i["years"]), ""),
+        "derivatives",
+        parity_inputs,
+        lambda i: i["put"] + i["spot"] - i["strike"] * math.exp(-i["rate"] / 100 * i["years"]),
+        "",
+    ),
     "fx_forward": Formula(
-        "fx", lambda r: {"spot": steps(r, 1_050, 1_490, 5), "home": steps(r, 1, 5, 0.25), "foreign": steps(r, 0.5, 6, 0.25)},
-        lambda i: i["spot"] * (100 + i["home"]) / (100 + i["foreign"]), "won"),
+        "fx",
+        lambda r: {"spot": steps(r, 1_050, 1_490, 5), "home": steps(r, 1, 5, 0.25), "foreign": steps(r, 0.5, 6, 0.25)},
+        lambda i: i["spot"] * (100 + i["home"]) / (100 + i["foreign"]),
+        "won",
+    ),
     "index_move": Formula(
-        "stock", lambda r: {"level": steps(r, 1_900, 3_300, 10), "pct": steps(r, 0.1, 6, 0.1)},
-        lambda i: i["level"] * (1 + i["pct"] / 100), "points"),
+        "equities",
+        lambda r: {"level": steps(r, 1_900, 3_300, 10), "pct": steps(r, 0.1, 6, 0.1)},
+        lambda i: i["level"] * (1 + i["pct"] / 100),
+        "points",
+    ),
     "index_fall": Formula(
-        "stock", lambda r: {"level": steps(r, 700, 3_300, 10), "pct": steps(r, 0.1, 6, 0.1)},
-        lambda i: i["level"] * (1 - i["pct"] / 100), "points"),
+        "equities",
+        lambda r: {"level": steps(r, 700, 3_300, 10), "pct": steps(r, 0.1, 6, 0.1)},
+        lambda i: i["level"] * (1 - i["pct"] / 100),
+        "points",
+    ),
     "fx_convert": Formula(
-        "fx", lambda r: {"amount": steps(r, 50, 90_000, 50), "rate": steps(r, 1_050, 1_490, 10)},
-        lambda i: i["amount"] * i["rate"], "won", 0),
+        "fx",
+        lambda r: {"amount": steps(r, 50, 90_000, 50), "rate": steps(r, 1_050, 1_490, 10)},
+        lambda i: i["amount"] * i["rate"],
+        "won",
+        0,
+    ),
     "fx_back": Formula(
-        "fx", lambda r: {"amount": steps(r, 100_000, 90_000_000, 10_000), "rate": steps(r, 1_050, 1_490, 10)},
-        lambda i: i["amount"] / i["rate"], "dollars"),
-    "cagr": Formula("corporate finance", growth, lambda i: 100 * ((i["end"] / i["start"]) ** (1 / i["years"]) - 1), "percent"),
+        "fx",
+        lambda r: {"amount": steps(r, 100_000, 90_000_000, 10_000), "rate": steps(r, 1_050, 1_490, 10)},
+        lambda i: i["amount"] / i["rate"],
+        "dollars",
+    ),
+    "cagr": Formula(
+        "corporate finance", growth, lambda i: 100 * ((i["end"] / i["start"]) ** (1 / i["years"]) - 1), "percent"
+    ),
     "pe": Formula(
-        "stock", lambda r: {"price": steps(r, 10, 400, 0.5), "eps": steps(r, 0.5, 20, 0.1)}, lambda i: i["price"] / i["eps"], "times"),
+        "equities",
+        lambda r: {"price": steps(r, 10, 400, 0.5), "eps": steps(r, 0.5, 20, 0.1)},
+        lambda i: i["price"] / i["eps"],
+        "times",
+    ),
     "eps": Formula(
-        "accounting", lambda r: {"profit": steps(r, 5, 900, 1), "shares": steps(r, 2, 300, 1)}, lambda i: i["profit"] / i["shares"], "{ccy} a share"),
+        "accounting",
+        lambda r: {"profit": steps(r, 5, 900, 1), "shares": steps(r, 2, 300, 1)},
+        lambda i: i["profit"] / i["shares"],
+        "{ccy} a share",
+    ),
     "roe": Formula(
-        "accounting", lambda r: {"profit": steps(r, 5, 200, 1), "equity": steps(r, 250, 3_000, 10)}, lambda i: 100 * i["profit"] / i["equity"], "percent"),
+        "accounting",
+        lambda r: {"profit": steps(r, 5, 200, 1), "equity": steps(r, 250, 3_000, 10)},
+        lambda i: 100 * i["profit"] / i["equity"],
+        "percent",
+    ),
     "current_ratio": Formula(
-        "accounting", lambda r: {"assets": steps(r, 50, 900, 1), "liabilities": steps(r, 30, 600, 1)}, lambda i: i["assets"] / i["liabilities"], "times"),
+        "accounting",
+        lambda r: {"assets": steps(r, 50, 900, 1), "liabilities": steps(r, 30, 600, 1)},
+        lambda i: i["assets"] / i["liabilities"],
+        "times",
+    ),
     "wacc": Formula(
         "corporate finance",
-        lambda r: {"equity": steps(r, 100, 900, 10), "debt": steps(r, 50, 800, 10), "ke": steps(r, 6, 14, 0.5),
-                   "kd": steps(r, 2, 8, 0.5), "tax": r.choice([19, 20, 22, 24, 25, 30])},
-        lambda i: (i["equity"] * i["ke"] + i["debt"] * i["kd"] * (1 - i["tax"] / 100)) / (i["equity"] + i["debt"]), "percent"),
+        lambda r: {
+            "equity": steps(r, 100, 900, 10),
+            "debt": steps(r, 50, 800, 10),
+            "ke": steps(r, 6, 14, 0.5),
+            "kd": steps(r, 2, 8, 0.5),
+            "tax": r.choice([19, 20, 22, 24, 25, 30]),
+        },
+        lambda i: (i["equity"] * i["ke"] + i["debt"] * i["kd"] * (1 - i["tax"] / 100)) / (i["equity"] + i["debt"]),
+        "percent",
+    ),
     "capm": Formula(
-        "risk", lambda r: {"rf": steps(r, 0.5, 5, 0.25), "rm": steps(r, 6, 12, 0.5), "beta": steps(r, 0.3, 2, 0.05)},
-        lambda i: i["rf"] + i["beta"] * (i["rm"] - i["rf"]), "percent"),
-    "beta": Formula("risk", lambda r: {"cov": steps(r, 2, 40, 0.5), "var": steps(r, 8, 30, 0.5)}, lambda i: i["cov"] / i["var"], ""),
+        "risk",
+        lambda r: {"rf": steps(r, 0.5, 5, 0.25), "rm": steps(r, 6, 12, 0.5), "beta": steps(r, 0.3, 2, 0.05)},
+        lambda i: i["rf"] + i["beta"] * (i["rm"] - i["rf"]),
+        "percent",
+    ),
+    "beta": Formula(
+        "risk", lambda r: {"cov": steps(r, 2, 40, 0.5), "var": steps(r, 8, 30, 0.5)}, lambda i: i["cov"] / i["var"], ""
+    ),
     "sharpe": Formula(
-        "risk", lambda r: {"ret": steps(r, 3, 20, 0.5), "rf": steps(r, 0.5, 5, 0.25), "vol": steps(r, 4, 30, 0.5)},
-        lambda i: (i["ret"] - i["rf"]) / i["vol"], ""),
+        "risk",
+        lambda r: {"ret": steps(r, 3, 20, 0.5), "rf": steps(r, 0.5, 5, 0.25), "vol": steps(r, 4, 30, 0.5)},
+        lambda i: (i["ret"] - i["rf"]) / i["vol"],
+        "",
+    ),
     "accrued": Formula(
-        "bond", lambda r: {"face": steps(r, 1_000, 500_000, 1_000), "coupon": steps(r, 1, 8, 0.25), "days": r.randint(5, 355)},
-        lambda i: i["face"] * i["coupon"] / 100 * i["days"] / 360, "{ccy}"),
+        "bonds",
+        lambda r: {"face": steps(r, 1_000, 500_000, 1_000), "coupon": steps(r, 1, 8, 0.25), "days": r.randint(5, 355)},
+        lambda i: i["face"] * i["coupon"] / 100 * i["days"] / 360,
+        "{ccy}",
+    ),
     "pct_change": Formula("accounting", moved, lambda i: 100 * (i["after"] / i["before"] - 1), "percent"),
-    "bp_change": Formula("bond", rates_moved, lambda i: 100 * (i["after"] - i["before"]), "basis points", 0),
+    "bp_change": Formula("bonds", rates_moved, lambda i: 100 * (i["after"] - i["before"]), "basis points", 0),
     "compound": Formula(
-        "banking", lambda r: {"amount": steps(r, 500, 90_000, 100), "rate": steps(r, 0.5, 9, 0.25), "years": r.randint(2, 15)},
-        lambda i: i["amount"] * (1 + i["rate"] / 100) ** i["years"], "{ccy}"),
+        "banking",
+        lambda r: {"amount": steps(r, 500, 90_000, 100), "rate": steps(r, 0.5, 9, 0.25), "years": r.randint(2, 15)},
+        lambda i: i["amount"] * (1 + i["rate"] / 100) ** i["years"],
+        "{ccy}",
+    ),
     "simple": Formula(
-        "banking", lambda r: {"amount": steps(r, 500, 90_000, 100), "rate": steps(r, 0.5, 12, 0.5), "months": r.randint(1, 11)},
-        lambda i: i["amount"] * i["rate"] / 100 * i["months"] / 12, "{ccy}"),
+        "banking",
+        lambda r: {"amount": steps(r, 500, 90_000, 100), "rate": steps(r, 0.5, 12, 0.5), "months": r.randint(1, 11)},
+        lambda i: i["amount"] * i["rate"] / 100 * i["months"] / 12,
+        "{ccy}",
+    ),
     "depreciation": Formula(
-        "accounting", lambda r: {"cost": steps(r, 5_000, 90_000, 500), "residual": steps(r, 500, 4_500, 100), "years": r.randint(3, 10)},
-        lambda i: (i["cost"] - i["residual"]) / i["years"], "{ccy}"),
+        "accounting",
+        lambda r: {
+            "cost": steps(r, 5_000, 90_000, 500),
+            "residual": steps(r, 500, 4_500, 100),
+            "years": r.randint(3, 10),
+        },
+        lambda i: (i["cost"] - i["residual"]) / i["years"],
+        "{ccy}",
+    ),
     "book_value": Formula(
-        "accounting", lambda r: {"cost": steps(r, 5_000, 90_000, 500), "rate": r.choice([10, 15, 20, 25, 30, 40]), "years": r.randint(2, 8)},
-        lambda i: i["cost"] * (1 - i["rate"] / 100) ** i["years"], "{ccy}"),
+        "accounting",
+        lambda r: {
+            "cost": steps(r, 5_000, 90_000, 500),
+            "rate": r.choice([10, 15, 20, 25, 30, 40]),
+            "years": r.randint(2, 8),
+        },
+        lambda i: i["cost"] * (1 - i["rate"] / 100) ** i["years"],
+        "{ccy}",
+    ),
     "dividend_yield": Formula(
-        "stock", lambda r: {"price": steps(r, 10, 300, 0.5), "dividend": steps(r, 0.1, 9, 0.05)}, lambda i: 100 * i["dividend"] / i["price"], "percent"),
+        "equities",
+        lambda r: {"price": steps(r, 10, 300, 0.5), "dividend": steps(r, 0.1, 9, 0.05)},
+        lambda i: 100 * i["dividend"] / i["price"],
+        "percent",
+    ),
     "gordon": Formula(
-        "stock", lambda r: {"dividend": steps(r, 0.5, 9, 0.1), "growth": steps(r, 0, 3, 0.25), "rate": steps(r, 5, 12, 0.5)},
-        lambda i: 100 * i["dividend"] / (i["rate"] - i["growth"]), "{ccy}"),
+        "equities",
+        lambda r: {"dividend": steps(r, 0.5, 9, 0.1), "growth": steps(r, 0, 3, 0.25), "rate": steps(r, 5, 12, 0.5)},
+        lambda i: 100 * i["dividend"] / (i["rate"] - i["growth"]),
+        "{ccy}",
+    ),
     "annuity_payment": Formula(
-        "banking", lambda r: {"amount": steps(r, 5_000, 400_000, 1_000), "rate": steps(r, 1, 9, 0.25), "years": r.randint(2, 30)},
-        lambda i: i["amount"] * i["rate"] / 100 / (1 - (1 + i["rate"] / 100) ** -i["years"]), "{ccy}"),
-}  # fmt: skip
+        "banking",
+        lambda r: {"amount": steps(r, 5_000, 400_000, 1_000), "rate": steps(r, 1, 9, 0.25), "years": r.randint(2, 30)},
+        lambda i: i["amount"] * i["rate"] / 100 / (1 - (1 + i["rate"] / 100) ** -i["years"]),
+        "{ccy}",
+    ),
+}
 
 
 def printed(value: float | list) -> str:
