@@ -1,0 +1,35 @@
+"""What a training reports."""
+
+from __future__ import annotations
+
+from domainlm.reports import Report
+from domainlm.train.settings import TrainSettings
+
+
+class TrainingReport(Report):
+    """What was trained, on how much, and how the loss went. Seconds are not in here: they would change the digest."""
+
+    recipe: TrainSettings
+    base: str
+    base_digest: str
+    tokenizer_digest: str
+    adapter_digest: str
+    records_by_task: dict[str, int]
+    examples: int
+    dropped_too_long: int
+    longest: int
+    steps: int
+    epochs: float
+    tokens_per_epoch: int
+    supervised_tokens_per_epoch: int
+    trainable_parameters: int
+    parameters: int
+    quantized_layers: int
+    target_modules: list[str]
+    new_tokens_trained: int
+    note: str
+    dev_records: int
+    dev_bits_per_character_before: dict[str, float]
+    dev_bits_per_character: dict[str, float]
+    loss: float
+    curve: list[dict[str, float]]

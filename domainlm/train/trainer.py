@@ -1,0 +1,87 @@
+"""The Trainer with this project's loss, batches and guards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import Trainer
+
+from domainlm.errors import TrainingError
+
+IGNORED = -100
+
+
+class Rows(torch.utils.data.Dataset):
+    """Tokenized examples, with their index for messages and their length for grouping."""
+
+    def __init__(self, rows: Sequence[tuple[list[int], list[int]]]) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        head, tail = self._rows[index]
+        return {"input_ids": head + tail, "labels": [IGNORED] * len(head) + tail, "index": index}
+
+
+class RightPadding:
+    """Pads a batch to its longest row; only the completion and its eos are supervised."""
+
+    def __init__(self, pad: int) -> None:
+        self._pad = pad
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        width = max(len(row["input_ids"]) for row in rows)
+
+        def filled(key: str, filler: int) -> torch.Tensor:
+            return torch.tensor([row[key] + [filler] * (width - len(row[key])) for row in rows])
+
+        mask = torch.tensor([[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in rows])
+        return {
+            "input_ids": filled("input_ids", self._pad),
+            "attention_mask": mask,
+            "labels": filled("labels", IGNORED),
+            "index": torch.tensor([row["index"] for row in rows]),
+        }
+
+
+def completion_loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None) -> torch.Tensor:
+    """Cross-entropy over the supervised tokens, divided by their number in the whole optimizer step.
+
+    So a batch of 8 equals 8 accumulated batches of 1, whatever the lengths. Only supervised positions are upcast.
+    """
+    logits, wanted = outputs.logits[:, :-1], labels[:, 1:]
+    supervised = wanted != IGNORED
+    total = cross_entropy(logits[supervised].float(), wanted[supervised], reduction="sum")
+    return total / (supervised.sum() if num_items_in_batch is None else num_items_in_batch)
+
+
+class CompletionTrainer(Trainer):
+    """Trainer that names the records of a batch whose loss is not finite, and saves adapters without the embedding."""
+
+    def __init__(self, *, record_ids: Sequence[str], **options: Any) -> None:
+        super().__init__(compute_loss_func=completion_loss, **options)
+        self._record_ids = record_ids
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        """One forward and backward pass, stopped by name where the loss is not finite."""
+        index = inputs.pop("index")
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if not torch.isfinite(loss):
+            ids = ", ".join(self._record_ids[position] for position in index.tolist())
+            raise TrainingError(
+                f"the loss is not finite at step {self.state.global_step + 1}",
+                f"records {ids}",
+                "lower learning_rate, or look at these records",
+            )
+        return loss
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        if not self.args.should_save or not hasattr(self.model, "peft_config"):
+            return super()._save(output_dir, state_dict)
+        # "auto" would ask the hub for the base's vocabulary size, and save the whole embedding once it has grown
+        return self.model.save_pretrained(output_dir, state_dict=state_dict, save_embedding_layers=False)
