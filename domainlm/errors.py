@@ -60,6 +60,10 @@ class EvaluationError(DomainLMError):
     """An evaluation that could not be computed; a gate that needs it counts as failed."""
 
 
+class RegistrationError(DomainLMError):
+    """A model that must not be registered, or whose registration cannot be trusted."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A ready-made hint: the known name nearest to a misspelled one, or all of them.
 

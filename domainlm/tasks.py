@@ -28,21 +28,21 @@ class Task(Settings):
     Fields:
         name: what records call it.
         version: bumped whenever prompt, labels or metrics change.
-        kind: how it is answered and scored. `classification` by the log-likelihood of each label; `generation` by greedy
-            decoding and overlap; `extraction` and `number` by greedy decoding and exact match of the value.
+        kind: how it is answered and scored. `classification` by the log-likelihood of each label; `generation` by
+            greedy decoding and overlap; `extraction` and `number` by greedy decoding and exact match of the value.
         claim: the name of the claim that the card prints this task under ("format elicitation", "extraction and number
             format", "classification").
         pure_format: whether a gain here shows only that the format was learned.
         instruction: text put before the record's own question; may be empty.
-        cloze: a document-style prompt that asks a base model without the format; `{question}`, `{context}` and `{term}` stand
-            for the record's own.
-        term: regular expression whose group `term` finds what a question asks about; the whole question where it finds none.
+        cloze: a document-style prompt that asks a base model without the format; `{question}`, `{context}` and `{term}`
+            stand for the record's own.
+        term: regular expression whose group `term` finds what a question asks about; else it is the whole question.
         labels: the classes, in the words that the model says.
         metrics: names known to `domainlm.evaluate`.
         few_shot: how many training examples the few-shot base is shown.
         max_new_tokens: budget of a generated answer.
-        until: texts that end an answer, for every system alike, so that a base that talks on is judged by what it said first
-            (whether it stopped by itself is `stop_rate`'s question).
+        until: texts that end an answer, for every system alike, so that a base that talks on is judged by what it said
+            first (whether it stopped by itself is `stop_rate`'s question).
         prompts: questions that are always answered side by side in the report.
     """
 
@@ -103,7 +103,9 @@ def load_tasks(folder: Path) -> dict[str, Task]:
             raise ConfigurationError(f"defines the task '{task.name}' a second time", str(path), "rename one of them")
         tasks[task.name] = task
     if not tasks:
-        raise ConfigurationError("holds no task definition (*.yaml)", str(folder), "name the tasks folder of a domain pack")
+        raise ConfigurationError(
+            "holds no task definition (*.yaml)", str(folder), "name the tasks folder of a domain pack"
+        )
     return tasks
 
 

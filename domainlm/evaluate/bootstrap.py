@@ -44,9 +44,7 @@ class Resampler:
         generator = np.random.default_rng(seed)
         self._draws = generator.multinomial(self.groups, np.full(self.groups, 1 / self.groups), resamples).astype(float)
 
-    def interval(
-        self, value: Callable[[np.ndarray], np.ndarray], statistics: np.ndarray, bounded: bool
-    ) -> Interval:
+    def interval(self, value: Callable[[np.ndarray], np.ndarray], statistics: np.ndarray, bounded: bool) -> Interval:
         """The interval of a score.
 
         Args:
@@ -62,7 +60,7 @@ class Resampler:
     def difference(
         self, value: Callable[[np.ndarray], np.ndarray], first: np.ndarray, second: np.ndarray, bounded: bool
     ) -> Interval:
-        """The interval of the paired difference of two systems' scores, first minus second; arguments as in `interval`."""
+        """The interval of the paired difference of two systems' scores, first minus second; else as `interval`."""
         width = first.shape[1]
 
         def gained(sums: np.ndarray) -> np.ndarray:

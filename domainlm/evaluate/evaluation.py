@@ -56,8 +56,8 @@ def evaluate(
         adapter: the tuned model's adapter.
         settings: what is scored, how, and what counts as shown.
         tasks: the task definitions of the domain pack.
-        controls: the adapters of the controls, by the names "shuffled labels" and "from scratch"; without the first one no
-            claim counts as shown.
+        controls: the adapters of the controls, by the names "shuffled labels" and "from scratch"; without the first one
+            no claim counts as shown.
 
     Raises:
         EvaluationError: a task without items or without answers, or a model that gives no finite score.
@@ -130,7 +130,9 @@ def _select(
             raise EvaluationError(f"unknown task '{name}'", "steps.evaluate.parameters.tasks", nearest(name, tasks))
     keys = list(zip(records["task"], records["split"], records["source"], strict=True))
     # plain documents stay in Arrow: only rows of tasks become Python objects
-    rows = records.select([index for index, key in enumerate(keys) if key[0] in wanted and key[0] != DOCUMENT_TASK]).to_list()
+    rows = records.select(
+        [index for index, key in enumerate(keys) if key[0] in wanted and key[0] != DOCUMENT_TASK]
+    ).to_list()
     seen: dict[tuple[str, str], list[Record]] = {(name, split): [] for name in wanted for split in (TRAIN, DEVELOPMENT)}
     scored: dict[tuple[str, str], list[Record]] = {}
     for record in rows:
@@ -141,10 +143,14 @@ def _select(
     for name in wanted:
         if not any(task == name for task, _ in scored):
             raise EvaluationError(
-                f"the {settings.split} part holds no row of task '{name}'", "evaluate", "add rows, or name the `tasks` to score"
+                f"the {settings.split} part holds no row of task '{name}'",
+                "evaluate",
+                "add rows, or name the `tasks` to score",
             )
         if not seen[name, TRAIN]:
-            raise EvaluationError(f"the train part holds no row of task '{name}'", "evaluate", "baselines need some rows to learn from")
+            raise EvaluationError(
+                f"the train part holds no row of task '{name}'", "evaluate", "baselines need some rows to learn from"
+            )
     parts = [Part(tasks[name], source, _sample(items, settings)) for (name, source), items in sorted(scored.items())]
     return parts, seen
 
@@ -228,7 +234,9 @@ def _score(
         for part in parts:
             for name in part.task.metrics:
                 if name not in METRICS:
-                    raise EvaluationError(f"unknown metric '{name}'", f"task '{part.task.name}'", nearest(name, METRICS))
+                    raise EvaluationError(
+                        f"unknown metric '{name}'", f"task '{part.task.name}'", nearest(name, METRICS)
+                    )
             metrics = [METRICS[name](cache, part.task.labels) for name in part.task.metrics]
             groups = [record["group"] or record["id"] for record in part.items]
             resampler = Resampler(groups, settings.resamples, settings.confidence, settings.seed)
@@ -239,7 +247,9 @@ def _score(
     return rows, item_scores
 
 
-def _row(part: Part, metrics: Sequence[Score], resampler: Resampler, settings: EvaluateSettings) -> tuple[Row, ItemScores]:
+def _row(
+    part: Part, metrics: Sequence[Score], resampler: Resampler, settings: EvaluateSettings
+) -> tuple[Row, ItemScores]:
     import evaluate as evaluation_library
 
     from domainlm.evaluate.metrics import BITS, PREDICTIONS, REFERENCES, STOPPED, Mean
@@ -263,7 +273,9 @@ def _row(part: Part, metrics: Sequence[Score], resampler: Resampler, settings: E
             statistics = metric.statistics(**{name: columns[name] for name in metric.columns})
             found = resampler.interval(metric.value, statistics, metric.bounded)
             if not math.isclose(found.value, points[metric.key], rel_tol=1e-6, abs_tol=1e-9):
-                raise EvaluationError(f"'{metric.key}' of its parts and of the whole disagree", f"task '{task.name}'", "mend the metric")
+                raise EvaluationError(
+                    f"'{metric.key}' of its parts and of the whole disagree", f"task '{task.name}'", "mend the metric"
+                )
             scores[system][metric.key] = _estimate(found)
             if isinstance(metric, Mean):
                 items[system][metric.key] = [round(float(score), 4) for score in statistics[:, 0]]
@@ -292,7 +304,9 @@ def _row(part: Part, metrics: Sequence[Score], resampler: Resampler, settings: E
         verdict=verdict,
         reason=reason,
     )
-    prompts = [hashlib.sha256(f"{task.name}/{task.version}/{prompt}".encode()).hexdigest()[:16] for prompt in part.prompts]
+    prompts = [
+        hashlib.sha256(f"{task.name}/{task.version}/{prompt}".encode()).hexdigest()[:16] for prompt in part.prompts
+    ]
     return row, ItemScores(records=[record["id"] for record in part.items], prompts=prompts, scores=items)
 
 
@@ -302,7 +316,12 @@ def _gain(resampler: Resampler, metric: Score, tuned, other):
 
 
 def _estimate(found) -> Estimate:
-    return Estimate(value=round(found.value, DIGITS), low=round(found.low, DIGITS), high=round(found.high, DIGITS), method=found.method)
+    return Estimate(
+        value=round(found.value, DIGITS),
+        low=round(found.low, DIGITS),
+        high=round(found.high, DIGITS),
+        method=found.method,
+    )
 
 
 def _predicted(part: Part) -> dict[str, dict[str, float]]:
@@ -337,7 +356,10 @@ def _side_by_side(
     for name in _names(parts):
         own = [part for part in parts if part.task.name == name]
         task = own[0].task
-        known = {question(record): answer(record) for record in [*seen[name, TRAIN], *(item for part in own for item in part.items)]}
+        known = {
+            question(record): answer(record)
+            for record in [*seen[name, TRAIN], *(item for part in own for item in part.items)]
+        }
         for index, text in enumerate(task.prompts):
             found.append(
                 SideBySide(

@@ -201,7 +201,17 @@ class Perplexity(BitsPerCharacter):
 
 METRICS: dict[str, type[Score]] = {
     metric.key: metric
-    for metric in (Accuracy, MacroF1, RougeL, Bleu, ExactMatch, NumberWithin1Percent, StopRate, BitsPerCharacter, Perplexity)
+    for metric in (
+        Accuracy,
+        MacroF1,
+        RougeL,
+        Bleu,
+        ExactMatch,
+        NumberWithin1Percent,
+        StopRate,
+        BitsPerCharacter,
+        Perplexity,
+    )
 }
 
 

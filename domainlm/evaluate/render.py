@@ -9,9 +9,11 @@ from domainlm.evaluate.settings import SYSTEMS, TUNED
 
 STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#1b1f24}
-table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{border-bottom:1px solid #d8dee4;padding:.25rem .7rem;text-align:left;
+table{border-collapse:collapse;margin:.5rem 0 1.5rem}
+td,th{border-bottom:1px solid #d8dee4;padding:.25rem .7rem;text-align:left;
 vertical-align:top}td.n{font-variant-numeric:tabular-nums;white-space:nowrap}.yes{color:#116329;font-weight:600}
-.no{color:#82071e;font-weight:600}small{color:#59636e}pre{white-space:pre-wrap;margin:0;font:13px/1.4 ui-monospace,monospace}
+.no{color:#82071e;font-weight:600}small{color:#59636e}
+pre{white-space:pre-wrap;margin:0;font:13px/1.4 ui-monospace,monospace}
 tr.tuned{background:#f0f6ff}
 """
 
@@ -20,7 +22,12 @@ def table(report: EvaluationReport) -> tuple[list[str], list[list[str]]]:
     """The first metric of every row for every system: column names, then rows of text."""
     systems = [system for system in SYSTEMS if any(system in row.scores for row in report.rows)]
     lines = [
-        [row.name, str(row.items), row.metric, *(_figure(row.scores.get(system, {}).get(row.metric)) for system in systems)]
+        [
+            row.name,
+            str(row.items),
+            row.metric,
+            *(_figure(row.scores.get(system, {}).get(row.metric)) for system in systems),
+        ]
         for row in report.rows
     ]
     return ["task / source", "items", "metric", *systems], lines
@@ -66,13 +73,16 @@ def render_html(report: EvaluationReport) -> str:
         f"<td>{_mark(claim.verdict)}</td><td>{escape(', '.join(claim.evidence)) or '-'}</td></tr>"
         for claim in report.claims
     )
-    digests = "".join(f"<tr><td>{escape(name)}</td><td><code>{digest}</code></td></tr>" for name, digest in report.digests.items())
+    digests = "".join(
+        f"<tr><td>{escape(name)}</td><td><code>{digest}</code></td></tr>" for name, digest in report.digests.items()
+    )
     return (
         "<!doctype html><html lang=en><meta charset=utf-8>"
         "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         f"<title>Evaluation</title><style>{STYLE}</style>"
         f"<h1>Evaluation: {_mark(report.headline)}</h1>"
-        f"<p>{report.items} items of the {escape(report.split)} part, {_level(report)}. A claim is {escape(report.rule)}.</p>"
+        f"<p>{report.items} items of the {escape(report.split)} part, {_level(report)}. "
+        f"A claim is {escape(report.rule)}.</p>"
         f"<table><tr><th>claim<th>verdict<th>evidence</tr>{claims}</table>"
         + "".join(map(_row_html, report.rows))
         + f"<h2>Side by side</h2>{_side_by_side_html(report)}<h2>What was scored</h2><table>{digests}</table></html>"
@@ -92,15 +102,16 @@ def _row_html(row: Row) -> str:
         shares = ", ".join(f"{escape(label)} {share:.0%}" for label, share in row.predicted.get(system, {}).items())
         lines += (
             f"<tr{' class=tuned' if system == TUNED else ''}><td>{escape(system)}</td>{cells}"
-            f"<td class=n>{_signed(gain) if gain else ''} {_bar(gain) if gain else ''}</td><td><small>{shares}</small></td></tr>"
+            f"<td class=n>{_signed(gain) + ' ' + _bar(gain) if gain else ''}</td><td><small>{shares}</small></td></tr>"
         )
     notes = [f"{row.items} items in {row.groups} groups", f"claim: {row.claim}", f"prompt version {row.version}"]
     notes += ["kept apart: no claim rests on it"] if row.apart else []
     notes += [f"{row.in_training} prompts stand in the training part"] if row.in_training else []
     heads = "".join(f"<th>{escape(metric)}" for metric in metrics)
     return (
-        f"<h2>{escape(row.name)}: {_mark(row.verdict)}</h2><p>{escape(row.reason)}. <small>{escape('; '.join(notes))}</small></p>"
-        f"<table><tr><th>system{heads}<th>tuned gains over it in {escape(row.metric)}<th>answers given</tr>{lines}</table>"
+        f"<h2>{escape(row.name)}: {_mark(row.verdict)}</h2>"
+        f"<p>{escape(row.reason)}. <small>{escape('; '.join(notes))}</small></p><table>"
+        f"<tr><th>system{heads}<th>tuned gains over it in {escape(row.metric)}<th>answers given</tr>{lines}</table>"
     )
 
 
@@ -123,8 +134,12 @@ def _bar(gain: Estimate) -> str:
 def _side_by_side_html(report: EvaluationReport) -> str:
     tables = ""
     for item in report.side_by_side:
-        answers = "".join(f"<tr><td>{escape(name)}</td><td><pre>{escape(text)}</pre></td></tr>" for name, text in item.answers.items())
+        answers = "".join(
+            f"<tr><td>{escape(name)}</td><td><pre>{escape(text)}</pre></td></tr>" for name, text in item.answers.items()
+        )
         seen = "<small>this prompt stands in the training part</small>" if item.in_training else ""
         reference = f"<tr><td>reference</td><td><pre>{escape(item.reference)}</pre></td></tr>" if item.reference else ""
-        tables += f"<h3>{escape(item.task)} {seen}</h3><pre>{escape(item.prompt)}</pre><table>{reference}{answers}</table>"
+        tables += (
+            f"<h3>{escape(item.task)} {seen}</h3><pre>{escape(item.prompt)}</pre><table>{reference}{answers}</table>"
+        )
     return tables

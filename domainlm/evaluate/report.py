@@ -9,8 +9,8 @@ from domainlm.reports import Report
 
 Verdict = Literal["shown", "not shown"]
 RULE = (
-    "shown where the tuned model's gain on the task's first metric has an interval above zero both against the base and "
-    "against training on shuffled labels, over enough independent groups"
+    "shown where the tuned model's gain on the task's first metric has an interval above zero both against the base "
+    "and against training on shuffled labels, over enough independent groups"
 )
 
 
@@ -64,7 +64,7 @@ class Row(Report):
 
 
 class ItemScores(Report):
-    """The scores of each item of one row, bound to what was asked: the record's keyed id and the prompt's SHA-256 (16 digits)."""
+    """The scores of each item of one row, bound to what was asked: the record's keyed id, the prompt's digest."""
 
     records: list[str]
     prompts: list[str]

@@ -20,23 +20,39 @@ SYSTEMS: tuple[System, ...] = (MAJORITY, TFIDF, FEW_SHOT, BASE, CLOZE, SHUFFLED,
 class EvaluateSettings(Settings):
     """What is scored, how, and what counts as shown."""
 
-    split: Literal["test", "dev"] = Field("test", description="part that is scored; dev is for choosing settings, test for reporting")
-    tasks: tuple[str, ...] = Field((), description="tasks to score; empty means every task of the pack, each of which needs rows then")
+    split: Literal["test", "dev"] = Field(
+        "test", description="part that is scored; dev is for choosing settings, test for reporting"
+    )
+    tasks: tuple[str, ...] = Field(
+        (), description="tasks to score; empty means every task of the pack, each of which needs rows then"
+    )
     systems: tuple[System, ...] = Field(
         SYSTEMS, min_length=1, description="columns of the report; a verdict needs base, tuned and shuffled labels"
     )
     apart_sources: tuple[str, ...] = Field(
-        (), description="sources with a row and a verdict of their own that no claim rests on (a lexicon-disjoint part)"
+        (), description="sources with a row and verdict of their own that no claim rests on (a lexicon-disjoint part)"
     )
     max_items: int | None = Field(
-        None, gt=0, description="at most so many items a task and source, chosen by a seeded hash of the record id; None scores all"
+        None,
+        gt=0,
+        description="at most so many items a task and source, chosen by a seeded hash of the record id; None scores all",
     )
     batch: int = Field(32, gt=0, description="rows a forward pass; more is faster and takes more memory")
     threads: int = Field(2, gt=0, description="CPU threads of the models; part of what a score's last digits depend on")
-    seed: int = Field(1, ge=0, description="seed of the resampling, of the few-shot examples and of the choice of items")
-    resamples: int = Field(2000, ge=1000, description="bootstrap resamples of whole groups; more gives steadier interval ends")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="level of each interval; higher makes a claim harder to show")
-    min_groups: int = Field(
-        10, ge=2, description="fewer independent groups than this give no verdict: a bootstrap over few groups is too narrow"
+    seed: int = Field(
+        1, ge=0, description="seed of the resampling, of the few-shot examples and of the choice of items"
     )
-    side_by_side: int = Field(2, ge=0, description="test items a task whose answers are printed beside the task's fixed prompts")
+    resamples: int = Field(
+        2000, ge=1000, description="bootstrap resamples of whole groups; more gives steadier interval ends"
+    )
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="level of each interval; higher makes a claim harder to show"
+    )
+    min_groups: int = Field(
+        10,
+        ge=2,
+        description="fewer independent groups give no verdict: a bootstrap over few groups is too narrow",
+    )
+    side_by_side: int = Field(
+        2, ge=0, description="test items a task whose answers are printed beside the task's fixed prompts"
+    )

@@ -1,4 +1,4 @@
-"""The systems that are compared: what each answers to an item, whether it stopped, and what the right answer costs it."""
+"""The systems that are compared: what each answers, whether it stopped, and what the right answer costs it."""
 
 from __future__ import annotations
 
@@ -110,7 +110,9 @@ class Speaker:
         from domainlm.models.inference import context_length
 
         limit = context_length(self.model) or math.inf
-        budget = max([part.task.max_new_tokens, *completion_lengths(self.tokenizer, [f" {text}" for text in part.references])])
+        budget = max(
+            [part.task.max_new_tokens, *completion_lengths(self.tokenizer, [f" {text}" for text in part.references])]
+        )
         for count in range(len(examples), -1, -1):
             shown = "".join("".join(part.task.render(example)) + "\n\n" for example in examples[:count])
             prompts = [shown + prompt for prompt in part.prompts]
@@ -129,7 +131,7 @@ def in_seeded_order(records: Sequence[Record], seed: int) -> list[Record]:
 
 
 def worked_examples(task: Task, train: Sequence[Record], seed: int) -> list[Record]:
-    """The training examples that a few-shot prompt shows: of different groups, the labels of a classification in turn."""
+    """The training examples that a few-shot prompt shows: of different groups, the labels in turn."""
     chosen: list[Record] = []
     seen: set[str] = set()
     pool = in_seeded_order(train, seed)
@@ -150,7 +152,7 @@ def majority(part: Part, train: Sequence[Record]) -> list[Outcome]:
 
 
 def tfidf(part: Part, train: Sequence[Record], development: Sequence[Record]) -> list[Outcome]:
-    """TF-IDF over words and word pairs: logistic regression for a classification, else the answer of the nearest question.
+    """TF-IDF over words and word pairs: logistic regression for classes, else the answer of the nearest question.
 
     The regularisation is the one that is best on the development part, so that the baseline is a fair one.
     """
@@ -158,7 +160,9 @@ def tfidf(part: Part, train: Sequence[Record], development: Sequence[Record]) ->
 
     from domainlm.text import words
 
-    vectorizer = TfidfVectorizer(tokenizer=words, token_pattern=None, lowercase=False, ngram_range=(1, 2), sublinear_tf=True)
+    vectorizer = TfidfVectorizer(
+        tokenizer=words, token_pattern=None, lowercase=False, ngram_range=(1, 2), sublinear_tf=True
+    )
     seen = vectorizer.fit_transform(map(_asked, train))
     answers = [answer(record) for record in train]
     asked = vectorizer.transform(map(_asked, part.items))
@@ -168,7 +172,9 @@ def tfidf(part: Part, train: Sequence[Record], development: Sequence[Record]) ->
         return majority(part, train)
     checked = vectorizer.transform(map(_asked, development)) if development else None
     models = [_fitted(seen, answers, strength) for strength in ((0.3, 1.0, 3.0, 10.0, 30.0) if development else (1.0,))]
-    best = max(models, key=lambda model: model.score(checked, [answer(record) for record in development]) if development else 0)
+    best = max(
+        models, key=lambda model: model.score(checked, [answer(record) for record in development]) if development else 0
+    )
     return [Outcome(str(label)) for label in best.predict(asked)]
 
 

@@ -13,20 +13,40 @@ from domainlm.digests import digest_folder
 from domainlm.records import features
 from domainlm.tasks import Task
 
-CUES = {"positive": ("rises", "gains", "climbs"), "neutral": ("holds", "waits", "meets"), "negative": ("falls", "drops", "slides")}
-COMPANIES = [f"{first}{last}" for first in ("Ost", "Nor", "Mil", "Ter", "Bel") for last in ("ria", "land", "tech", "bank")]
+CUES = {
+    "positive": ("rises", "gains", "climbs"),
+    "neutral": ("holds", "waits", "meets"),
+    "negative": ("falls", "drops", "slides"),
+}
+COMPANIES = [
+    f"{first}{last}" for first in ("Ost", "Nor", "Mil", "Ter", "Bel") for last in ("ria", "land", "tech", "bank")
+]
 METALS = ("gold", "iron", "zinc", "lead", "tin", "copper")
 
 SENTIMENT = Task(
-    name="sentiment", version=1, kind="classification", claim="classification", instruction="Mood?",
-    labels=tuple(CUES), metrics=("accuracy", "macro_f1", "bits_per_character"), few_shot=3, cloze="{question} The mood is",
+    name="sentiment",
+    version=1,
+    kind="classification",
+    claim="classification",
+    instruction="Mood?",
+    labels=tuple(CUES),
+    metrics=("accuracy", "macro_f1", "bits_per_character"),
+    few_shot=3,
+    cloze="{question} The mood is",
     max_new_tokens=4,
-)  # fmt: skip
+)
 METAL = Task(
-    name="metal", version=1, kind="generation", claim="format elicitation", pure_format=True, cloze="{term}",
-    metrics=("exact_match", "rouge_l", "bleu", "stop_rate", "perplexity"), few_shot=2, max_new_tokens=6,
+    name="metal",
+    version=1,
+    kind="generation",
+    claim="format elicitation",
+    pure_format=True,
+    cloze="{term}",
+    metrics=("exact_match", "rouge_l", "bleu", "stop_rate", "perplexity"),
+    few_shot=2,
+    max_new_tokens=6,
     prompts=("Name gold.",),
-)  # fmt: skip
+)
 
 
 def toy_records():
@@ -41,12 +61,25 @@ def toy_records():
             messages.append({"role": "assistant", "content": answer})
         rows.append(
             {
-                "id": f"{len(rows):032x}", "task": task, "messages": messages, "context": "", "label": label, "source": source,
-                "row": len(rows) + 1, "licence": "CC0-1.0", "consent": "public", "purpose": "model-training",
-                "jurisdiction": "us", "language": "en", "timestamp": "", "group": group, "split_bucket": 0, "split": split,
+                "id": f"{len(rows):032x}",
+                "task": task,
+                "messages": messages,
+                "context": "",
+                "label": label,
+                "source": source,
+                "row": len(rows) + 1,
+                "licence": "CC0-1.0",
+                "consent": "public",
+                "purpose": "model-training",
+                "jurisdiction": "us",
+                "language": "en",
+                "timestamp": "",
+                "group": group,
+                "split_bucket": 0,
+                "split": split,
                 "subjects": [],
             }
-        )  # fmt: skip
+        )
 
     for index, company in enumerate(COMPANIES):
         split = "test" if index % 2 else "train"
@@ -110,19 +143,30 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     raw.train_from_iterator(
         ["".join(pair) for pair in pairs],
         trainers.BpeTrainer(
-            vocab_size=400, special_tokens=["<eos>", "<pad>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+            vocab_size=400,
+            special_tokens=["<eos>", "<pad>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
         ),
     )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<eos>", pad_token="<pad>")
 
     torch.manual_seed(0)
     config = FalconConfig(
-        vocab_size=len(tokenizer), hidden_size=64, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=128,
-        eos_token_id=tokenizer.eos_token_id, bos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=128,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     base = BaseCheckpoint(root / "base")
     save(FalconForCausalLM(config), tokenizer, base.path)
-    base.write_card(name="toy", architecture="falcon", licence="CC0-1.0", external=False, digest=digest_folder(base.path))
+    base.write_card(
+        name="toy", architecture="falcon", licence="CC0-1.0", external=False, digest=digest_folder(base.path)
+    )
     extended = TokenizerFolder(root / "tokenizer")
     tokenizer.save_pretrained(extended.path)
     extended.write_card(new_tokens={}, base_digest=base.card["digest"])
@@ -130,7 +174,9 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     def adapter(name: str, pairs, steps: int) -> AdapterFolder:
         folder = AdapterFolder(root / name)
         tune(base.path, tokenizer, pairs, steps).save_pretrained(folder.path)
-        folder.write_card(method="full", quantization="none", base_digest=base.card["digest"], tokenizer_digest=extended.digest)
+        folder.write_card(
+            method="full", quantization="none", base_digest=base.card["digest"], tokenizer_digest=extended.digest
+        )
         return folder
 
     shuffled = []
@@ -140,6 +186,10 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         random.Random(7).shuffle(answers)
         shuffled += [(prompt, wrong) for (prompt, _), wrong in zip(own, answers, strict=True)]
     return SimpleNamespace(
-        records=records, tasks=tasks, base=base, tokenizer=extended, adapter=adapter("tuned", pairs, 90),
+        records=records,
+        tasks=tasks,
+        base=base,
+        tokenizer=extended,
+        adapter=adapter("tuned", pairs, 90),
         controls={"shuffled labels": adapter("shuffled", shuffled, 90), "from scratch": adapter("scratch", pairs, 10)},
-    )  # fmt: skip
+    )

@@ -19,9 +19,14 @@ SETTINGS = {"apart_sources": ("disjoint",), "resamples": 1000, "threads": 1, "mi
 def run(toy, controls=None, records=None, adapter=None, **settings) -> EvaluationReport:
     given = EvaluateSettings(**(SETTINGS | settings))
     return evaluate(
-        toy.records if records is None else records, toy.base, toy.tokenizer, adapter or toy.adapter, given, toy.tasks,
+        toy.records if records is None else records,
+        toy.base,
+        toy.tokenizer,
+        adapter or toy.adapter,
+        given,
+        toy.tasks,
         toy.controls if controls is None else controls,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +118,9 @@ def test_the_report_is_the_same_again_and_holds_scores_of_items_but_not_their_te
     again = run(toy)
     assert again.digest == report.digest
     items = report.item_scores["sentiment / headlines"]
-    right = [record for record in toy.records.to_list() if record["split"] == "test" and record["source"] == "headlines"]
+    right = [
+        record for record in toy.records.to_list() if record["split"] == "test" and record["source"] == "headlines"
+    ]
     assert items.records == [record["id"] for record in right]
     assert len(set(items.prompts)) == len(right)
     mean = sum(items.scores["tuned"]["accuracy"]) / len(right)
@@ -139,7 +146,9 @@ def test_a_limit_takes_the_same_items_whatever_the_institutions_key(toy):
 def test_the_development_split_can_be_scored_for_choosing(toy):
     from datasets import Dataset
 
-    moved = [dict(record, split="dev" if record["split"] == "test" else record["split"]) for record in toy.records.to_list()]
+    moved = [
+        dict(record, split="dev" if record["split"] == "test" else record["split"]) for record in toy.records.to_list()
+    ]
     records = Dataset.from_list(moved, features=toy.records.features)
     cheap = {"tasks": ("sentiment",), "systems": ("majority",)}
     assert run(toy, records=records, split="dev", **cheap).split == "dev"
@@ -191,7 +200,9 @@ def test_bits_are_those_of_a_plain_scorer(toy):
 
     model, tokenizer = load_adapter(toy.base, toy.tokenizer, toy.adapter)
     task = toy.tasks["sentiment"]
-    records = [record for record in toy.records.to_list() if record["source"] == "headlines" and record["split"] == "test"][:12]
+    records = [
+        record for record in toy.records.to_list() if record["source"] == "headlines" and record["split"] == "test"
+    ][:12]
     prompts = [task.render(record)[0] for record in records]
     shown = "".join("".join(task.render(record)) + "\n\n" for record in records[:2])  # a shared start that is read once
 
@@ -261,7 +272,9 @@ def test_the_finance_tasks_load_and_their_metrics_exist():
     tasks = load_tasks(SOURCE_ROOT / "domains/finance/tasks")
     for task in tasks.values():
         assert task.metrics and set(task.metrics) <= set(METRICS)
-    cloze = tasks["definition"].cloze_prompt({"messages": [{"role": "user", "content": "What is an Index?"}], "context": ""})
+    cloze = tasks["definition"].cloze_prompt(
+        {"messages": [{"role": "user", "content": "What is an Index?"}], "context": ""}
+    )
     assert cloze == "Index is"
     assert not tasks["sentiment"].pure_format and not tasks["extraction"].pure_format
 

@@ -27,8 +27,12 @@ def test_the_interval_equals_scipys_bca_when_every_item_is_its_own_group():
     from scipy.stats import bootstrap
 
     scores = np.random.default_rng(0).exponential(1.0, 60)  # skewed, so that the correction matters
-    ours = Resampler([str(index) for index in range(60)], 20_000, 0.95, seed=1).interval(mean, as_statistics(scores), bounded=False)
-    theirs = bootstrap((scores,), np.mean, n_resamples=20_000, method="BCa", rng=np.random.default_rng(2)).confidence_interval
+    ours = Resampler([str(index) for index in range(60)], 20_000, 0.95, seed=1).interval(
+        mean, as_statistics(scores), bounded=False
+    )
+    theirs = bootstrap(
+        (scores,), np.mean, n_resamples=20_000, method="BCa", rng=np.random.default_rng(2)
+    ).confidence_interval
     assert ours.method == "BCa"
     assert ours.value == pytest.approx(scores.mean())
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.02)
@@ -49,7 +53,9 @@ def test_resampling_groups_covers_the_truth_and_resampling_items_does_not():
 def test_a_group_interval_is_wider_than_an_item_interval_on_clustered_data():
     groups, scores = clustered(np.random.default_rng(1))
     by_group = Resampler(groups, 2000, 0.95, seed=0).interval(mean, as_statistics(scores), bounded=False)
-    by_item = Resampler(list(map(str, range(len(scores)))), 2000, 0.95, seed=0).interval(mean, as_statistics(scores), bounded=False)
+    by_item = Resampler(list(map(str, range(len(scores)))), 2000, 0.95, seed=0).interval(
+        mean, as_statistics(scores), bounded=False
+    )
     assert by_group.high - by_group.low > 1.5 * (by_item.high - by_item.low)
 
 

@@ -28,7 +28,9 @@ def test_classification_scores_equal_those_of_scikit_learn(metric):
 
     chosen = random.Random(3)
     true, said = ([chosen.choice(LABELS) for _ in range(200)] for _ in range(2))
-    assert metric("accuracy").compute(predictions=said, references=true)["accuracy"] == pytest.approx(accuracy_score(true, said))
+    assert metric("accuracy").compute(predictions=said, references=true)["accuracy"] == pytest.approx(
+        accuracy_score(true, said)
+    )
     found = metric("macro_f1", LABELS).compute(predictions=said, references=true)["macro_f1"]
     assert found == pytest.approx(f1_score(true, said, average="macro", labels=LABELS))
 
@@ -93,7 +95,13 @@ def test_exact_match_compares_numbers_by_value_and_unit(metric, said, wanted, sa
 
 @pytest.mark.parametrize(
     ("said", "wanted", "near"),
-    [("4.52%", "4.5%", True), ("4.6%", "4.5%", False), ("-4.5%", "4.5%", False), ("4.5 won", "4.5%", False), ("none", "4.5%", False)],
+    [
+        ("4.52%", "4.5%", True),
+        ("4.6%", "4.5%", False),
+        ("-4.5%", "4.5%", False),
+        ("4.5 won", "4.5%", False),
+        ("none", "4.5%", False),
+    ],
 )
 def test_a_number_within_one_percent_counts(metric, said, wanted, near):
     found = metric("number_within_1_percent").compute(predictions=[said], references=[wanted])
@@ -106,7 +114,9 @@ def test_metrics_combine_and_skip_the_columns_they_do_not_use(tmp_path):
     from domainlm.evaluate.metrics import METRICS
 
     every = [kind(str(tmp_path), LABELS) for kind in METRICS.values()]
-    found = evaluate.combine(every).compute(predictions=SAID, references=WANTED, stopped=[True, True, False, True], bits=[8.0] * 4)
+    found = evaluate.combine(every).compute(
+        predictions=SAID, references=WANTED, stopped=[True, True, False, True], bits=[8.0] * 4
+    )
     assert set(found) == set(METRICS)
     assert found["stop_rate"] == 0.75
     assert found["bits_per_character"] == pytest.approx(32 / sum(map(len, WANTED)))
@@ -116,7 +126,12 @@ def test_metrics_combine_and_skip_the_columns_they_do_not_use(tmp_path):
 def test_every_score_is_the_value_of_its_summed_statistics_over_any_subset(metric):
     from domainlm.evaluate.metrics import METRICS
 
-    columns = {"predictions": SAID, "references": WANTED, "stopped": [True, True, False, True], "bits": [8.0, 2.0, 3.0, 1.0]}
+    columns = {
+        "predictions": SAID,
+        "references": WANTED,
+        "stopped": [True, True, False, True],
+        "bits": [8.0, 2.0, 3.0, 1.0],
+    }
     for name in METRICS:
         one = metric(name, LABELS)
         chosen = {key: [columns[key][index] for index in (0, 2, 2)] for key in one.columns}

@@ -1,0 +1,248 @@
+"""Register a tuned model once, with its evidence as tags, and believe it only after reading it back."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from domainlm import __version__
+from domainlm.artifacts import CARD_FILE, AdapterFolder, BaseCheckpoint, Folder, TokenizerFolder
+from domainlm.digests import digest_json
+from domainlm.errors import ArtifactError, RegistrationError
+from domainlm.register.serving import ADAPTER, BASE, MAX_NEW_TOKENS, TOKENIZER
+from domainlm.register.settings import RegisterSettings
+from domainlm.reports import Report
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SHOWN, NOT_SHOWN = "shown", "not shown"
+IDENTITY, VERIFIED = "domainlm.identity", "domainlm.verified"
+# what a version needs besides domainlm itself, pinned to what it was made with
+REQUIREMENTS = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "safetensors")
+
+
+class Provenance(Report):
+    """What the model came from, besides base, tokenizer and adapter, whose digests are taken from their folders.
+
+    Fields:
+        data: digest of the prepared records.
+        configuration: digest of the run's configuration.
+        evaluation: digest of the evaluation report.
+        commit: commit of the code; `dirty` when the checkout had changes.
+        licences: licences of the data and of the base.
+    """
+
+    data: str
+    configuration: str
+    evaluation: str
+    commit: str
+    dirty: bool
+    licences: list[str]
+
+
+class Registration(Report):
+    """A version in the registry.
+
+    Fields:
+        existing: whether the version was there already, made from exactly the same.
+    """
+
+    name: str
+    version: str
+    run_id: str
+    model_uri: str
+    existing: bool
+    verdict: str
+    digests: dict[str, str]
+    licences: list[str]
+    aliases: list[str]
+
+
+def register(
+    base: BaseCheckpoint,
+    tokenizer: TokenizerFolder,
+    adapter: AdapterFolder,
+    provenance: Provenance,
+    metrics: Mapping[str, float],
+    verdict: str | None,
+    settings: RegisterSettings,
+    tracking_uri: str,
+    artifacts: Path,
+) -> Registration:
+    """Log the model, register it as a version, read it back, and only then give it its alias.
+
+    A version of exactly the same adapter, base, tokenizer, data, configuration and evaluation is returned as it is.
+
+    Args:
+        base: the base; an external one is referred to by its card, an own one is copied into the version.
+        tokenizer: the tokenizer of the adapter.
+        adapter: the tuned adapter.
+        provenance: digests, commit and licences that become tags.
+        metrics: scores that become the run's metrics.
+        verdict: the evaluation's headline, "shown" or "not shown".
+        settings: names and the gate.
+        tracking_uri: MLflow's store and registry, such as "sqlite:///.../mlflow.db".
+        artifacts: folder for the logged files of a new experiment.
+
+    Raises:
+        RegistrationError: the gate is closed, or cannot be decided.
+        ArtifactError: what the registry gives back is not what was registered.
+    """
+    _check_gate(verdict, metrics, settings)
+    digests = {
+        "adapter": adapter.digest,
+        "base": base.card["digest"],
+        "tokenizer": tokenizer.digest,
+        "data": provenance.data,
+        "configuration": provenance.configuration,
+        "evaluation": provenance.evaluation,
+    }
+    identity = digest_json(digests)
+    with _store(tracking_uri, settings.experiment, artifacts) as client:
+        found = _find(client, settings.name, identity)
+        if found is None:
+            tags = {f"domainlm.{name}": digest for name, digest in digests.items()} | {
+                IDENTITY: identity,
+                "domainlm.verdict": verdict,
+                "domainlm.commit": provenance.commit,
+                "domainlm.dirty": str(provenance.dirty).lower(),
+                "domainlm.licences": ", ".join(provenance.licences),
+                "domainlm.base_name": base.card["name"],
+            }
+            made = _log(client, base, tokenizer, adapter, metrics, tags, settings)
+            _verify(made.name, made.version, {ADAPTER: adapter, TOKENIZER: tokenizer, BASE: base})
+            client.set_model_version_tag(made.name, made.version, VERIFIED, "true")
+        client.set_registered_model_alias(settings.name, settings.alias, (found or made).version)
+        entry = client.get_model_version(settings.name, (found or made).version)
+    return Registration(
+        name=entry.name,
+        version=str(entry.version),
+        run_id=entry.run_id,
+        model_uri=f"models:/{entry.name}/{entry.version}",
+        existing=found is not None,
+        verdict=verdict,
+        digests=digests,
+        licences=provenance.licences,
+        aliases=sorted(entry.aliases),
+    )
+
+
+def _check_gate(verdict: str | None, metrics: Mapping[str, float], settings: RegisterSettings) -> None:
+    if verdict not in (SHOWN, NOT_SHOWN):
+        raise RegistrationError(
+            "there is no verdict of an evaluation", settings.name, "let `evaluate` run on exactly this model"
+        )
+    broken = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if not metrics or broken:
+        what = f"the metric '{broken[0]}' is not a finite number" if broken else "the evaluation has no metric"
+        raise RegistrationError(what, settings.name, "let `evaluate` run again")
+    if settings.require_shown and verdict != SHOWN:
+        raise RegistrationError(
+            "the evaluation did not show the headline claim",
+            settings.name,
+            "see the evaluation report, or set require_shown: false",
+        )
+
+
+@contextmanager
+def _store(uri: str, experiment: str, artifacts: Path) -> Iterator[MlflowClient]:
+    """MLflow pointed at a store for the length of the block; its module-wide settings are put back afterwards."""
+    import mlflow
+
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    try:
+        client = mlflow.MlflowClient(uri, uri)
+        if client.get_experiment_by_name(experiment) is None:
+            artifacts.mkdir(parents=True, exist_ok=True)
+            client.create_experiment(experiment, artifact_location=artifacts.resolve().as_uri())
+        yield client
+    finally:
+        mlflow.set_tracking_uri(before[0])
+        mlflow.set_registry_uri(before[1])
+
+
+def _find(client: MlflowClient, name: str, identity: str) -> Any | None:
+    """The version made from exactly this; an interrupted registration has no `verified` tag and does not count."""
+    same = f"name = '{name}' and tag.`{IDENTITY}` = '{identity}' and tag.`{VERIFIED}` = 'true'"
+    found = client.search_model_versions(same)
+    return max(found, key=lambda entry: int(entry.version), default=None)
+
+
+def _log(
+    client: MlflowClient,
+    base: BaseCheckpoint,
+    tokenizer: TokenizerFolder,
+    adapter: AdapterFolder,
+    metrics: Mapping[str, float],
+    tags: Mapping[str, str],
+    settings: RegisterSettings,
+) -> Any:
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+    signature = ModelSignature(
+        Schema([ColSpec("string")]),  # unnamed, so that a plain list of prompts fits
+        Schema([ColSpec("string")]),
+        ParamSchema([ParamSpec("max_new_tokens", "long", MAX_NEW_TOKENS)]),
+    )
+    experiment = client.get_experiment_by_name(settings.experiment)
+    run = client.create_run(experiment.experiment_id, run_name="register", tags=dict(tags))
+    with tempfile.TemporaryDirectory() as place, mlflow.start_run(run_id=run.info.run_id, nested=True):
+        mlflow.log_metrics(dict(metrics))
+        data = Path(place) / "data"
+        for name, folder in {ADAPTER: adapter, TOKENIZER: tokenizer, BASE: base}.items():
+            _copy(folder, data / name)
+        logged = mlflow.pyfunc.log_model(
+            name="model",
+            loader_module="domainlm.register.serving",
+            data_path=str(data),
+            signature=signature,
+            pip_requirements=[f"domainlm=={__version__}", *(f"{name}=={_installed(name)}" for name in REQUIREMENTS)],
+            metadata={name: tags[name] for name in sorted(tags)},
+        )
+        return mlflow.register_model(logged.model_uri, settings.name, tags=dict(tags))
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name).partition("+")[0]  # "2.13.0+cpu" names a build that other machines need not have
+    except PackageNotFoundError as error:
+        raise RegistrationError(
+            f"the package '{name}' is not installed", "register", "install the project again"
+        ) from error
+
+
+def _copy(folder: Folder, target: Path) -> None:
+    """A folder as it is; of an external base only the card, which names its files and their digest."""
+    if folder.card.get("external"):
+        target.mkdir(parents=True)
+        shutil.copy2(folder.path / CARD_FILE, target)
+    else:
+        shutil.copytree(folder.path, target)
+
+
+def _verify(name: str, number: str, folders: Mapping[str, Folder]) -> None:
+    """Fetch the version and compare each folder's digest with the original's."""
+    import mlflow
+
+    with tempfile.TemporaryDirectory() as place:
+        fetched = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{number}", dst_path=place))
+        for part, folder in folders.items():
+            back = type(folder)(fetched / "data" / "data" / part)
+            same = back.path.is_dir() and back.digest == folder.digest
+            if not same:
+                raise ArtifactError(
+                    f"the registry gives back another {part} than was registered",
+                    f"models:/{name}/{number}",
+                    "the version has no alias and does not count; check the artifact store and register again",
+                )
