@@ -1,0 +1,45 @@
+"""What is looked for, one file a family. A new recognizer is a subclass of `CuedRecognizer` in one of them and a name below."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from domainlm.redact.recognizers.base import CuedRecognizer
+    from domainlm.redact.settings import RedactSettings
+
+
+def recognizers(language: str, settings: RedactSettings) -> list[CuedRecognizer]:
+    """Every recognizer of the entities that are on, for one language of Presidio's.
+
+    All of them read all languages: a Korean message holds English names, and a wrong language column must not hide a value.
+    """
+    from domainlm.redact.recognizers.accounts import (
+        BicRecognizer,
+        IbanRecognizer,
+        KoreanAccountInEnglishRecognizer,
+        KoreanAccountRecognizer,
+        RoutingNumberRecognizer,
+        UsAccountRecognizer,
+    )
+    from domainlm.redact.recognizers.cards import CardRecognizer
+    from domainlm.redact.recognizers.contact import EmailRecognizer, IpRecognizer, PhoneRecognizer
+    from domainlm.redact.recognizers.english_names import EnglishNameRecognizer
+    from domainlm.redact.recognizers.identity import (
+        DateOfBirthRecognizer,
+        NhsRecognizer,
+        NinoRecognizer,
+        ResidentRegistrationRecognizer,
+        SsnRecognizer,
+    )
+    from domainlm.redact.recognizers.korean_names import KoreanNameRecognizer
+    from domainlm.redact.recognizers.names_nearby import NearbyNameRecognizer
+    from domainlm.redact.recognizers.places import AddressRecognizer
+
+    kinds = (
+        EmailRecognizer, PhoneRecognizer, IpRecognizer, CardRecognizer, IbanRecognizer, BicRecognizer, RoutingNumberRecognizer, UsAccountRecognizer,
+        KoreanAccountRecognizer, KoreanAccountInEnglishRecognizer, SsnRecognizer, ResidentRegistrationRecognizer, NhsRecognizer,
+        NinoRecognizer, DateOfBirthRecognizer, EnglishNameRecognizer, KoreanNameRecognizer, AddressRecognizer,
+        NearbyNameRecognizer,
+    )  # fmt: skip
+    return [kind(language, settings) for kind in kinds if kind.ENTITY in settings.entities]

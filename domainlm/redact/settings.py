@@ -1,0 +1,73 @@
+"""What a configuration may say of redaction. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from domainlm.errors import nearest
+from domainlm.reports import Settings
+
+PERSON, EMAIL_ADDRESS, PHONE_NUMBER, IP_ADDRESS = "PERSON", "EMAIL_ADDRESS", "PHONE_NUMBER", "IP_ADDRESS"
+CREDIT_CARD, IBAN_CODE, SWIFT_BIC = "CREDIT_CARD", "IBAN_CODE", "SWIFT_BIC"
+US_BANK_NUMBER, ABA_ROUTING_NUMBER, KR_BANK_ACCOUNT = "US_BANK_NUMBER", "ABA_ROUTING_NUMBER", "KR_BANK_ACCOUNT"
+US_SSN, KR_RRN, UK_NHS, UK_NINO, DATE_OF_BIRTH = "US_SSN", "KR_RRN", "UK_NHS", "UK_NINO", "DATE_OF_BIRTH"
+LOCATION = "LOCATION"
+
+ENTITIES = (
+    PERSON, EMAIL_ADDRESS, PHONE_NUMBER, IP_ADDRESS, CREDIT_CARD, IBAN_CODE, SWIFT_BIC, US_BANK_NUMBER, ABA_ROUTING_NUMBER,
+    KR_BANK_ACCOUNT, US_SSN, KR_RRN, UK_NHS, UK_NINO, DATE_OF_BIRTH, LOCATION,
+)  # fmt: skip
+# Found by their form, so that none may be left in the output; names and places are found by their surroundings.
+STRUCTURED = tuple(name for name in ENTITIES if name not in (PERSON, LOCATION))
+# Name a bank, a place or a date rather than one person: they get a placeholder, but no subject id.
+IMPERSONAL = (SWIFT_BIC, ABA_ROUTING_NUMBER, DATE_OF_BIRTH, LOCATION)
+
+
+class RedactSettings(Settings):
+    """The `redact:` parameters of a run."""
+
+    entities: tuple[str, ...] = Field(
+        default=ENTITIES, min_length=1, description="what is replaced; leaving one out lets it into the training data"
+    )
+    phone_regions: tuple[str, ...] = Field(
+        default=("US", "GB", "KR", "DE", "FR"),
+        min_length=1,
+        description="countries whose national telephone numbers are known; more find more, and cost more time",
+    )
+    threshold: float = Field(
+        default=0.4,
+        gt=0,
+        le=1,
+        description="least score of a finding; lower replaces more, amounts of money in the end",
+    )
+    max_characters: int = Field(
+        default=200_000, ge=1, description="a longer single text is quarantined, so that every scan is bounded"
+    )
+    regex_timeout_s: float = Field(
+        default=5.0,
+        gt=0,
+        le=60,
+        description="time that one pattern may take on one text; beyond it the record is quarantined",
+    )
+    max_quarantined_share: float = Field(
+        default=0.02, ge=0, le=1, description="the run fails when a larger share of the records had to be quarantined"
+    )
+    processes: int = Field(
+        default=1, ge=1, le=64, description="processes that scan; more pay off from about 100 MB of text"
+    )
+
+    @field_validator("entities")
+    @classmethod
+    def _known_entities(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in ENTITIES:
+                raise ValueError(f"unknown entity '{name}': {nearest(name, ENTITIES)}")
+        return value
+
+    @field_validator("phone_regions")
+    @classmethod
+    def _region_codes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for region in value:
+            if len(region) != 2 or not region.isascii() or not region.isupper():
+                raise ValueError(f"phone region '{region}' is no ISO 3166 code such as KR (the United Kingdom is GB)")
+        return value
