@@ -35,7 +35,7 @@ class EvaluateSettings(Settings):
     max_items: int | None = Field(
         None,
         gt=0,
-        description="at most so many items a task and source, chosen by a seeded hash of the record id; None scores all",
+        description="at most so many items a task and source, drawn by a seeded hash of source and row; None: all",
     )
     batch: int = Field(32, gt=0, description="rows a forward pass; more is faster and takes more memory")
     threads: int = Field(2, gt=0, description="CPU threads of the models; part of what a score's last digits depend on")
