@@ -45,7 +45,7 @@ def render(report: EvaluationReport) -> str:
         told.append(f"{row.name}: {row.verdict} ({row.reason}). Tuned gains {gains or 'cannot be told'}")
     told.append("")
     for claim in report.claims:
-        told.append(f"{claim.name}: {claim.verdict}{' (pure format, proves no more)' if claim.pure_format else ''}")
+        told.append(f"{claim.name}: {claim.verdict}{' (pure format)' if claim.pure_format else ''}")
     told.append(f"headline: {report.headline}; {report.rule} ({_level(report)})")
     return "\n".join(told) + "\n"
 
@@ -118,7 +118,10 @@ def _row_html(row: Row) -> str:
 def _with_interval(estimate: Estimate | None) -> str:
     if estimate is None:
         return "-"
-    return f"{estimate.value:.3f} <small>[{estimate.low:.3f}, {estimate.high:.3f}] {estimate.method}</small>"
+    value, low, high = (
+        f"{end:.3f}" if abs(end) < 1000 else f"{end:.3g}" for end in (estimate.value, estimate.low, estimate.high)
+    )
+    return f"{value} <small>[{low}, {high}] {escape(estimate.method)}</small>"
 
 
 def _bar(gain: Estimate) -> str:

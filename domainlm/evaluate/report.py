@@ -9,8 +9,8 @@ from domainlm.reports import Report
 
 Verdict = Literal["shown", "not shown"]
 RULE = (
-    "shown where the tuned model's gain on the task's first metric has an interval above zero both against the base "
-    "and against training on shuffled labels, over enough independent groups"
+    "shown where the tuned model's gains on the task's first metric over the base (however asked), over training "
+    "on shuffled labels and over the majority answer all have intervals above zero, over enough independent groups"
 )
 
 

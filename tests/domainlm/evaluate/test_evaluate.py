@@ -102,6 +102,27 @@ def test_without_the_shuffled_control_nothing_is_shown(toy):
     assert found.differences["base"].low > 0
 
 
+def test_a_model_that_only_learned_the_most_frequent_label_shows_nothing():
+    """It beats a base that leans to a rare label, and may beat a control that does, too."""
+    from domainlm.evaluate.evaluation import _verdict
+    from domainlm.evaluate.report import Estimate
+
+    def gain(low: float, high: float) -> Estimate:
+        return Estimate(value=(low + high) / 2, low=low, high=high, method="BCa")
+
+    gains = {"majority": gain(-0.1, 0.1), "base": gain(0.1, 0.3), "shuffled labels": gain(0.05, 0.2)}
+    verdict, reason = _verdict(gains, 40, EvaluateSettings())
+    assert verdict == "not shown" and "over majority" in reason
+    assert _verdict(gains | {"majority": gain(0.01, 0.1)}, 40, EvaluateSettings())[0] == "shown"
+    assert (
+        _verdict(gains | {"majority": gain(0.01, 0.1), "few-shot base": gain(-0.1, 0.2)}, 40, EvaluateSettings())[0]
+        == "not shown"
+    )
+    assert (
+        _verdict(gains | {"majority": gain(0.0, 0.1)}, 40, EvaluateSettings())[0] == "not shown"
+    )  # zero is not above zero
+
+
 def test_too_few_groups_give_no_verdict(toy):
     found = row(run(toy, tasks=("sentiment",), min_groups=11), "sentiment / headlines")
     assert found.verdict == "not shown" and "10 independent groups" in found.reason
