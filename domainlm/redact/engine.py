@@ -1,7 +1,7 @@
 """The analyzer: Presidio's engine with our recognizers, a prefilter before it, and nothing said about what it reads.
 
-A text that no recognizer's gate matches cannot hold a finding, so most text never reaches Presidio; the findings are the
-same with and without the prefilter.
+A text that no recognizer's gate matches cannot hold a finding, so most text never reaches Presidio; the findings are
+the same with and without the prefilter.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Scanner:
 
     @property
     def digest(self) -> str:
-        """Digest of every pattern, cue, gate and score, of the settings, and of the versions of the libraries that run them."""
+        """Digest of every pattern, cue, gate and score, of the settings, and of the libraries' versions."""
         from importlib.metadata import version
 
         libraries = ("presidio-analyzer", "phonenumbers", "spacy", "regex")
@@ -126,7 +126,7 @@ def _resolve(folded: Folded, spans: list[tuple[int, int, str, float]]) -> list[F
 
 @contextmanager
 def _silence() -> Iterator[list[int]]:
-    """Keep Presidio from logging, since its messages quote texts, and note its warnings: it warns where it skips a pattern."""
+    """Keep Presidio from logging, since its messages quote texts, and note its warnings: it warns when it skips."""
     troubles: list[int] = []
 
     def refuse(record: logging.LogRecord) -> bool:

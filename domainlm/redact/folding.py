@@ -1,7 +1,7 @@
 """One plain spelling of a text to search in, with the way back to the original's offsets.
 
 Full-width digits, exotic spaces and dashes, digits of other scripts, zero-width characters and decomposed Hangul would
-otherwise hide a value from every pattern. The text that is stored is the original with spans replaced, never the folded one.
+otherwise hide a value from every pattern. The text that is stored is the original with spans replaced, never this one.
 """
 
 from __future__ import annotations

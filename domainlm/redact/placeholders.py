@@ -1,7 +1,7 @@
-"""Placeholders of one record: the same person or number has the same placeholder in all its texts, and in no other record.
+"""Placeholders of one record: one person or number has one placeholder in all its texts, and none beyond it.
 
-Short on purpose: `[PERSON_1]` costs a tokenizer less than the name, while a pseudonym of 16 hexadecimal digits would cost
-more and fill the vocabulary with noise. What links records is the keyed id beside the text.
+Short on purpose: `[PERSON_1]` costs a tokenizer little, while a pseudonym of 16 hexadecimal digits would cost more than
+the name and fill the vocabulary with noise. What links records is the keyed id beside the text.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class Placeholders:
         """The text with each finding replaced, by Presidio's anonymizer."""
         from presidio_anonymizer.entities import OperatorConfig, RecognizerResult
 
-        # Numbers count from the start of the text, the anonymizer goes from its end, and an operator sees the value alone: so the
-        # placeholders are given out first, and each is an entity of its own to the anonymizer.
+        # Numbers count from the start of the text, the anonymizer goes from its end, and an operator sees the value
+        # alone: so the placeholders are given out first, and each is an entity of its own to the anonymizer.
         spans = [RecognizerResult(self.of(finding), finding.start, finding.end, finding.score) for finding in findings]
         operators = {span.entity_type: OperatorConfig("replace", {"new_value": span.entity_type}) for span in spans}
         return _anonymizer().anonymize(text, spans, operators, merge_entities_with_spaces=False).text

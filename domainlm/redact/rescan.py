@@ -1,7 +1,7 @@
 """The second look: what may still stand in a text that is about to leave.
 
-The engine reads its own output again; beside it stand a few coarse expressions that share no code with it, so that a fault
-of the folding, of a gate or of a recognizer does not pass twice.
+The engine reads its own output again; beside it stand a few coarse expressions that share no code with it, so that a
+fault of the folding, of a gate or of a recognizer does not pass twice.
 """
 
 from __future__ import annotations

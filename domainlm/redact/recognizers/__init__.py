@@ -1,4 +1,4 @@
-"""What is looked for, one file a family. A new recognizer is a subclass of `CuedRecognizer` in one of them and a name below."""
+"""What is looked for, one file a family. A new recognizer is a subclass of `CuedRecognizer` and a name below."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def recognizers(language: str, settings: RedactSettings) -> list[CuedRecognizer]:
     """Every recognizer of the entities that are on, for one language of Presidio's.
 
-    All of them read all languages: a Korean message holds English names, and a wrong language column must not hide a value.
+    All read all languages: a Korean message holds English names, and a wrong language column must not hide a value.
     """
     from domainlm.redact.recognizers.accounts import (
         BicRecognizer,
@@ -37,9 +37,9 @@ def recognizers(language: str, settings: RedactSettings) -> list[CuedRecognizer]
     from domainlm.redact.recognizers.places import AddressRecognizer
 
     kinds = (
-        EmailRecognizer, PhoneRecognizer, IpRecognizer, CardRecognizer, IbanRecognizer, BicRecognizer, RoutingNumberRecognizer, UsAccountRecognizer,
-        KoreanAccountRecognizer, KoreanAccountInEnglishRecognizer, SsnRecognizer, ResidentRegistrationRecognizer, NhsRecognizer,
-        NinoRecognizer, DateOfBirthRecognizer, EnglishNameRecognizer, KoreanNameRecognizer, AddressRecognizer,
-        NearbyNameRecognizer,
+        EmailRecognizer, PhoneRecognizer, IpRecognizer, CardRecognizer, IbanRecognizer, BicRecognizer,
+        RoutingNumberRecognizer, UsAccountRecognizer, KoreanAccountRecognizer, KoreanAccountInEnglishRecognizer,
+        SsnRecognizer, ResidentRegistrationRecognizer, NhsRecognizer, NinoRecognizer, DateOfBirthRecognizer,
+        EnglishNameRecognizer, KoreanNameRecognizer, AddressRecognizer, NearbyNameRecognizer,
     )  # fmt: skip
     return [kind(language, settings) for kind in kinds if kind.ENTITY in settings.entities]

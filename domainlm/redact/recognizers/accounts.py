@@ -1,4 +1,4 @@
-"""Bank accounts and what identifies a bank: IBAN, BIC, routing numbers, account numbers of the United States and Korea."""
+"""Bank accounts and what identifies a bank: IBAN, BIC, routing numbers, American and Korean account numbers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from domainlm.redact.settings import ABA_ROUTING_NUMBER, IBAN_CODE, KR_BANK_ACCO
 # Length of an IBAN by country: SWIFT, IBAN registry (ISO 13616), release 99.
 _IBAN_LENGTHS = {
     15: "NO", 16: "BE BI", 18: "DK FI FK FO GL NL SD", 19: "MK SI", 20: "AT BA EE KZ LT LU MN XK", 21: "CH HR LI LV",
-    22: "BG BH CR DE GB GE IE ME RS VA", 23: "AE GI IL IQ OM SO TL", 24: "AD CZ ES MD PK RO SA SE SK TN VG", 25: "LY PT ST",
-    26: "IS TR", 27: "BF DJ FR GR IT MC MR SM", 28: "AL AZ BY CY DO GT HN HU LB NI PL SV", 29: "BR EG PS QA UA", 30: "JO KW MU YE",
+    22: "BG BH CR DE GB GE IE ME RS VA", 23: "AE GI IL IQ OM SO TL", 24: "AD CZ ES MD PK RO SA SE SK TN VG",
+    25: "LY PT ST", 26: "IS TR", 27: "BF DJ FR GR IT MC MR SM", 28: "AL AZ BY CY DO GT HN HU LB NI PL SV",
+    29: "BR EG PS QA UA", 30: "JO KW MU YE",
     31: "MT SC", 32: "LC", 33: "RU",
 }  # fmt: skip
 IBAN_LENGTH = {country: length for length, countries in _IBAN_LENGTHS.items() for country in countries.split()}
@@ -27,7 +28,7 @@ _ACCOUNT_CUE = (
 
 
 class IbanRecognizer(CuedRecognizer):
-    """IBANs of the registry's countries and lengths, with spaces or hyphens at will; a wrong check number needs a cue."""
+    """IBANs of the registry's countries and lengths, spaced at will; a wrong check number needs a cue."""
 
     ENTITY = IBAN_CODE
     PATTERNS = tuple(
@@ -100,7 +101,7 @@ class RoutingNumberRecognizer(CuedRecognizer):
 
 
 class UsAccountRecognizer(CuedRecognizer):
-    """Account numbers without a form of their own (United States, United Kingdom sort codes and the like): by cue alone."""
+    """Account numbers without a form of their own (United States, United Kingdom): by cue alone."""
 
     ENTITY = US_BANK_NUMBER
     PATTERNS = (
@@ -123,7 +124,7 @@ class KoreanAccountRecognizer(CuedRecognizer):
 
     ENTITY = KR_BANK_ACCOUNT
     PATTERNS = (
-        ("groups", r"(?<![\w.,-])\d{2,6}[ ]?-[ ]?\d{2,6}(?:[ ]?-[ ]?\d{1,7}){1,2}(?![\d-]|[.,]\d)", 0.1),
+        ("groups", r"(?<![\w.,-])\d{2,6}[ ]?-[ ]?\d{2,6}(?:[ ]?-[ ]?\d{1,7}){1,2}(?![\d-]|[.,]\d|[ ]?[=+*/])", 0.1),
         ("groups with spaces", r"(?<![\w.,-])\d{3,6}[ ]\d{2,6}[ ]\d{4,7}(?:[ ]\d{1,3})?(?![\d-]|[.,]\d)", WEAK),
         ("one run", r"(?<![\w.,-])\d{10,14}(?![\d-]|[.,]\d)", WEAK),
     )
@@ -140,7 +141,7 @@ class KoreanAccountRecognizer(CuedRecognizer):
 
 
 class KoreanAccountInEnglishRecognizer(KoreanAccountRecognizer):
-    """The same in an English text, where only an account number comes in three hyphenated groups of eleven digits and more."""
+    """The same in English, where only an account number comes in three hyphenated groups of eleven digits or more."""
 
     PATTERNS = KoreanAccountRecognizer.PATTERNS[:1]
     CUES = r"acc(?:oun)?t|\bbank|\bdeposit|\bwire|\bremit|\btransfer"

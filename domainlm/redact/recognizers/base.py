@@ -1,4 +1,4 @@
-"""The shape of our recognizers: Presidio's `PatternRecognizer` with a gate, cues, a guard for money, and a time-out that counts.
+"""The shape of our recognizers: Presidio's `PatternRecognizer` with gate, cues, a guard for money, a real time-out.
 
 Presidio's own loop logs a pattern that ran out of time and goes on, which would let a text pass unscanned; here the
 time-out is an error of the analysis. Its context words are single lemmas; cues here are expressions, so that "account
@@ -55,12 +55,12 @@ class CuedRecognizer(PatternRecognizer):
 
     Class variables:
         ENTITY: what it finds.
-        PATTERNS: name, regular expression and score of each; a group named `value` narrows the finding to it. Scores below
-            the threshold need a cue.
+        PATTERNS: name, regular expression and score of each; a group named `value` narrows the finding to it. Scores
+            below the threshold need a cue.
         GATE: a cheap expression without which no pattern can match; the engine's prefilter is the union of all gates.
         CUES: expression looked for in the characters before and after a weak finding.
-        GATED: whether the recognizer stands by itself. One that builds on others' findings reads texts without its gate too, and
-            hands on weak findings.
+        GATED: whether the recognizer stands by itself. One that builds on others' findings reads texts without its gate
+            too, and hands on weak findings.
         GUARDED: whether weak findings that look like an amount or like another kind of number are dropped.
         FLAGS: flags of the patterns; ASCII, so that a Korean particle right behind a value ends a word.
     """
@@ -131,12 +131,10 @@ class CuedRecognizer(PatternRecognizer):
 
     def _with_cue(self, score: float, text: str, start: int, end: int) -> float:
         before = text[max(0, start - CUE_BEFORE) : start]
-        cue = None
-        for cue in self._cues.finditer(before) if self._cues else ():
-            pass  # the last one
-        if cue is not None:
-            # In "routing 021000021 account 12345678" both words stand before the second number; the nearer one counts more.
-            return max(LEAST_WITH_CUE, score + CUE_BONUS + (0 if _NUMBER.search(before, cue.end()) else NEAR_CUE_BONUS))
+        last_cue = max((cue.end() for cue in self._cues.finditer(before)), default=None) if self._cues else None
+        if last_cue is not None:
+            # In "routing 021000021 account 12345678" both words stand before the second number; the nearer counts more.
+            return max(LEAST_WITH_CUE, score + CUE_BONUS + (0 if _NUMBER.search(before, last_cue) else NEAR_CUE_BONUS))
         cue = self._cues.search(text[end : end + CUE_AFTER]) if self._cues else None
         if cue is not None and not _NUMBER_AHEAD.match(text, end + cue.end()):
             return max(LEAST_WITH_CUE, score + CUE_BONUS)

@@ -7,8 +7,8 @@ from presidio_analyzer import Pattern
 from domainlm.redact.recognizers.base import STRONG, WEAK, CuedRecognizer, digits, luhn
 from domainlm.redact.settings import CREDIT_CARD
 
-# First digits of the networks (ISO/IEC 7812 registry): Visa, Mastercard (two series), Amex, Diners, JCB, Discover, UnionPay, Maestro,
-# and Korea's domestic 9.
+# First digits of the networks (ISO/IEC 7812 registry): Visa, Mastercard (two series), Amex, Diners, JCB, Discover,
+# UnionPay, Maestro, and Korea's domestic 9.
 _NETWORKS = r"(?:4|5[0-8]|2[2-7]|3[0-9]|6|9)"
 
 

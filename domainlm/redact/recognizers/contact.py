@@ -15,7 +15,7 @@ _LATIN = "0-9A-Za-zÀ-ÖØ-öø-ɏ"
 class EmailRecognizer(CuedRecognizer):
     """E-mail addresses of any top-level domain.
 
-    Presidio's own asks a public suffix list that it fetches over the network, and so passes addresses of internal domains.
+    Presidio's own asks a public suffix list that it fetches over the network, and passes addresses of internal domains.
     """
 
     ENTITY = EMAIL_ADDRESS

@@ -31,7 +31,7 @@ _FAREWELL = (
     r"(?i:(?:(?:best|kind|kindest|warm|warmest|with)[ ])?(?:regards|wishes)|yours(?:[ ](?:sincerely|faithfully|truly))?"
     r"|sincerely(?:[ ]yours)?|respectfully|cordially|(?:many[ ])?thanks(?:[ ](?:again|in advance|a lot|so much))?"
     r"|thank you"
-    r"|cheers|best|signed)"
+    r"|cheers|best(?=[ ]?[,!\n-])|signed)"
 )
 # Roles that only persons have.
 _ROLE = (
@@ -88,13 +88,15 @@ _FORMS: tuple[tuple[str, str, str, str, float], ...] = (
     # "Profits Miss Estimates" is a headline: no capital may stand before.
     ("Miss", rf"(?:^|[.!?:;,\n][ ]?|\b[{LOWER}]+[ ])Miss[ ]", NAME, "", STRONG),
     ("greeting", rf"(?<!\w){_GREETING}[ ]", NAME, r"(?=[ ]?(?:[,!.:;\n]|$|-[ ]|and[ ]))", STRONG),
-    ("farewell", rf"(?<!\w){_FAREWELL}[ ]?[,.:!-]{{0,2}}[ ]?(?:\n[ \n]{{0,4}}|[ ])(?:-[ ]?)?", NAME, r"(?=[ ]?(?:[,.;(|/\n-]|$|(?:and|&)[ ]))", STRONG),
+    ("farewell", rf"(?<!\w){_FAREWELL}[ ]?[,.:!-]{{0,2}}[ ]?(?:\n[ \n]{{0,4}}|[ ])(?:-[ ]?)?", NAME,
+     r"(?=[ ]?(?:[,.;(|/\n-]|$|(?:and|&)[ ]))", STRONG),
     ("introduction", rf"(?<!\w){_INTRODUCTION}[ ]", NAME, "", STRONG),
-    ("I am", r"(?<!\w)(?i:i am|i'm|this is|it's|it is)[ ]", FULL_NAME,
+    ("I am", r"(?<!\w)(?i:i am|i'm|this is)[ ]", FULL_NAME,
      r"(?=[ ]?(?:[,.;!\n(]|$|(?:here|calling|writing|from|and|with|speaking|again)\b))", LIKELY),
     ("label", rf"(?<!\w){_LABEL}[\"']?{_IS}", NAME, "", STRONG),
     ("role", rf"(?<!\w){_ROLE}[\"']?(?:{_IS}|,[ ]|[ ](?:named|called)[ ])", FULL_NAME, "", LIKELY),
-    ("role on a form", rf"(?<!\w){_FORM_ROLE}[\"']?(?:[ ]?[:=#][ \"'(]{{0,3}}|[ ](?:named|called)[ ]|\t)", FULL_NAME, "", LIKELY),
+    ("role on a form", rf"(?<!\w){_FORM_ROLE}[\"']?(?:[ ]?[:=#][ \"'(]{{0,3}}|[ ](?:named|called)[ ]|\t)", FULL_NAME,
+     "", LIKELY),
     ("before a name", rf"(?<!\w){_BEFORE_A_NAME}[ ]", FULL_NAME, "", LIKELY),
     ("name on a form", r"(?:^|[,;:.(!\n][ ]?)(?i:(?:full )?name)[ ]", FULL_NAME, "", LIKELY),
     ("claim", rf"(?<!\w){_CLAIM}[ ]", FULL_NAME, "", LIKELY),
@@ -116,32 +118,35 @@ _SMALL_LETTERS = (
 
 # What looks like a name in these places and is none: offices, the calendar, accounts of a ledger, greetings to nobody.
 _COMMON = frozenset(
-    """a account accounts accumulated add after all also as ask at before block but buy by call can cancel change
-    close contact could did does for freeze from has have how is last move name note on open pay remove report
-    sell send so subject tell then transfer unblock update was what when where who why wire would yes all america
-    american amount analyst analysts and april assets august bad bond bonds branch britain broker brokerage
-    business card cards care cash central chair chairman chairwoman chief china claims client clients colleague
-    colleagues committee community companies compliance consumer corporate cost council counsel cr credit creditor
-    customer customers date debit december deferred department depreciation desk director directors dividend
-    dividends division dr due earnings email equipment equity estate estimates europe european everyone everybody
-    exchange executive expectations expense february fed federal finance financial folks forecast forecasts friday
-    friend friends gain general goodwill government growth hello help helpdesk her hi his hr i id if in income
-    index interest international inventory investment investments investor investors ira iban it january japan
-    july june kindly korea ladies land loan loans london loss madam maam management manager march market markets
-    may member members ministry monday mortgage mr mrs ms my national neighbour neighbor new no none not november
-    office officer official operations or our owner ownership partner payable payment payments personnel phone
-    please policy portfolio prepaid president price profit profits public purchaser re receivable recruiter
-    regards regulator relations rent reserve retained retirement revenue revenues risk salary sales saturday
-    savings sec secretary security sept september service services settlement share shareholder shareholders sir
-    sirs staff stakeholder stakeholders state states stock stocks street sunday supervisor supplies support system
-    systems targets tax team teams thank thanks that the their there this thursday to trader traders trading
-    treasury trustee trustees tuesday uk unearned union united us usa user valued vice views wages we wednesday
-    with you your yours""".split()
+    """a account accounts accumulated add after all also although america american amount analyst analysts and
+    april as ask assets at august bad because before block bond bonds both branch britain broker brokerage
+    business but buy by call can cancel card cards care cash central chair chairman chairwoman change chief
+    china claims client clients close colleague colleagues committee community companies compliance consumer
+    contact corporate cost could council counsel cr credit creditor customer customers date debit december
+    deferred department depreciation desk despite did director directors dividend dividends division does dr due
+    during each earnings either email equipment equity estate estimates europe european every everybody everyone
+    exchange executive expectations expense february fed federal finance financial folks for forecast forecasts
+    freeze friday friend friends from gain general goodwill government growth has have hello help helpdesk her
+    here hi hiring his how hr i iban id if in income index interest international inventory investment
+    investments investor investors ira is it january japan july june just kindly korea ladies land last like
+    loan loans london loss maam madam management manager many march market markets may member members ministry
+    monday mortgage most move mr mrs ms my name national neighbor neighbour neither new no none not note
+    november now office officer official on open operations or our owner ownership partner pay payable payment
+    payments personnel phone please policy portfolio prepaid president price profit profits public purchaser re
+    receivable recruiter regards regulator relations remove rent report reserve retained retirement revenue
+    revenues risk salary sales saturday savings sec secretary security sell send sept september service services
+    settlement share shareholder shareholders since sir sirs so some staff stakeholder stakeholders state states
+    stock stocks street subject sunday supervisor supplies support system systems targets tax team teams tell
+    thank thanks that the their then there these this those though thursday to today tomorrow trader traders
+    trading transfer treasury trustee trustees tuesday uk unblock unearned union united unless until update us
+    usa user valued vice views wages was we wednesday what when where while who why wire with would yes
+    yesterday you your yours""".split()
 )
 # A name with one of these in or behind it is a company's.
 _FIRM = frozenset(
-    """ag bank bancorp banking brokers bv capital co company corp corporation foundation fund funds gmbh group holding holdings inc
-    industries insurance ipo laboratories labs llc llp limited ltd nv partners plc sa sachs securities stanley technologies trust university ventures""".split()
+    """ag bank bancorp banking brokers bv capital co company corp corporation foundation fund funds gmbh group
+    holding holdings inc industries insurance ipo laboratories labs llc llp limited ltd nv partners plc sa sachs
+    securities stanley technologies trust university ventures""".split()
 )  # fmt: skip
 
 
@@ -157,7 +162,7 @@ class EnglishNameRecognizer(CuedRecognizer):
         ("single name with Korean honorific", rf"(?<![{UPPER}{LOWER}\d]){NAME}{_FORMS_WITHOUT_BEFORE[-1][1]}", STRONG),
         ("small letters", _SMALL_LETTERS, LIKELY),
     )
-    # What stands before and then a capital, or what stands behind: the same expressions as above, so that they cannot drift apart.
+    # What stands before and then a capital, or what stands behind: of the same expressions, so that none is missing.
     GATE = "|".join(
         [
             *(f"(?:{before})(?:{_PARTICLE}[ ])?[{UPPER}]" for _, before, _, _, _ in _FORMS),

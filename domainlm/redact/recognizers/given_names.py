@@ -1,7 +1,7 @@
 """Common given names in Latin letters, by where they are most common; written for this project from general knowledge.
 
-They are weak evidence: "Grant", "Mark" and "Will" are words, and a newspaper is full of names that are nobody's secret. So they
-count only beside other personal data; see `names_nearby`.
+They are weak evidence: "Grant", "Mark" and "Will" are words, and a newspaper is full of names that are nobody's secret.
+So they count only beside other personal data; see `names_nearby`.
 """
 
 GIVEN_NAMES = frozenset(

@@ -1,4 +1,4 @@
-"""Names of persons in Hangul: a family name of Korea and one or two syllables, next to an honorific, a label or a signature."""
+"""Names of persons in Hangul: a family name and one or two syllables, next to an honorific, a label or a signature."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from domainlm.redact.recognizers.base import LIKELY, STRONG, CuedRecognizer
 from domainlm.redact.recognizers.english_names import FULL_NAME, UPPER
 from domainlm.redact.settings import PERSON
 
-# Family names that cover more than 99 % of Korea's people (Statistics Korea, census of 2015), less a few that mostly begin words.
+# Family names of more than 99 % of Korea's people (Statistics Korea, census of 2015), less some that often begin words.
 _SURNAMES = (
     "김이박최정강조윤장임한오서신권황안송류유전홍고문양손배백허남심노하곽성차주우구민진지엄채원천방공현함변염여추도소석선설마길연위표명"
     "기반왕금옥육인맹모탁국어은편용예경봉나라"
@@ -18,17 +18,27 @@ _NAME = rf"(?:(?:{_COMPOUND})[가-힣]{{1,2}}|[{_SURNAMES}][가-힣]{{1,2}})"
 FULL_KOREAN_NAME = rf"(?:(?:{_COMPOUND})[가-힣]{{1,2}}|[{_SURNAMES}][가-힣]{{2}})"
 _NAMED, _FULL_NAMED = rf"(?P<value>{_NAME})", rf"(?P<value>{FULL_KOREAN_NAME})"
 _START = "(?<![가-힣])"
-_POST = "(?:과장|대리|부장|차장|팀장|주임|대표|이사|상무|전무|사장|회장|지점장|계장|행원|변호사|원장|교수|선생|기사|매니저|상담원|실장|본부장)"
-_ENDING = "(?=[^가-힣]|$|님|씨|입니다|이고|이며|이에요|예요|이라|라고|인데|으로|로|은|는|이|가|을|를|의|에게|에|께|과|와|도|및|이나|하고|한테|만|본인)"
+_POST = (
+    "(?:과장|대리|부장|차장|팀장|주임|대표|이사|상무|전무|사장|회장|지점장|계장|행원|변호사|원장|교수|선생|기사|매니저"
+    "|상담원|실장|본부장)"
+)
+_ENDING = (
+    "(?=[^가-힣]|$|님|씨|입니다|이고|이며|이에요|예요|이라|라고|인데|으로|로|은|는|이|가|을|를|의|에게|에|께|과|와|도"
+    "|및|이나|하고|한테|만|본인)"
+)
 _LABEL = (
-    "(?:성명|성함|이름|고객명|예금주명?|수취인명?|수령인|받(?:는|은|으신)[ ]?(?:사람|분)|보(?:내는|낸|내신)[ ]?(?:사람|분)|송금인|입금자명?|입금인|계약자명?|명의자?"
-    "|가입자명?|신청인|신청자|담당자?|대리인|배우자|피보험자|수익자|소유주|본인|작성자|의뢰인|보호자|고객|차주|보증인|채무자|피해자|상속인|받으시는[ ]?분"
+    "(?:성명|성함|이름|고객명|예금주명?|수취인명?|수령인|받(?:는|은|으신|으시는)[ ]?(?:사람|분)"
+    "|보(?:내는|낸|내신)[ ]?(?:사람|분)|송금인|입금자명?|입금인|계약자명?|명의자?|가입자명?|신청인|신청자|담당자?"
+    "|대리인|배우자|피보험자|수익자|소유주|본인|작성자|의뢰인|보호자|고객|차주|보증인|채무자|피해자|상속인"
     "|남편|아내|어머니|아버지|아들|딸)"
 )
 _STOP = r"(?=[ ]?(?:[,.(/:;\n]|$))"
 _IS = r"(?:[ ]?[:=|][ ]?[\"']?|(?:은|는|이|가)[ ]|\t|[ ]?\()"
 # So close to a name that not even a colon stands between.
-_CLOSE_LABEL = "(?:성명|성함|이름|고객명|예금주명?|수취인명?|입금자명?|신청인|피보험자|계약자|피해자|보증인|상속인|배우자|차주|채무자|어머니|아버지|남편|아내|아들|딸|저)"
+_CLOSE_LABEL = (
+    "(?:성명|성함|이름|고객명|예금주명?|수취인명?|입금자명?|신청인|피보험자|계약자|피해자|보증인|상속인"
+    "|배우자|차주|채무자|어머니|아버지|남편|아내|아들|딸|저)"
+)
 _OWNED = "(?:계좌|카드|통장|주민|연락처|전화|휴대폰|대출|보험|이메일|명의|비밀번호|생년월일|주소|서명)"
 # Words that would read as a name in these places.
 COMMON = frozenset(
@@ -61,8 +71,8 @@ class KoreanNameRecognizer(CuedRecognizer):
             STRONG,
         ),
         (
-            "post",
-            rf"{_START}{_FULL_NAMED}(?=[ ](?:고객|회원|양|군|{_POST})(?:[^가-힣]|$|[은는이가을를의에과와도께]))",
+            "customer",
+            rf"{_START}{_FULL_NAMED}(?=[ ](?:고객|회원|양|군)(?:[^가-힣]|$|[은는이가을를의에과와도께]))",
             LIKELY,
         ),
         ("label", rf"{_START}{_LABEL}{_IS}{_NAMED}{_ENDING}", STRONG),
@@ -102,7 +112,7 @@ class KoreanNameRecognizer(CuedRecognizer):
         ),
     )
     GATE = (
-        rf"님|씨|귀하|(?:고객|회원|양|군|{_POST})(?:[^가-힣]|$|[은는이가을를의에과와도께])|{_LABEL}(?:[ ]?[:=|]"
+        rf"님|씨|귀하|(?:고객|회원|양|군)(?:[^가-힣]|$|[은는이가을를의에과와도께])|{_LABEL}(?:[ ]?[:=|]"
         rf"|[은는이가][ ]|[\t (])|{_CLOSE_LABEL}[ ]"
         rf"|(?:담당자?|직원|상담원)[ ]|의[ ]{_OWNED}|[ ]명의|^[ ]?(?:안녕|[가-힣]{{3,4}}(?:입니다|이에요|예요|인데요"
         rf"|이라고))|저는|저[ ]|이름은|전[ ]|나는|제가"

@@ -1,7 +1,7 @@
 """Names that stand beside other personal data, or in a message about somebody's own account.
 
-"Contact Anna Adeyemi, +1 503-555-0181" announces a name with nothing but the number behind it. In a text without any personal
-data, and without a customer in it, nothing here counts, so names in the news stay.
+"Ask for Ruth Ellery, 212-555-0147" announces a name with nothing but the number behind it. In a text without any
+personal data, and without a customer in it, nothing here counts, so names in the news stay.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PRODUCTS = (
 
 
 class NearbyNameRecognizer(CuedRecognizer):
-    """Full names in Latin letters and in Hangul whose surroundings, not whose own form, show that they are a customer's."""
+    """Full names whose surroundings, not whose announcement, show that they are a customer's."""
 
     ENTITY = PERSON
     GUARDED = False
@@ -44,7 +44,7 @@ class NearbyNameRecognizer(CuedRecognizer):
         ("Hangul beside", rf"(?<![가-힣])(?P<value>{FULL_KOREAN_NAME})(?![가-힣])", _NEIGHBOUR),
         ("Hangul sentence", rf"(?:^|[.!?\n][ ]?)(?P<value>{FULL_KOREAN_NAME})(?=\.?[ ]?(?:$|\n))", _ALONE),
     )
-    # By itself it finds only what has a customer's words around it; what stands beside other data needs that data's gates.
+    # By itself it finds only what has a customer's words around it; what stands beside other data has its gates.
     GATE = rf"(?i:{_OWN_AFFAIRS})"
     GATED = False
     CUES = ""
@@ -75,7 +75,7 @@ class NearbyNameRecognizer(CuedRecognizer):
         nlp_artifacts: Any,
         context: list[str] | None = None,
     ) -> list[RecognizerResult]:
-        """Raise names beside personal data, and given names in a text that has personal data or a customer's own words."""
+        """Raise names beside personal data, and given names in a text with personal data or a customer's own words."""
         others = [item for item in other_raw_recognizer_results if item.score >= LEAST_WITH_CUE]
         customer = bool(self._own_affairs.search(text) and self._products.search(text))
         for result in raw_recognizer_results:
@@ -86,7 +86,7 @@ class NearbyNameRecognizer(CuedRecognizer):
         return raw_recognizer_results
 
 
-# "Anna Adeyemi, bank account 9272", "Olga Petrov (+1 503 ...)"
+# "Ruth Ellery, bank account 9272", "Ruth Ellery (+1 212 ...)"
 _BESIDE = re.compile(rf"[ ,;:()\[\]<>/|·\n-]{{1,4}}(?:[{LOWER}.]{{1,8}}[ :.]{{1,2}}){{0,3}}")
 # In Hangul any two words may look like a name, so punctuation must part the two: "홍길동, 010-..."
 _BESIDE_HANGUL = re.compile(r"[ ]?[,(:/|;\n][ ]?(?:[가-힣]{2,4}[ :]{1,2})?")

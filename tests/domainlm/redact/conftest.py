@@ -33,15 +33,17 @@ class Identities:
 
     def email(self) -> str:
         name = self.random.choice(["ji.woo", "a_b", "maria-l", "x", "tom.becker+bank", "kim1987"])
-        return f"{name}{self.digits(2)}@{self.random.choice(['mail', 'corp-intra', 'post.office'])}.{self.random.choice(['com', 'co.kr', 'de', 'internal'])}"
+        host = self.random.choice(["mail.com", "corp-intra.internal", "post.office.co.kr", "mail.de"])
+        return f"{name}{self.digits(2)}@{host}"
 
     def phone(self) -> str:
         a, b = self.digits(4), self.digits(4)
         return self.random.choice(
             [
-                f"010-{a}-{b}", f"010 {a} {b}", f"010{a}{b}", f"+82 10-{a}-{b}", f"02-3{a[:3]}-{b}", f"031-2{a[:2]}-{b}",
-                f"(312) 4{a[:2]}-{b}", f"646-2{a[:2]}-{b}", f"+1 (206) 3{a[:2]}-{b}", f"415.6{a[:2]}.{b}", f"+44 7700 900{a[:3]}",
-                f"+49 30 9{a}{b[:2]}", f"+33 6 {a[:2]} {a[2:]} {b[:2]} {b[2:]}",
+                f"010-{a}-{b}", f"010 {a} {b}", f"010{a}{b}", f"+82 10-{a}-{b}", f"02-3{a[:3]}-{b}",
+                f"031-2{a[:2]}-{b}",
+                f"(312) 4{a[:2]}-{b}", f"646-2{a[:2]}-{b}", f"+1 (206) 3{a[:2]}-{b}", f"415.6{a[:2]}.{b}",
+                f"+44 7700 900{a[:3]}", f"+49 30 9{a}{b[:2]}", f"+33 6 {a[:2]} {a[2:]} {b[:2]} {b[2:]}",
             ]
         )  # fmt: skip
 
@@ -62,7 +64,8 @@ class Identities:
         return f"{self.random.randint(100, 665)}-{self.random.randint(10, 99)}-{self.random.randint(1000, 9999)}"
 
     def rrn(self) -> str:
-        return f"{self.random.randint(40, 99)}{self.random.randint(1, 12):02d}{self.random.randint(1, 28):02d}-{self.random.choice('1256')}{self.digits(6)}"
+        born = f"{self.random.randint(40, 99)}{self.random.randint(1, 12):02d}{self.random.randint(1, 28):02d}"
+        return f"{born}-{self.random.choice('1256')}{self.digits(6)}"
 
     def korean_account(self) -> str:
         return self.random.choice(
@@ -74,7 +77,7 @@ class Identities:
         )
 
     def ip(self) -> str:
-        return f"{self.random.randint(11, 223)}.{self.random.randint(0, 255)}.{self.random.randint(0, 255)}.{self.random.randint(1, 254)}"
+        return ".".join(str(self.random.randint(11, 223)) for _ in range(4))
 
 
 @pytest.fixture
@@ -99,9 +102,9 @@ def record() -> Callable[..., Record]:
     def make(*texts: str, roles: tuple[str, ...] = (DOCUMENT, "assistant"), **fields: object) -> Record:
         make.rows += 1
         whole = dict(
-            id=f"{make.rows:032x}", task="document", context="", label="", source="letters", row=make.rows, licence="CC0-1.0",
-            consent="public", purpose="model-training", jurisdiction="us,kr", language="en", timestamp="2024-03-15", group="0" * 32,
-            split_bucket=1, split="", subjects=[],
+            id=f"{make.rows:032x}", task="document", context="", label="", source="letters", row=make.rows,
+            licence="CC0-1.0", consent="public", purpose="model-training", jurisdiction="us,kr", language="en",
+            timestamp="2024-03-15", group="0" * 32, split_bucket=1, split="", subjects=[],
             messages=[{"role": role, "content": text} for role, text in zip(roles, texts, strict=False)],
         )  # fmt: skip
         return Record(**(whole | fields))

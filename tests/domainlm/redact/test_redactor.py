@@ -17,8 +17,9 @@ from domainlm.redact.redactor import RecordRedactor
 from domainlm.redact.settings import RedactSettings
 
 LETTER = (
-    "Dear Mr. Tom Becker, your card 4539 1488 0343 6467 was used on 2024-03-15 for $1,234.56 while KOSPI stood at 2,300.45. "
-    "Tom, phone us on 212-555-0147 or write to tom.becker@example.com. Becker also asked about rates of 5.25%."
+    "Dear Mr. Tom Becker, your card 4539 1488 0343 6467 was used on 2024-03-15 for $1,234.56 while KOSPI stood at "
+    "2,300.45. Tom, phone us on 212-555-0147 or write to tom.becker@example.com. "
+    "Becker also asked about rates of 5.25%."
 )
 SECRETS = ("Becker", "4539 1488 0343 6467", "212-555-0147", "tom.becker@example.com")
 
@@ -42,8 +43,9 @@ def content(row):
 def test_personal_data_are_replaced_and_money_is_not(redactor, record):
     rows, report = redactor.redact([record(LETTER)])
     assert content(rows[0]) == [
-        "Dear Mr. [PERSON_1], your card [CREDIT_CARD_1] was used on 2024-03-15 for $1,234.56 while KOSPI stood at 2,300.45. "
-        "[PERSON_1], phone us on [PHONE_NUMBER_1] or write to [EMAIL_ADDRESS_1]. [PERSON_1] also asked about rates of 5.25%."
+        "Dear Mr. [PERSON_1], your card [CREDIT_CARD_1] was used on 2024-03-15 for $1,234.56 while KOSPI stood at "
+        "2,300.45. [PERSON_1], phone us on [PHONE_NUMBER_1] or write to [EMAIL_ADDRESS_1]. [PERSON_1] also asked about "
+        "rates of 5.25%."
     ]
     assert report.entities == {"CREDIT_CARD": 1, "EMAIL_ADDRESS": 1, "PERSON": 3, "PHONE_NUMBER": 1}
     assert rows.features == features()
@@ -197,7 +199,7 @@ def test_a_surviving_canary_stops_everything_before_a_text_is_read(keys, tmp_pat
         yield
 
     monkeypatch.setattr("domainlm.redact.recognizers.cards.CardRecognizer.grade", lambda *_: 0.0)
-    with pytest.raises(RedactionIncomplete, match="CREDIT_CARD.*no text was read"):
+    with pytest.raises(RedactionIncomplete, match=r"CREDIT_CARD.*no text was read"):
         Redactor(RedactSettings(entities=("CREDIT_CARD",)), keys, tmp_path / "q", tmp_path / "w").redact(
             must_not_be_read()
         )
@@ -270,8 +272,8 @@ def test_the_sources_of_a_manifest_are_redacted(one, keys, tmp_path, monkeypatch
         'text,label\n"Dear Mr. Tom Becker, hello.",positive\n"KOSPI rose to 2,300.",neutral\n', encoding="utf-8"
     )
     source = dict(
-        name="letters", uri=str(path), form="labelled", task="sentiment", licence="CC0-1.0", consent="public", purpose="model-training",
-        jurisdiction="us", language="en",
+        name="letters", uri=str(path), form="labelled", task="sentiment", licence="CC0-1.0", consent="public",
+        purpose="model-training", jurisdiction="us", language="en",
     )  # fmt: skip
     rows, report = Redactor(RedactSettings(), keys, tmp_path / "q", tmp_path / "w").run(
         ingest(IngestSettings(sources=(source,)))

@@ -2,6 +2,7 @@
 
 import json
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from domainlm.redact.engine import AnalysisFailed, Scanner
 from domainlm.redact.settings import RedactSettings
 
 ROUNDS = 40
+PACK = Path(__file__).parents[3] / "domains" / "finance"
+PERSONAL = {"PERSON", "LOCATION"}
 # Sentences around a value. English and Korean, with cues only where the entity cannot be told without one.
 CARRIERS = {
     "CREDIT_CARD": (
@@ -36,8 +39,8 @@ CARRIERS = {
     "IP_ADDRESS": ("Someone signed in from {} at noon.", "{}에서 접속했습니다."),
 }
 DRAWN_BY = {
-    "CREDIT_CARD": "card", "EMAIL_ADDRESS": "email", "PHONE_NUMBER": "phone", "IBAN_CODE": "iban", "US_SSN": "ssn", "KR_RRN": "rrn",
-    "KR_BANK_ACCOUNT": "korean_account", "IP_ADDRESS": "ip",
+    "CREDIT_CARD": "card", "EMAIL_ADDRESS": "email", "PHONE_NUMBER": "phone", "IBAN_CODE": "iban", "US_SSN": "ssn",
+    "KR_RRN": "rrn", "KR_BANK_ACCOUNT": "korean_account", "IP_ADDRESS": "ip",
 }  # fmt: skip
 
 
@@ -134,10 +137,9 @@ def test_the_prefilter_changes_no_finding(scanner, identities):
         for carrier in CARRIERS[entity]
         for _ in range(4)
     ]
-    pack = Path(__file__).parents[3] / "domains" / "finance"
-    for path in sorted(pack.glob("corpus/*.md"))[:3]:
+    for path in sorted(PACK.glob("corpus/*.md"))[:3]:
         texts += path.read_text(encoding="utf-8")[:60_000].split("\n\n")
-    with open(pack / "extraction.jsonl", encoding="utf-8") as lines:
+    with open(PACK / "extraction.jsonl", encoding="utf-8") as lines:
         texts += [json.loads(line)["context"] for line, _ in zip(lines, range(200), strict=False)]
     mutated = [_mutate(text, texts, chance) for text in texts for _ in range(2)]
     assert len(mutated) > 500
@@ -167,7 +169,7 @@ def test_overlapping_findings_cover_everything_that_any_of_them_saw(scanner):
     found_there = scanner.find(text, "ko")[1]
     covered = "".join(text[item.start : item.end] for item in found_there)
     assert "010-1234-5678" in covered
-    assert all(one.end <= two.start for one, two in zip(found_there, found_there[1:], strict=False))
+    assert all(one.end <= two.start for one, two in pairwise(found_there))
 
 
 def test_an_analysis_that_runs_out_of_time_fails_and_says_nothing_of_the_text(monkeypatch):
@@ -180,6 +182,12 @@ def test_an_analysis_that_runs_out_of_time_fails_and_says_nothing_of_the_text(mo
     with pytest.raises(AnalysisFailed) as failure:
         scanner.find("219-09-9999", "en")
     assert str(failure.value) == "time-out" and failure.value.__cause__ is None
+
+
+def test_the_time_limit_of_a_pattern_holds():
+    scanner = Scanner(RedactSettings(entities=("KR_BANK_ACCOUNT",), regex_timeout_s=1e-6))
+    with pytest.raises(AnalysisFailed, match="time-out"):
+        scanner.find("계좌 12 34 56 78 90 " * 10_000, "ko")
 
 
 def test_a_warning_of_the_library_counts_as_a_failed_analysis(monkeypatch, caplog):
@@ -199,8 +207,8 @@ def test_a_warning_of_the_library_counts_as_a_failed_analysis(monkeypatch, caplo
 
 @pytest.mark.parametrize(
     "text",
-    ["1-" * 40_000, "9" * 80_000, "a@" * 40_000, "(" * 40_000, "Mr A" * 20_000, "김님" * 30_000, "DE89 " * 15_000, "1:" * 30_000, "고객 김" * 20_000,
-     "A b" * 20_000, "12 Aa " * 12_000, "+1 " * 20_000, "강남구 " * 15_000],
+    ["1-" * 40_000, "9" * 80_000, "a@" * 40_000, "(" * 40_000, "Mr A" * 20_000, "김님" * 30_000, "DE89 " * 15_000,
+     "1:" * 30_000, "고객 김" * 20_000, "A b" * 20_000, "12 Aa " * 12_000, "+1 " * 20_000, "강남구 " * 15_000],
     ids=lambda text: repr(text[:7]),
 )  # fmt: skip
 def test_hostile_repetitions_are_scanned_in_bounded_time_or_refused(scanner, text):
@@ -208,3 +216,38 @@ def test_hostile_repetitions_are_scanned_in_bounded_time_or_refused(scanner, tex
         scanner.find(text, "ko")
     except AnalysisFailed as failure:
         assert str(failure) in ("time-out", "too-many-findings")
+
+
+def test_the_packs_messages_keep_no_structured_identifier_and_few_names(scanner):
+    rows = [json.loads(line) for line in (PACK / "messages.jsonl").read_text(encoding="utf-8").splitlines()]
+    spans, hidden, names, hidden_names, false = 0, 0, 0, 0, 0
+    for row in rows:
+        findings = scanner.find(row["text"], row["language"])[1]
+        covered = {at for item in findings for at in range(item.start, item.end)}
+        planted = {at for span in row["spans"] for at in range(span["start"], span["end"])}
+        false += sum(not planted.intersection(range(item.start, item.end)) for item in findings)
+        for span in row["spans"]:
+            whole = covered.issuperset(range(span["start"], span["end"]))
+            if span["entity_type"] in PERSONAL:
+                names, hidden_names = names + 1, hidden_names + whole
+            else:
+                spans, hidden = spans + 1, hidden + whole
+    assert spans > 200 and names > 100
+    assert hidden / spans >= 0.99
+    assert hidden_names / names >= 0.9
+    assert false <= 0.01 * (spans + names)
+
+
+def test_tables_and_prose_of_annual_reports_raise_no_false_alarm(scanner, request):
+    shared = request.config.getoption("--shared-data", default="")
+    path = Path(shared) / "tatqa_dev" / "tatqa_dataset_dev.json"
+    if not shared or not path.is_file():
+        pytest.skip("needs --shared-data with tatqa_dev")
+    texts = []
+    for document in json.loads(path.read_text(encoding="utf-8")):
+        texts += [" | ".join(row) for row in document["table"]["table"]]
+        texts += [paragraph["text"] for paragraph in document["paragraphs"]]
+    assert len(texts) > 3000
+    found_in = [{item.entity for item in scanner.find(text, "en")[1]} for text in texts]
+    assert sum(bool(entities - PERSONAL) for entities in found_in) <= len(texts) / 1000
+    assert sum(bool(entities) for entities in found_in) <= 5 * len(texts) / 1000
