@@ -53,7 +53,7 @@ def validate(records: Dataset, settings: ValidateSettings, suite: dict[str, Any]
             "records",
             "let prepare make the records again",
         )
-    content = read_suite(settings.suite) if suite is None else suite
+    content = read_suite(settings.suite) if suite is None else _outlined(suite, "the contract")
     where = f"contract {content['name']}"
     table = table_of(records)
     loaded = _load(content, where, list(table.columns))
@@ -110,11 +110,14 @@ def read_suite(suite: str | Path) -> dict[str, Any]:
         raise ConfigurationError("the contract does not exist", str(path), remedy) from None
     except ValueError as error:
         raise ConfigurationError(f"is not JSON: {error}", str(path), "mend the suite") from None
+    return _outlined(content, str(path))
+
+
+def _outlined(content: Any, where: str) -> dict[str, Any]:
+    """A suite without expectations would pass anything, so it counts as none."""
     entries = content.get("expectations") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries or not content.get("name"):
-        raise ConfigurationError(
-            "is not a suite", str(path), 'expected {"name": ..., "expectations": [...]}, not empty'
-        )
+        raise ConfigurationError("is not a suite", where, 'expected {"name": ..., "expectations": [...]}, not empty')
     return content
 
 

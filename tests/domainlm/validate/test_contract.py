@@ -292,3 +292,5 @@ def test_a_suite_that_was_read_before_is_the_one_that_counts(dataset, good, suit
     content = read_suite(suite(ID_IS_UNIQUE, name="read-before").suite)
     verdict = validate(dataset(*good), SETTINGS, content)
     assert (verdict.suite, len(verdict.results)) == ("read-before", 1)
+    with pytest.raises(ConfigurationError, match="not a suite"):
+        validate(dataset(*good), SETTINGS, {"name": "passes anything", "expectations": []})
