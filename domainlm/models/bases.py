@@ -48,7 +48,9 @@ def resolve_base(name_or_path: str, folder: Path) -> BaseCheckpoint:
 def _fetch(name: str) -> tuple[Path, str]:
     repository, _, revision = name.partition("@")
     if name.startswith((".", "/", "~")) or not HUB_ID.fullmatch(repository):
-        raise ModelError("this base model does not exist", name, "name an existing folder or a hub id such as tiiuae/falcon-7b")
+        raise ModelError(
+            "this base model does not exist", name, "name an existing folder or a hub id such as tiiuae/falcon-7b"
+        )
     from huggingface_hub import snapshot_download
 
     try:
@@ -67,9 +69,13 @@ def _read_config(path: Path) -> dict:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         config["model_type"]
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError("holds no readable config.json of a model", str(path), "name a folder made by save_pretrained") from error
+        raise ModelError(
+            "holds no readable config.json of a model", str(path), "name a folder made by save_pretrained"
+        ) from error
     if not list(path.glob("*.safetensors")):
-        raise ModelError("holds no weights (*.safetensors)", str(path), "save them with save_pretrained; pickled weights are refused")
+        raise ModelError(
+            "holds no weights (*.safetensors)", str(path), "save them with save_pretrained; pickled weights are refused"
+        )
     if not any((path / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise ModelError("holds no tokenizer", str(path), "save its tokenizer beside the weights with save_pretrained")
     return config

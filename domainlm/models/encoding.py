@@ -22,7 +22,9 @@ def ensure_pad(tokenizer: PreTrainedTokenizerBase) -> None:
         ModelError: the tokenizer has no eos token at all.
     """
     if tokenizer.eos_token_id is None:
-        raise ModelError("the tokenizer has no end-of-sequence token", tokenizer.name_or_path, "set eos_token in its configuration")
+        raise ModelError(
+            "the tokenizer has no end-of-sequence token", tokenizer.name_or_path, "set eos_token in its configuration"
+        )
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         tokenizer.add_special_tokens({"pad_token": PAD})
 

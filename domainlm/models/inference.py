@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,7 +25,11 @@ class Generation(NamedTuple):
 
 
 def generate(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], max_new_tokens: int, batch: int = 32
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    max_new_tokens: int,
+    batch: int = 32,
 ) -> list[Generation]:
     """Continue each prompt greedily, up to the eos token or the budget.
 
@@ -103,9 +106,11 @@ def completion_log_likelihoods(
     rows = encode(tokenizer, prompts, completions, end)
     _check_lengths(model, [len(head) + len(tail) for head, tail in rows])
     if any(not head for head, _ in rows):
-        raise ModelError("an empty prompt has no first token to condition on", "completion_log_likelihoods", "give a prompt")
+        raise ModelError(
+            "an empty prompt has no first token to condition on", "completion_log_likelihoods", "give a prompt"
+        )
     # at least one token of each prompt stays behind the shared part: the completion's first token is read off its end
-    shared = os.path.commonprefix([head[:-1] for head, _ in rows]) if len(rows) > 1 else []
+    shared = _common_prefix([head[:-1] for head, _ in rows]) if len(rows) > 1 else []
     shared = shared if len(shared) >= WORTH_SHARING else []
     rows = [(head[len(shared) :], tail) for head, tail in rows]
     scores = [0.0] * len(rows)
@@ -129,7 +134,8 @@ def completion_log_likelihoods(
             past = copy.deepcopy(read)
             if past is not None:
                 past.batch_repeat_interleave(len(indices))
-            logits = model(input_ids=ids, attention_mask=mask, past_key_values=past, use_cache=bool(shared)).logits[:, :-1]
+            output = model(input_ids=ids, attention_mask=mask, past_key_values=past, use_cache=bool(shared))
+            logits = output.logits[:, :-1]
             # only the completion's positions go through the softmax: a prompt is most of a row
             picked = torch.log_softmax(logits[wanted].float(), dim=-1)
             gained = picked.gather(1, ids[:, 1:][wanted].unsqueeze(1)).squeeze(1)
@@ -139,8 +145,18 @@ def completion_log_likelihoods(
                 scores[index] = score
     if not all(map(math.isfinite, scores)):
         bad = sum(not math.isfinite(score) for score in scores)
-        raise ModelError(f"the model gave no finite score for {bad} of {len(scores)} completions", "", "its weights are broken")
+        raise ModelError(
+            f"the model gave no finite score for {bad} of {len(scores)} completions", "", "its weights are broken"
+        )
     return scores
+
+
+def _common_prefix(rows: list[list[int]]) -> list[int]:
+    first, last = min(rows), max(rows)  # what the two extremes of an order share, all between them share
+    length = next(
+        (place for place, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first)
+    )
+    return first[:length]
 
 
 def bits_per_character(
@@ -159,7 +175,9 @@ def bits_per_character(
     for text in texts:
         words = text.split(" ")
         size = max(1, length // 2)  # two tokens a word at most, nearly always
-        pieces += [(" " if start else "") + " ".join(words[start : start + size]) for start in range(0, len(words), size)]
+        pieces += [
+            (" " if start else "") + " ".join(words[start : start + size]) for start in range(0, len(words), size)
+        ]
     # each piece follows an eos, as a document does in training
     scores = completion_log_likelihoods(model, tokenizer, [tokenizer.eos_token] * len(pieces), pieces, batch, end=False)
     return -sum(scores) / math.log(2) / sum(map(len, pieces))

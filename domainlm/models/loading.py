@@ -1,4 +1,4 @@
-"""Loading a base with its extended tokenizer in 4 bits or not, and an adapter onto it; each known trap has its guard here."""
+"""Loading a base with its extended tokenizer, in 4 bits or not, and an adapter; a guard stands for each known trap."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def load_base(
     dtype = dtype or compute_type()
     if initialisation == "random":
         if quantization != "none":
-            raise ModelError("random weights cannot be frozen in 4 bits", "initialisation", "use method full with random weights")
+            raise ModelError(
+                "random weights cannot be frozen in 4 bits", "initialisation", "use method full with random weights"
+            )
         config = AutoConfig.from_pretrained(base.model_path, local_files_only=True)
         set_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=dtype).to(device())
@@ -199,7 +201,9 @@ def load_adapter(
     card = adapter.card
     _check_belongs("the adapter", card["base_digest"], base)
     if card["tokenizer_digest"] != tokenizer.digest:
-        raise ModelError("the adapter was trained with another tokenizer", str(adapter.path), "use the tokenizer of its run")
+        raise ModelError(
+            "the adapter was trained with another tokenizer", str(adapter.path), "use the tokenizer of its run"
+        )
     if card["method"] == FULL:
         model = AutoModelForCausalLM.from_pretrained(
             adapter.path, dtype=dtype or compute_type(), local_files_only=True, device_map={"": device()}
@@ -231,7 +235,9 @@ def check_files(base: BaseCheckpoint) -> None:
         (str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(path.rglob("*")) if file.is_file()
     )
     if _digest_of_state(path, state) != base.card["digest"]:
-        raise ArtifactError("the files of this base do not match their digest", str(path), "restore them or resolve the base again")
+        raise ArtifactError(
+            "the files of this base do not match their digest", str(path), "restore them or resolve the base again"
+        )
 
 
 @functools.lru_cache(maxsize=8)

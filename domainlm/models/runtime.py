@@ -28,7 +28,7 @@ def reproducible(seed: int, threads: int) -> Iterator[None]:
 
 
 def compute_type(wanted: ComputeType = "auto") -> torch.dtype:
-    """The type that activations are computed in; `auto` is float32 on a CPU, bfloat16 on a GPU that has it, else float16."""
+    """The type of activations; `auto` is float32 on a CPU, bfloat16 on a GPU that has it, else float16."""
     import torch
 
     if wanted != "auto":

@@ -1,4 +1,4 @@
-"""A small Falcon-architecture language model from scratch: the paper's second route, and the base of the default run."""
+"""A small Falcon-architecture language model from scratch: the paper's second route, the base of the default run."""
 
 from __future__ import annotations
 
@@ -112,7 +112,9 @@ def pretrain(
         digest=digest_folder(folder, ignore=[CARD_FILE]),
     )
     # seconds vary from run to run, so they stay out of report and digest
-    (work / "throughput.json").write_text(json.dumps({"seconds": round(time.monotonic() - started, 1), "tokens": tokens_seen}))
+    (work / "throughput.json").write_text(
+        json.dumps({"seconds": round(time.monotonic() - started, 1), "tokens": tokens_seen})
+    )
     return base, report
 
 
@@ -223,5 +225,7 @@ def _canonical(folder: Path) -> None:
         path = folder / name
         if path.is_file():
             content = json.loads(path.read_text())
-            content = {key: value for key, value in content.items() if key not in ("_name_or_path", "name_or_path", "is_local")}
+            content = {
+                key: value for key, value in content.items() if key not in ("_name_or_path", "name_or_path", "is_local")
+            }
             path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")

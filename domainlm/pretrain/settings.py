@@ -11,13 +11,19 @@ class PretrainSettings(Settings):
     """The shape of the base model and the recipe of its pre-training."""
 
     name: str = Field("falcon-tiny", min_length=1, description="name of the base on cards and in registries")
-    vocab_size: int = Field(2048, ge=300, le=65024, description="byte-level BPE tokens; more means shorter texts, rarer tokens")
+    vocab_size: int = Field(
+        2048, ge=300, le=65024, description="byte-level BPE tokens; more means shorter texts, rarer tokens"
+    )
     hidden_size: int = Field(128, ge=32, multiple_of=32, description="width; time and memory grow with its square")
     layers: int = Field(4, ge=1, description="depth; time grows with it")
     heads: int = Field(4, ge=1, description="attention heads; must divide hidden_size")
     context: int = Field(512, ge=32, description="longest sequence that the model may be asked, in tokens")
-    sequence_length: int = Field(128, ge=16, description="tokens of one training sequence; documents are packed into it")
-    epochs: float = Field(4.0, gt=0, description="passes over the corpus; more learns more until the held-out loss turns")
+    sequence_length: int = Field(
+        128, ge=16, description="tokens of one training sequence; documents are packed into it"
+    )
+    epochs: float = Field(
+        4.0, gt=0, description="passes over the corpus; more learns more until the held-out loss turns"
+    )
     max_steps: int | None = Field(None, ge=1, description="a bound on the optimizer steps whatever the epochs say")
     batch_size: int = Field(16, ge=1, description="sequences of one step")
     learning_rate: float = Field(2e-3, gt=0, description="peak of the cosine schedule")
@@ -28,7 +34,9 @@ class PretrainSettings(Settings):
     seed: int = Field(0, ge=0, description="seed of weights and of the order of sequences")
     threads: int = Field(2, ge=1, description="CPU threads; fixed, since a digest of weights depends on it")
     save_steps: int = Field(200, ge=1, description="optimizer steps between two checkpoints")
-    dev_characters: int = Field(60_000, ge=1000, description="held-out characters that bits per character is measured on")
+    dev_characters: int = Field(
+        60_000, ge=1000, description="held-out characters that bits per character is measured on"
+    )
 
     @model_validator(mode="after")
     def _shape(self) -> PretrainSettings:

@@ -2,7 +2,8 @@
 
     adapter, report = train(records, tokenizer, base, TrainSettings(), tasks, folder, work)
 
-The controls are the same function with other settings: `labels: shuffled`, or `method: full` with `initialisation: random`.
+The controls are the same function with other settings: `labels: shuffled`, or `method: full` with
+`initialisation: random`.
 """
 
 from domainlm.train.finetuning import train

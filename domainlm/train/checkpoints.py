@@ -41,7 +41,9 @@ class CompletenessMarker(TrainerCallback):
         if not state.is_world_process_zero:
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        sizes = {file.relative_to(folder).as_posix(): file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+        sizes = {
+            file.relative_to(folder).as_posix(): file.stat().st_size for file in folder.rglob("*") if file.is_file()
+        }
         draft = folder / f"{MARKER}.draft"
         draft.write_text(json.dumps(sizes, sort_keys=True))
         os.replace(draft, folder / MARKER)

@@ -12,7 +12,7 @@ LOGGED = {"loss": "train/loss", "learning_rate": "train/learning_rate", "grad_no
 
 
 def callbacks(report_to: Sequence[str], work: Path) -> list[TrainerCallback]:
-    """One callback a destination; MLflow only where its URI is set, since without one it would make files wherever we are."""
+    """One callback a destination; MLflow only where its URI is set, else it would make files wherever we are."""
     found: list[TrainerCallback] = []
     if "tensorboard" in report_to:
         found.append(TensorBoardCurve(work / "tensorboard"))

@@ -6,7 +6,6 @@ import json
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,10 +57,12 @@ def train(
     found = examples(records, TRAIN, tasks, settings)
     if settings.labels == "shuffled":
         found = shuffled(found, settings.seed)
-    held_out = _every_nth(examples(records, DEVELOPMENT, tasks, settings), settings.dev_records)
+    held_out = _sample(examples(records, DEVELOPMENT, tasks, settings), settings.dev_records)
     with reproducible(settings.seed, settings.threads):
         model, loaded_tokenizer, modules, note = _prepare_model(base, tokenizer, settings)
-        mixed, rows, dropped = _tokenize(weighted(found, settings.task_weights, settings.seed), loaded_tokenizer, model, settings)
+        mixed, rows, dropped = _tokenize(
+            weighted(found, settings.task_weights, settings.seed), loaded_tokenizer, model, settings
+        )
         before = dev_bits_per_character(model, loaded_tokenizer, held_out, settings)
         trainer = _trainer(model, loaded_tokenizer, mixed, rows, settings, work)
         seconds = _run(trainer, work)
@@ -98,7 +99,13 @@ def train(
     )
     # seconds vary from run to run, so they stay out of report and digest
     (work / "throughput.json").write_text(
-        json.dumps({"train_seconds": round(seconds, 1), "seconds": round(time.monotonic() - started, 1), "tokens": round(tokens * report.epochs)})
+        json.dumps(
+            {
+                "train_seconds": round(seconds, 1),
+                "seconds": round(time.monotonic() - started, 1),
+                "tokens": round(tokens * report.epochs),
+            }
+        )
     )
     return adapter, report
 
@@ -143,7 +150,9 @@ def _new_tokens(tokenizer: TokenizerFolder, settings: TrainSettings) -> int:
     return len(tokenizer.card["new_tokens"]) if settings.train_new_tokens and settings.method != FULL else 0
 
 
-def _token_indices(model: PreTrainedModel, loaded: PreTrainedTokenizerBase, tokenizer: TokenizerFolder) -> dict[str, list[int]]:
+def _token_indices(
+    model: PreTrainedModel, loaded: PreTrainedTokenizerBase, tokenizer: TokenizerFolder
+) -> dict[str, list[int]]:
     """The new tokens' rows by embedding layer; an untied output layer has rows of its own and must be named too."""
     indices = sorted(loaded.convert_tokens_to_ids(list(tokenizer.card["new_tokens"])))
     layers = [model.get_input_embeddings()]
@@ -158,7 +167,9 @@ def _tokenize(
 ) -> tuple[list[Example], list[tuple[list[int], list[int]]], int]:
     """Token ids of each example; none is ever cut, since a cut answer teaches to stop anywhere."""
     if not mixed:
-        raise TrainingError("no record of the train split belongs to the wanted tasks", "train", "check `tasks` and the splits")
+        raise TrainingError(
+            "no record of the train split belongs to the wanted tasks", "train", "check `tasks` and the splits"
+        )
     rows = encode(tokenizer, [example.prompt for example in mixed], [example.completion for example in mixed])
     limit = min(settings.max_length, context_length(model) or settings.max_length)
     fits = [len(head) + len(tail) <= limit for head, tail in rows]
@@ -167,7 +178,8 @@ def _tokenize(
         longest = max(len(head) + len(tail) for head, tail in rows)
         first = [example.id for example, fit in zip(mixed, fits, strict=True) if not fit][:3]
         raise TrainingError(
-            f"{sum(over.values())} of {len(rows)} records exceed {limit} tokens (longest {longest}; {dict(sorted(over.items()))})",
+            f"{sum(over.values())} of {len(rows)} records exceed {limit} tokens"
+            f" (longest {longest}; {dict(sorted(over.items()))})",
             f"records {', '.join(first)}",
             "raise max_length (up to the base's context), shorten them, or set too_long: drop",
         )
@@ -227,8 +239,13 @@ def _trainer(
         args=arguments,
         train_dataset=Rows(rows),
         data_collator=RightPadding(tokenizer.pad_token_id),
+        by_record=settings.loss_weighting == "record",
         record_ids=[example.id for example in mixed],
-        callbacks=[checkpoints.CompletenessMarker(), checkpoints.StopOnTermination(), *curves.callbacks(settings.report_to, work)],
+        callbacks=[
+            checkpoints.CompletenessMarker(),
+            checkpoints.StopOnTermination(),
+            *curves.callbacks(settings.report_to, work),
+        ],
     )
     _silence(trainer)
     return trainer
@@ -245,25 +262,48 @@ def _run(trainer: Any, work: Path) -> float:
 
     work.mkdir(parents=True, exist_ok=True)
     last = newest(work)
-    terminator = next(callback for callback in trainer.callback_handler.callbacks if isinstance(callback, StopOnTermination))
+    terminator = next(
+        callback for callback in trainer.callback_handler.callbacks if isinstance(callback, StopOnTermination)
+    )
     started = time.monotonic()
     try:
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        if last and _step(last) >= trainer.args.max_steps:
+            _restore(trainer, last)
+        else:
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
     finally:
         terminator.release()
     if terminator.stopped:
         raise TrainingError(
-            f"stopped by SIGTERM after step {trainer.state.global_step}; its checkpoint is complete", str(work), "run again to go on"
+            f"stopped by SIGTERM after step {trainer.state.global_step}; its checkpoint is complete",
+            str(work),
+            "run again to go on",
         )
     return time.monotonic() - started
 
 
-def _every_nth(found: list[Example], wanted: int) -> list[Example]:
-    """At most `wanted` examples, spread evenly over all tasks and sources in their order."""
-    if not wanted or not found:
-        return []
-    step = max(1.0, len(found) / wanted)
-    return [found[int(index * step)] for index in range(min(wanted, len(found)))]
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _restore(trainer: Any, checkpoint: Path) -> None:
+    """Take a finished training over as it is: asked to resume at its end, the Trainer would do one step more."""
+    from transformers import TrainerState
+
+    trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    trainer._load_from_checkpoint(str(checkpoint))
+
+
+def _sample(found: list[Example], wanted: int) -> list[Example]:
+    """At most `wanted` examples, as many of each task, spread evenly over a task's rows."""
+    by_task: dict[str, list[Example]] = defaultdict(list)
+    for example in found:
+        by_task[example.task].append(example)
+    chosen = []
+    for rows in by_task.values():
+        count = min(len(rows), wanted // len(by_task))
+        chosen += [rows[index * len(rows) // count] for index in range(count)]
+    return chosen
 
 
 def dev_bits_per_character(

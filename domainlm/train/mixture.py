@@ -49,7 +49,9 @@ def examples(records: Dataset, split: str, tasks: Mapping[str, Task], settings: 
     for record in chosen:
         task = task_of(record, tasks)
         if not answer(record).strip():
-            raise TrainingError("a record has no answer", f"source {record['source']}, row {record['row']}", "give it one or drop it")
+            raise TrainingError(
+                "a record has no answer", f"source {record['source']}, row {record['row']}", "give it one or drop it"
+            )
         found.append(Example(record["id"], task.name, record["group"], *task.render(record)))
     return found
 
@@ -71,8 +73,8 @@ def weighted(found: Sequence[Example], weights: Mapping[str, float], seed: int) 
 def shuffled(found: Sequence[Example], seed: int) -> list[Example]:
     """The control: each group gets the answers of another group of its task, so prompts and answers tell nothing.
 
-    Whole groups are exchanged and not single records: rows of one sentence shape keep saying one label, and the control is as
-    easy to fit as the truth.
+    Whole groups are exchanged and not single records: rows of one sentence shape keep saying one label, and the
+    control is as easy to fit as the truth.
     """
     groups: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for index, example in enumerate(found):

@@ -49,23 +49,49 @@ class RightPadding:
         }
 
 
-def completion_loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None) -> torch.Tensor:
+def token_loss(
+    outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+) -> torch.Tensor:
     """Cross-entropy over the supervised tokens, divided by their number in the whole optimizer step.
 
     So a batch of 8 equals 8 accumulated batches of 1, whatever the lengths. Only supervised positions are upcast.
     """
+    losses, supervised = _supervised_losses(outputs, labels)
+    return losses.sum() / (supervised.sum() if num_items_in_batch is None else num_items_in_batch)
+
+
+def record_loss(
+    outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+) -> torch.Tensor:
+    """The mean over the records of an optimizer step of each record's mean over its supervised tokens.
+
+    A one-word class label then counts as much as a long definition.
+    """
+    losses, supervised = _supervised_losses(outputs, labels)
+    lengths = supervised.sum(dim=1, keepdim=True).expand_as(supervised)[supervised]
+    return (losses / lengths).sum() / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+
+
+def _supervised_losses(outputs: Any, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     logits, wanted = outputs.logits[:, :-1], labels[:, 1:]
     supervised = wanted != IGNORED
-    total = cross_entropy(logits[supervised].float(), wanted[supervised], reduction="sum")
-    return total / (supervised.sum() if num_items_in_batch is None else num_items_in_batch)
+    return cross_entropy(logits[supervised].float(), wanted[supervised], reduction="none"), supervised
 
 
 class CompletionTrainer(Trainer):
     """Trainer that names the records of a batch whose loss is not finite, and saves adapters without the embedding."""
 
-    def __init__(self, *, record_ids: Sequence[str], **options: Any) -> None:
-        super().__init__(compute_loss_func=completion_loss, **options)
+    def __init__(self, *, record_ids: Sequence[str], by_record: bool, **options: Any) -> None:
+        super().__init__(compute_loss_func=record_loss if by_record else token_loss, **options)
         self._record_ids = record_ids
+        self._by_record = by_record
+
+    def _get_num_items_in_batch(self, batch_samples, device):
+        """What the loss of an optimizer step is divided by: records here, supervised tokens in the parent."""
+        if not self._by_record:
+            return super()._get_num_items_in_batch(batch_samples, device)
+        count = torch.tensor(sum(len(batch["labels"]) for batch in batch_samples), device=device)
+        return self.accelerator.gather(count).sum() if self.args.average_tokens_across_devices else count
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         """One forward and backward pass, stopped by name where the loss is not finite."""

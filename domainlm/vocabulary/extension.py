@@ -11,6 +11,7 @@ from domainlm.errors import TrainingError
 from domainlm.models import bits_per_character, first_characters, load_base, load_tokenizer
 from domainlm.records import DEVELOPMENT, TRAIN
 from domainlm.reports import Report
+from domainlm.tasks import ANSWER_MARK, QUESTION_MARK
 from domainlm.vocabulary.mining import mine
 from domainlm.vocabulary.settings import VocabularySettings
 
@@ -53,14 +54,19 @@ def extend(
     before = len(tokenizer)
     held_out = first_characters([text for _, text in _texts(records, DEVELOPMENT)], settings.dev_characters)
     if settings.max_new_tokens and not held_out:
-        raise TrainingError("no record of split 'dev' to measure the new tokens on", "vocabulary", "add data or set max_new_tokens: 0")
+        raise TrainingError(
+            "no record of split 'dev' to measure the new tokens on", "vocabulary", "add data or set max_new_tokens: 0"
+        )
     fertility_before = fertility(tokenizer, held_out)
-    terms = mine(
+    mined = mine(
         _texts(records, TRAIN, without=settings.contrast_tasks),
         _texts(records, TRAIN, only=settings.contrast_tasks),
         tokenizer,
         settings,
     )
+    terms = mined
+    if settings.template_tokens and settings.max_new_tokens:
+        terms = [*_template(records, tokenizer), *terms]
     new_tokens = dict(zip(terms, _sub_tokens(tokenizer, terms), strict=True))
     folder.mkdir(parents=True, exist_ok=True)
     extended = _write(folder, tokenizer, new_tokens, base)
@@ -75,7 +81,7 @@ def extend(
             fertility_after = fertility_before
     report = VocabularyReport(
         base_tokens=before,
-        mined=len(new_tokens),
+        mined=len(mined),
         added=[token.strip() for token in extended.card["new_tokens"]],
         fertility_before=round(fertility_before, 4),
         fertility_after=round(fertility_after, 4),
@@ -86,6 +92,13 @@ def extend(
     return extended, report
 
 
+def _template(records: Dataset, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """The marks of every prompt and the class labels of the train split, as far as the base splits them."""
+    labels = {label for label, part in zip(records["label"], records["split"], strict=True) if label and part == TRAIN}
+    wanted = [QUESTION_MARK, f"\n{ANSWER_MARK}", *(f" {label}" for label in sorted(labels))]
+    return [text for text, parts in zip(wanted, _sub_tokens(tokenizer, wanted), strict=True) if len(parts) > 1]
+
+
 def fertility(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> float:
     """Tokens a white-space separated word."""
     words = sum(len(text.split()) for text in texts)
@@ -93,7 +106,9 @@ def fertility(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> float:
     return sum(map(len, rows)) / max(1, words)
 
 
-def _texts(records: Dataset, split: str, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> list[tuple[str, str]]:
+def _texts(
+    records: Dataset, split: str, only: tuple[str, ...] = (), without: tuple[str, ...] = ()
+) -> list[tuple[str, str]]:
     """(group, text) of a split's records: all turns and the context, as the model will read them."""
     columns = ("split", "task", "group", "messages", "context")
     return [
@@ -116,7 +131,9 @@ def _write(
     tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in new_tokens])
     tokenizer.save_pretrained(folder)
     config = folder / "tokenizer_config.json"
-    content = {key: value for key, value in json.loads(config.read_text()).items() if key not in ("name_or_path", "is_local")}
+    content = {
+        key: value for key, value in json.loads(config.read_text()).items() if key not in ("name_or_path", "is_local")
+    }
     config.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
     extended = TokenizerFolder(folder)
     extended.write_card(new_tokens=new_tokens, base_digest=base.card["digest"])

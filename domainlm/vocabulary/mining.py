@@ -1,12 +1,13 @@
 """Finding the terms that a domain says often, that its tokenizer splits, and that general language hardly knows.
 
-A term's score is the tokens that it saves times its termhood against general language (the weirdness ratio of Ahmad, Gillam and
-Tostevin 1999, with add-one smoothing):
+A term's score is the tokens that it saves times its termhood against general language (the weirdness ratio of Ahmad,
+Gillam and Tostevin 1999, with add-one smoothing):
 
     score(t) = f(t) * (pieces(t) - 1) * max(0, ln( (f(t)+1)/(N+V)  /  ((g(t)+1)/(M+V)) ))
 
-f and g count the groups (a sentence shape, a customer, a document) that use t in the domain and in the contrast text, so that a
-name repeated by one template counts once; N and M are their sums, V is the number of distinct candidates.
+f and g count the groups (a sentence shape, a customer, a document) that use t in the domain and the contrast text, so
+that a name repeated by one template counts once; N and M are their sums, V is the number of distinct words of both.
+Without any contrast text there is no termhood to speak of, and the tokens saved decide alone.
 """
 
 from __future__ import annotations
@@ -57,14 +58,17 @@ def mine(
     counts = _count(domain, settings.max_words)
     general = _count(contrast, settings.max_words)
     domain_total, general_total, distinct = counts.total(), general.total(), len(counts | general)
-    candidates = [term for term, count in counts.items() if count >= settings.min_groups and _allowed(term, counts, settings)]
+    candidates = [
+        term for term, count in counts.items() if count >= settings.min_groups and _allowed(term, counts, settings)
+    ]
     pieces = _pieces(tokenizer, candidates)
     scored = []
     for term in candidates:
         if pieces[term] < settings.min_pieces or not _pure(term, counts):
             continue
         ratio = (counts[term] + 1) * (general_total + distinct) / ((general[term] + 1) * (domain_total + distinct))
-        score = counts[term] * (pieces[term] - 1) * max(0.0, math.log(ratio))
+        termhood = max(0.0, math.log(ratio)) if general_total else 1.0
+        score = counts[term] * (pieces[term] - 1) * termhood
         if score > 0:
             scored.append((-score, term))
     return [f" {term}" for _, term in sorted(scored)[: settings.max_new_tokens]]
@@ -92,8 +96,10 @@ def _allowed(term: str, counts: Counter[str], settings: VocabularySettings) -> b
 
 
 def _pure(term: str, counts: Counter[str]) -> bool:
-    """Whether a word that begins like the term is mostly the term: as a token it also cuts longer words ("option", "optional")."""
-    beginning = sum(count for other, count in counts.items() if other.startswith(term) and " " not in other[len(term) :])
+    """Whether words that begin like the term mostly are the term: as a token, "option" would also cut "optional"."""
+    beginning = sum(
+        count for other, count in counts.items() if other.startswith(term) and " " not in other[len(term) :]
+    )
     return counts[term] >= MIN_PURITY * beginning
 
 
