@@ -47,4 +47,6 @@ def quiet_libraries() -> Path:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.captureWarnings(True)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for chatty in ("great_expectations", "mlflow", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,7 @@ def run(
     stack: Annotated[str | None, typer.Option("-s", "--stack", help="ZenML stack; the active one by default.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. steps.train.parameters.epochs=2.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Use nothing from the cache.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show what other libraries' errors say; they may quote data.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Check the configuration and stop.")] = False,
 ) -> None:
     """Fine-tune a model on the configured sources: ingest, redact, prepare, validate, extend, train, compare, register."""
@@ -37,10 +39,10 @@ def run(
     if configuration.pipeline.base != EMBEDDED and not Path(configuration.pipeline.base).exists():
         os.environ["HF_HUB_OFFLINE"] = "0"  # the configuration names a hub id, so the hub may be asked
     log = quiet_libraries()
-    sys.exit(0 if _run(configuration, stack, fresh, console, log) else 1)
+    sys.exit(0 if _run(configuration, stack, fresh, debug, console, log) else 1)
 
 
-def _run(configuration: RunConfiguration, stack: str | None, fresh: bool, console: Console, log: Path) -> bool:
+def _run(configuration: RunConfiguration, stack: str | None, fresh: bool, debug: bool, console: Console, log: Path) -> bool:
     from cli.progress import Progress
 
     started = time.monotonic()
@@ -49,9 +51,10 @@ def _run(configuration: RunConfiguration, stack: str | None, fresh: bool, consol
         from zenml.client import Client
 
         from cli.card import print_card
+        from domainlm.ledger import manifest as manifests
         from pipelines import hooks
         from pipelines.finetuning import finetuning_pipeline
-        from steps.run_view import reap_interrupted
+        from steps.run_view import reap_interrupted, reports_of
 
         if stack:
             Client().activate_stack(stack)
@@ -61,15 +64,16 @@ def _run(configuration: RunConfiguration, stack: str | None, fresh: bool, consol
         failure: BaseException | None = None
         try:
             options = {"config_path": str(_effective(configuration))} | ({"enable_cache": False} if fresh else {})
-            finetuning_pipeline.with_options(**options)()
+            response = finetuning_pipeline.with_options(**options)()
         except (Exception, KeyboardInterrupt) as error:
             failure = error
         finally:
             hooks.listeners.remove(progress.tell)
     if failure is not None:
-        _explain(failure, progress.current, log, console)
+        _explain(failure, progress.current, debug, log, console)
         return False
-    return print_card(console, seconds=time.monotonic() - started, log=log)
+    path = manifests.manifest_folder() / f"{response.id}.json"
+    return print_card(console, manifests.read(path), reports_of(response.id), time.monotonic() - started, path)
 
 
 def _effective(configuration: RunConfiguration) -> Path:
@@ -81,7 +85,7 @@ def _effective(configuration: RunConfiguration) -> Path:
     return path
 
 
-def _explain(failure: BaseException, step: str, log: Path, console: Console) -> None:
+def _explain(failure: BaseException, step: str, debug: bool, log: Path, console: Console) -> None:
     where = f" in step {step}" if step else ""
     if isinstance(failure, KeyboardInterrupt):
         console.print(f"[yellow]stopped{where}[/]; the next run goes on from what is complete")
@@ -89,12 +93,12 @@ def _explain(failure: BaseException, step: str, log: Path, console: Console) -> 
     console.print(f"[bold red]the run failed{where}[/]: {type(failure).__name__}", soft_wrap=True)
     if isinstance(failure, DomainLMError):
         console.print(str(failure), markup=False, soft_wrap=True)
+    elif debug:
+        console.print("".join(traceback.format_exception(failure)), markup=False, soft_wrap=True)
     else:
-        # a foreign message may quote the data that it choked on: it stays out of the terminal's scroll-back and the log
-        import traceback
-
         frames = traceback.extract_tb(failure.__traceback__)
         for frame in frames[-6:]:
             console.print(f"  {frame.filename}:{frame.lineno} in {frame.name}", markup=False, soft_wrap=True)
-        console.print("the message is withheld, since it may quote data; --set and docs/errors.md say how to see it")
+        # a foreign message may quote the value that the library choked on, so it must not land in a terminal's or CI's log
+        console.print("what it says is withheld, since it may quote data; --debug shows it", soft_wrap=True)
     console.print(f"log: {log}", soft_wrap=True)

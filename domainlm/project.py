@@ -71,6 +71,9 @@ def environment() -> dict[str, str]:
         "HF_HOME": str(place / "cache" / "huggingface"),
         "HF_HUB_OFFLINE": "1",  # a hub is reached only where the configuration names a hub id
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # transformers follows it too
+        "MLFLOW_CONFIGURE_LOGGING": "false",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MPLCONFIGDIR": str(place / "cache" / "matplotlib"),
         "UV_CACHE_DIR": str(place / "cache" / "uv"),
         "TOKENIZERS_PARALLELISM": "false",

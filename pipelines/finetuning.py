@@ -9,13 +9,13 @@ from zenml import pipeline
 
 from domainlm.config import EMBEDDED
 from pipelines import hooks
-from pipelines.dag import existing_base, finetuning_dag, pretraining_dag
+from pipelines.dag import finetuning_dag
+from pipelines.pretraining import pretraining_dag
 from steps.record import record
+from steps.resolve_base import resolve_base
 
 
-@pipeline(
-    on_start=hooks.on_start, on_end=hooks.on_end, on_failure=hooks.on_failure, on_cleanup=hooks.on_cleanup, execution_mode="fail_fast"
-)
+@pipeline(**hooks.around_a_run)
 def finetuning_pipeline(base: str = EMBEDDED, pack: str = "domains/finance", controls: bool = True) -> None:
     """Fine-tune a base model on the sources of the run configuration.
 
@@ -24,6 +24,6 @@ def finetuning_pipeline(base: str = EMBEDDED, pack: str = "domains/finance", con
         pack: the domain pack with tasks and contracts.
         controls: also train the shuffled-label and the from-scratch control.
     """
-    model = pretraining_dag(pack) if base == EMBEDDED else existing_base(base)
+    model = pretraining_dag(pack) if base == EMBEDDED else resolve_base(name=base)
     tuned = finetuning_dag(model, pack, controls)
     record(tuned.registration)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from zenml import get_step_context
 from zenml.client import Client
+from zenml.enums import ExecutionMode
 from zenml.logger import get_logger
 
 from domainlm.ledger import manifest as manifests
@@ -50,3 +51,13 @@ def _tell(step: str, event: str) -> None:
             listener(step, event)
         except Exception:  # a broken display must not end a run
             get_logger(__name__).debug("a progress listener failed", exc_info=True)
+
+
+# What every pipeline is made with. Fail fast hands on the exception itself, so that a person reads its message.
+around_a_run = {
+    "on_start": on_start,
+    "on_end": on_end,
+    "on_failure": on_failure,
+    "on_cleanup": on_cleanup,
+    "execution_mode": ExecutionMode.FAIL_FAST,
+}

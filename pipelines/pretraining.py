@@ -1,18 +1,36 @@
-"""The embedded base alone: tokenizer and model from scratch on the domain pack's corpus (the paper's "from scratch" route).
+"""The embedded base: tokenizer and model from scratch on the domain pack's corpus (the paper's "from scratch" route).
 
-Run it: `zenml pipeline run pipelines.pretraining.pretraining_pipeline -c configs/pretraining.yaml`. The fine-tuning pipeline
-contains the same steps, so a base that either has built is found in the cache by the other.
+Run it alone: `zenml pipeline run pipelines.pretraining.pretraining_pipeline -c configs/pretraining.yaml`. The fine-tuning
+pipeline contains the same steps, so a base that either has built is found in the cache by the other.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from zenml import pipeline
 
+from domainlm.keys import KeyRing
+from domainlm.validate import read_suite
 from pipelines import hooks
-from pipelines.dag import pretraining_dag
+from steps.ingest import ingest
+from steps.prepare import prepare
+from steps.pretrain import pretrain
+from steps.redact import redact
+from steps.validate import validate
 
 
-@pipeline(on_start=hooks.on_start, on_end=hooks.on_end, on_failure=hooks.on_failure, on_cleanup=hooks.on_cleanup)
+def pretraining_dag(pack: str) -> Any:
+    """Corpus -> the same gates as any data -> a base model from scratch."""
+    sources = ingest(id="base_ingest")
+    redacted, _ = redact(sources, key_id=KeyRing.load().key_id, id="base_redact")
+    prepared, _ = prepare(redacted, id="base_prepare")
+    verdict = validate(prepared, suite=read_suite(f"{pack}/contracts/corpus.json"), id="base_validate")
+    base, _ = pretrain(prepared, verdict)
+    return base
+
+
+@pipeline(**hooks.around_a_run)
 def pretraining_pipeline(pack: str = "domains/finance") -> None:
     """Train the embedded base.
 

@@ -22,7 +22,7 @@ def evaluate(
     base: BaseCheckpoint,
     tokenizer: TokenizerFolder,
     adapter: AdapterFolder,
-    tasks: list[Task],
+    definitions: list[Task],
     shuffled_labels: AdapterFolder | None,
     from_scratch: AdapterFolder | None,
     settings: EvaluateSettings,
@@ -39,7 +39,7 @@ def evaluate(
         tokenizer,
         adapter,
         settings,
-        {task.name: task for task in tasks},
+        {task.name: task for task in definitions},
         {name: control for name, control in controls.items() if control is not None},
     )
     log_metadata(report.summary())

@@ -17,8 +17,10 @@ from domainlm.keys import KeyRing
 from domainlm.ledger import manifest as manifests
 from domainlm.ledger.manifest import COMPLETED, FAILED, INTERRUPTED, RUNNING, Failure, RunManifest, StepEntry
 from domainlm.names import RECORD
+from domainlm.reports import Report
 
 PROCESS = "process"
+REPORT_NAMES = ("Report", "Manifest", "Verdict", "Registration", "Record")
 
 
 def manifest_of(run_id: UUID, *, status: str | None = None, error: BaseException | None = None) -> RunManifest:
@@ -111,6 +113,16 @@ def verify_outputs(run_id: UUID) -> int:
                     seen.add(version.id)
                     version.load()
     return len(seen)
+
+
+def reports_of(run_id: UUID) -> dict[str, Report]:
+    """The reports of a run by artifact name, those of the embedded base's stages under `base_...`."""
+    found: dict[str, Report] = {}
+    for step in Client().get_pipeline_run(run_id, hydrate=True).steps.values():
+        for name, versions in step.get_hydrated_version().outputs.items():
+            if versions[0].data_type.attribute.endswith(REPORT_NAMES):
+                found[f"base_{name}" if step.name.startswith("base_") else name] = versions[0].load()
+    return found
 
 
 def reap_interrupted() -> list[Path]:

@@ -27,13 +27,13 @@ def train(
     verdict: ContractVerdict,
     tokenizer: TokenizerFolder,
     base: BaseCheckpoint,
-    tasks: list[Task],
+    definitions: list[Task],
     settings: TrainSettings,
 ) -> Trained:
     """Train an adapter on the training split; goes on from the newest complete checkpoint of exactly this work."""
     verdict.require()
     with workspace() as place:
-        adapter, report = fine_tune(records, tokenizer, base, settings, _by_name(tasks), place.folder, place.work)
+        adapter, report = fine_tune(records, tokenizer, base, settings, _by_name(definitions), place.folder, place.work)
     log_metadata(report.summary())
     return adapter, report
 
@@ -44,17 +44,17 @@ def control(
     tokenizer: TokenizerFolder,
     base: BaseCheckpoint,
     recipe: TrainingReport,
-    tasks: list[Task],
+    definitions: list[Task],
     kind: str,
     settings: ControlSettings,
 ) -> Control:
     """Train a control with the recipe that `train` really used, but for the one thing that the control changes."""
-    changed = settings.change(recipe.settings, kind)
+    changed = settings.change(recipe.recipe, kind)
     with workspace() as place:
-        adapter, report = fine_tune(records, tokenizer, base, changed, _by_name(tasks), place.folder, place.work)
+        adapter, report = fine_tune(records, tokenizer, base, changed, _by_name(definitions), place.folder, place.work)
     log_metadata(report.summary())
     return adapter, report
 
 
-def _by_name(tasks: list[Task]) -> dict[str, Task]:
-    return {task.name: task for task in tasks}
+def _by_name(definitions: list[Task]) -> dict[str, Task]:
+    return {task.name: task for task in definitions}

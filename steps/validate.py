@@ -28,6 +28,6 @@ def validate(
     Raises:
         ContractViolation: names the expectation and the record ids, never a value.
     """
-    verdict = check_contract(records, settings, suite)
+    verdict = check_contract(records, suite, settings)
     log_metadata(verdict.summary())
     return verdict

@@ -117,12 +117,12 @@ class EvaluationReport(Report):
     digests: dict[str, str]
 
     def summary(self) -> dict[str, Any]:
-        """Verdicts, and the first metric of every row for base, tuned model and shuffled labels, flat."""
+        """Verdicts, and the first metric of every row for base, tuned model and shuffled labels, flat (keys without colons: ZenML refuses them)."""
         flat: dict[str, Any] = {"headline": self.headline, "items": self.items}
-        flat |= {f"claim: {claim.name}": claim.verdict for claim in self.claims}
+        flat |= {f"claim, {claim.name}": claim.verdict for claim in self.claims}
         for row in self.rows:
             flat |= {
-                f"{row.name}: {row.metric}, {system}": row.scores[system][row.metric].value
+                f"{row.name}, {row.metric}, {system}": row.scores[system][row.metric].value
                 for system in (BASE, SHUFFLED, TUNED)
                 if row.metric in row.scores.get(system, {})
             }

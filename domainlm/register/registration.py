@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SHOWN, NOT_SHOWN = "shown", "not shown"
+EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_ID"
 IDENTITY, VERIFIED = "domainlm.identity", "domainlm.verified"
 # what a version needs besides domainlm itself, pinned to what it was made with
 REQUIREMENTS = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "safetensors")
@@ -157,6 +159,8 @@ def _store(uri: str, experiment: str, artifacts: Path) -> Iterator[MlflowClient]
     import mlflow
 
     before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    # an experiment tracker that ran before in this process leaves its experiment here, and MLflow then refuses any other
+    tracked = os.environ.pop(EXPERIMENT_VARIABLE, None)
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     try:
@@ -164,8 +168,12 @@ def _store(uri: str, experiment: str, artifacts: Path) -> Iterator[MlflowClient]
         if client.get_experiment_by_name(experiment) is None:
             artifacts.mkdir(parents=True, exist_ok=True)
             client.create_experiment(experiment, artifact_location=artifacts.resolve().as_uri())
+        mlflow.set_experiment(experiment)
         yield client
     finally:
+        os.environ.pop(EXPERIMENT_VARIABLE, None)
+        if tracked is not None:
+            os.environ[EXPERIMENT_VARIABLE] = tracked
         mlflow.set_tracking_uri(before[0])
         mlflow.set_registry_uri(before[1])
 

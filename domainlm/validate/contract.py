@@ -32,13 +32,13 @@ RESULT_FORMAT = {
 }
 
 
-def validate(records: Dataset, settings: ValidateSettings, suite: dict[str, Any] | None = None) -> ContractVerdict:
+def validate(records: Dataset, suite: dict[str, Any], settings: ValidateSettings) -> ContractVerdict:
     """Check the records against the contract.
 
     Args:
         records: prepared records.
-        settings: the suite, and how many test rows each task needs.
-        suite: what `read_suite` returned, where it was read before; else the settings' file is read now.
+        suite: what `read_suite` returned; read when a run is compiled, so that a changed contract runs again.
+        settings: how many test rows each task needs.
 
     Returns:
         The verdict, when nothing critical is broken.
@@ -53,7 +53,7 @@ def validate(records: Dataset, settings: ValidateSettings, suite: dict[str, Any]
             "records",
             "let prepare make the records again",
         )
-    content = read_suite(settings.suite) if suite is None else _outlined(suite, "the contract")
+    content = _outlined(suite, "the contract")
     where = f"contract {content['name']}"
     table = table_of(records)
     loaded = _load(content, where, list(table.columns))

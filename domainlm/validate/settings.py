@@ -8,13 +8,8 @@ from domainlm.reports import Settings
 
 
 class ValidateSettings(Settings):
-    """Which contract the records must keep."""
+    """Bounds that are not expectations of the contract, which the domain pack owns (`contracts/`)."""
 
-    suite: str = Field(
-        default="domains/finance/contracts/records.json",
-        min_length=1,
-        description="Great Expectations suite of the domain pack; corpus.json beside it is the one for plain documents",
-    )
     min_test_rows: int = Field(default=1, ge=0, description="fewest test rows of each task; 0 asks for none")
     train_only_tasks: tuple[str, ...] = Field(
         default=(), description="tasks that need no test rows (mixed-in general data)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from domainlm.errors import ContractViolation
 from domainlm.reports import Report
 
 
@@ -56,6 +57,15 @@ class ContractVerdict(Report):
     success: bool
     results: tuple[ExpectationResult, ...]
     test_rows: dict[str, int]
+
+    def require(self) -> None:
+        """Refuse to go on without a kept contract: what steps call that must not run on other data.
+
+        Raises:
+            ContractViolation: the verdict is not a success.
+        """
+        if not self.success:
+            raise ContractViolation("the records did not keep their contract", self.suite, "see the contract verdict of this run")
 
     def summary(self) -> dict[str, Any]:
         """Counts of expectations, kept and broken."""

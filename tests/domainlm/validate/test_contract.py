@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 
 from domainlm.errors import ConfigurationError, ContractViolation
-from domainlm.validate import read_suite, validate
+from domainlm.validate import ContractVerdict, read_suite
+from domainlm.validate import validate as check
 from domainlm.validate.settings import ValidateSettings
 
-SETTINGS = ValidateSettings()
-CORPUS = ValidateSettings(suite="domains/finance/contracts/corpus.json")
+RECORDS, CORPUS = "domains/finance/contracts/records.json", "domains/finance/contracts/corpus.json"
+
+
+def validate(records: Any, suite: str | Path = RECORDS, **settings: Any) -> ContractVerdict:
+    return check(records, read_suite(suite), ValidateSettings(**settings))
 LABELS = ("positive", "neutral", "negative")
 SECRET = "Maria Planted"
 
@@ -54,18 +58,18 @@ def answered(row: dict) -> bool:
 
 
 def test_good_records_pass_and_every_expectation_was_checked(dataset, good) -> None:
-    verdict = validate(dataset(*good), SETTINGS)
+    verdict = validate(dataset(*good))
     in_file = json.loads(_suite_file().read_text())
     assert verdict.success and len(verdict.results) == len(in_file["expectations"])
     assert verdict.test_rows == {"definition": 10, "sentiment": 10}
     assert verdict.rows == 90
-    assert validate(dataset(*good), SETTINGS).digest == verdict.digest
+    assert validate(dataset(*good)).digest == verdict.digest
 
 
 def _suite_file() -> Path:
     from domainlm.project import resolve
 
-    return resolve(SETTINGS.suite)
+    return resolve(RECORDS)
 
 
 FAULTS: dict[str, tuple[Callable[[dict], Any], Callable[[dict], bool], str]] = {
@@ -104,7 +108,7 @@ def test_each_fault_is_caught_and_named_by_its_id(dataset, good, fault: str) -> 
     spoil(good, change, where)
     spoiled = next(row["id"] for row in good if where(row) or not row["messages"] or row["id"] == "f" * 64)
     with pytest.raises(ContractViolation) as caught:
-        validate(dataset(*good), SETTINGS)
+        validate(dataset(*good))
     message = str(caught.value)
     assert named in message and SECRET not in message and "[PERSON_1]" not in message
     line = next(line for line in message.splitlines() if named in line)
@@ -115,21 +119,21 @@ def test_each_fault_is_caught_and_named_by_its_id(dataset, good, fault: str) -> 
 def test_equal_ids_are_caught(dataset, good) -> None:
     good[1]["id"] = good[0]["id"]
     with pytest.raises(ContractViolation, match=f"unique of id: 2 of 90 rows, ids {good[0]['id']}"):
-        validate(dataset(*good), SETTINGS)
+        validate(dataset(*good))
 
 
 def test_a_group_in_two_splits_is_caught(dataset, good) -> None:
     first, other = (next(row for row in good if row["split"] == split) for split in ("train", "test"))
     other["group"] = first["group"]
     with pytest.raises(ContractViolation, match="group_splits: 2 of 90 rows") as caught:
-        validate(dataset(*good), SETTINGS)
+        validate(dataset(*good))
     assert first["id"] in str(caught.value) and other["id"] in str(caught.value)
 
 
 def test_one_class_that_swallows_the_others_is_caught(dataset, good) -> None:
     spoil(good, lambda row: row.update(label="positive"), labelled, 38)
     with pytest.raises(ContractViolation, match=r"label_share where task == \"sentiment\": 3\d of 40 rows"):
-        validate(dataset(*good), SETTINGS)
+        validate(dataset(*good))
 
 
 def test_swapped_classes_between_two_sources_are_caught(dataset, good, record) -> None:
@@ -140,17 +144,17 @@ def test_swapped_classes_between_two_sources_are_caught(dataset, good, record) -
         for row, text in texts
     ]
     with pytest.raises(ContractViolation, match="text_labels"):
-        validate(dataset(*good, *others), SETTINGS)
+        validate(dataset(*good, *others))
     same = [
         record(text, label=row["label"], source="other", split=row["split"], group=row["group"]) for row, text in texts
     ]
-    assert validate(dataset(*good, *same), SETTINGS).success
+    assert validate(dataset(*good, *same)).success
 
 
 def test_more_ids_than_shown_are_counted_and_cut(dataset, good) -> None:
     spoil(good, lambda row: row.update(licence="CC-BY-NC-4.0"), count=25)
     with pytest.raises(ContractViolation) as caught:
-        validate(dataset(*good), SETTINGS)
+        validate(dataset(*good))
     line = next(line for line in str(caught.value).splitlines() if "of licence" in line)
     assert "25 of 90 rows" in line and ", ..." in line
     assert len(re.findall(r"[0-9a-f]{32}", line)) == 10
@@ -160,22 +164,22 @@ def test_every_broken_expectation_is_named_at_once(dataset, good) -> None:
     spoil(good, lambda row: row.update(licence="?"))
     spoil(good, lambda row: row.update(language="fr"), answered)
     with pytest.raises(ContractViolation, match="2 of") as caught:
-        validate(dataset(*good), SETTINGS)
+        validate(dataset(*good))
     assert "of licence" in str(caught.value) and "of language" in str(caught.value)
 
 
 def test_a_task_without_test_rows_is_caught_unless_it_is_for_training_only(dataset, good) -> None:
     rows = [row for row in good if not (row["label"] and row["split"] == "test")]
     with pytest.raises(ContractViolation, match="task sentiment: 0 test rows, at least 1 wanted"):
-        validate(dataset(*rows), SETTINGS)
-    assert validate(dataset(*rows), ValidateSettings(train_only_tasks=("sentiment",))).success
+        validate(dataset(*rows))
+    assert validate(dataset(*rows), train_only_tasks=("sentiment",)).success
     with pytest.raises(ContractViolation, match="task definition: 10 test rows, at least 11"):
-        validate(dataset(*good), ValidateSettings(min_test_rows=11))
+        validate(dataset(*good), min_test_rows=11)
 
 
 def test_a_foreign_schema_is_caught(dataset, good) -> None:
     with pytest.raises(ContractViolation, match=r"columns differ.*: label"):
-        validate(dataset(*good).remove_columns("label"), SETTINGS)
+        validate(dataset(*good).remove_columns("label"))
 
 
 def test_plain_documents_have_a_contract_of_their_own(dataset, good, record) -> None:
@@ -192,7 +196,7 @@ def test_no_value_leaves_even_when_a_whole_column_is_wrong(dataset, good, caplog
         row.update(licence=SECRET, timestamp=SECRET)
         row["messages"][0]["content"] += f" {SECRET} \ufffd"
     with pytest.raises(ContractViolation) as caught:
-        validate(dataset(*good), SETTINGS)
+        validate(dataset(*good))
     printed = capfd.readouterr()
     for text in (str(caught.value), repr(caught.value), caplog.text, printed.out, printed.err):
         assert SECRET not in text
@@ -202,11 +206,11 @@ def test_no_value_leaves_even_when_a_whole_column_is_wrong(dataset, good, caplog
 
 
 @pytest.fixture
-def suite(tmp_path: Path) -> Callable[..., ValidateSettings]:
-    def write(*expectations: Any, name: str = "own") -> ValidateSettings:
+def suite(tmp_path: Path) -> Callable[..., Path]:
+    def write(*expectations: Any, name: str = "own") -> Path:
         path = tmp_path / "own.json"
         path.write_text(json.dumps({"name": name, "expectations": expectations}))
-        return ValidateSettings(suite=str(path))
+        return path
 
     return write
 
@@ -253,12 +257,12 @@ def test_a_warning_is_reported_and_stops_nothing(dataset, good, suite) -> None:
 
 def test_a_suite_that_is_missing_empty_or_no_json_is_refused(dataset, good, suite, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"does not exist.*\n.*records\.json"):
-        validate(dataset(*good), ValidateSettings(suite="domains/finance/contracts/record.json"))
+        validate(dataset(*good), "domains/finance/contracts/record.json")
     with pytest.raises(ConfigurationError, match="not a suite"):
         validate(dataset(*good), suite())
     (tmp_path / "own.json").write_text("{")
     with pytest.raises(ConfigurationError, match="not JSON"):
-        validate(dataset(*good), ValidateSettings(suite=str(tmp_path / "own.json")))
+        validate(dataset(*good), tmp_path / "own.json")
 
 
 def test_the_swapped_classes_of_a_published_set_are_caught(dataset, record, request: pytest.FixtureRequest) -> None:
@@ -285,12 +289,12 @@ def test_the_swapped_classes_of_a_published_set_are_caught(dataset, record, requ
         for row, (text, label) in enumerate(entries, start=1)
     ]
     with pytest.raises(ContractViolation, match=r"text_labels: \d{4} of 4776 rows"):
-        validate(dataset(*rows), SETTINGS)
+        validate(dataset(*rows))
 
 
 def test_a_suite_that_was_read_before_is_the_one_that_counts(dataset, good, suite) -> None:
-    content = read_suite(suite(ID_IS_UNIQUE, name="read-before").suite)
-    verdict = validate(dataset(*good), SETTINGS, content)
+    content = read_suite(suite(ID_IS_UNIQUE, name="read-before"))
+    verdict = check(dataset(*good), content, ValidateSettings())
     assert (verdict.suite, len(verdict.results)) == ("read-before", 1)
     with pytest.raises(ConfigurationError, match="not a suite"):
-        validate(dataset(*good), SETTINGS, {"name": "passes anything", "expectations": []})
+        check(dataset(*good), {"name": "passes anything", "expectations": []}, ValidateSettings())

@@ -1,0 +1,74 @@
+"""Eighth stage: the model becomes a version in MLflow's registry and in ZenML's, carrying the digests it came from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from datasets import Dataset
+from zenml import get_step_context, log_metadata
+from zenml.client import Client
+
+from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
+from domainlm.digests import digest_dataset, digest_json
+from domainlm.evaluate import EvaluationReport
+from domainlm.ledger.manifest import code_state
+from domainlm.names import REGISTER
+from domainlm.project import home
+from domainlm.register import Provenance, Registration
+from domainlm.register import register as register_version
+from domainlm.register.settings import RegisterSettings
+from domainlm.sources import SourceManifest
+from domainlm.validate import ContractVerdict
+from steps.stage import stage_step
+
+
+@stage_step(REGISTER, cached=False)
+def register(
+    sources: SourceManifest,
+    records: Dataset,
+    verdict: ContractVerdict,
+    base: BaseCheckpoint,
+    tokenizer: TokenizerFolder,
+    adapter: AdapterFolder,
+    evaluation: EvaluationReport,
+    settings: RegisterSettings,
+) -> Annotated[Registration, "registration"]:
+    """Register the model, or find the version that was registered from exactly the same.
+
+    Raises:
+        RegistrationError: the evaluation's verdict does not suffice, or is missing.
+        ArtifactError: what the registry gives back is not what was registered.
+    """
+    verdict.require()
+    code = code_state()
+    provenance = Provenance(
+        data=digest_dataset(records),
+        configuration=_configuration_digest(),
+        evaluation=evaluation.digest,
+        commit=code["commit"],
+        dirty=code["dirty"],
+        licences=sorted({source.licence for source in sources.sources} | {str(base.card.get("licence", "unknown"))}),
+    )
+    registration = register_version(
+        base, tokenizer, adapter, provenance, evaluation.metrics(), evaluation.headline, settings,
+        tracking_uri=_tracking_uri(), artifacts=home() / "mlflow" / "artifacts",
+    )  # fmt: skip
+    log_metadata(registration.summary())
+    log_metadata({"digests": registration.digests, "registry_version": registration.version}, infer_model=True)
+    return registration
+
+
+def _configuration_digest() -> str:
+    """Over the parameters of every step of this run that came before."""
+    run = Client().get_pipeline_run(get_step_context().pipeline_run.id, hydrate=True)
+    return digest_json({name: step.get_hydrated_version().config.parameters for name, step in run.steps.items()})
+
+
+def _tracking_uri() -> str:
+    """The stack's MLflow; a stack without one gets a database inside the project."""
+    tracker = Client().active_stack.experiment_tracker
+    if tracker is not None and hasattr(tracker, "get_tracking_uri"):
+        return tracker.get_tracking_uri()
+    folder = home() / "mlflow"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return f"sqlite:///{folder / 'mlflow.db'}"

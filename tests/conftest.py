@@ -1,0 +1,39 @@
+"""What every test shares: no network but loopback, and a home of its own, never the user's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Read by libraries when they are imported, so they must stand before any test module is.
+for name, value in {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "ZENML_ANALYTICS_OPT_IN": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GX_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "true",
+    "TOKENIZERS_PARALLELISM": "false",
+}.items():
+    os.environ[name] = value
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where the public data sets of docs/results.md lie, for the tests that read them."""
+    parser.addoption("--shared-data", default=os.environ.get("DOMAINLM_SHARED_DATA", ""), help="folder of public data sets")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh `.domainlm` for each test; no test reads or writes the project's own."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("DOMAINLM_HOME", str(folder))
+    monkeypatch.setenv("DOMAINLM_PROJECT", str(ROOT))
+    monkeypatch.setenv("HF_HOME", str(folder / "huggingface"))
+    for name in ("DOMAINLM_KEY", "DOMAINLM_KEY_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    return folder

@@ -1,0 +1,135 @@
+"""The whole configuration is checked before anything heavy is imported, and every fault has a line and a hint."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from domainlm.config import RUN_KEYS, STEP_KEYS, RunConfiguration
+from domainlm.errors import ConfigurationError
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = """
+        - name: corpus
+          uri: corpus/*.md
+          form: documents
+          language: en
+          licence: CC0-1.0
+          consent: public
+          purpose: model-training
+          jurisdiction: us
+"""
+GOOD = f"""
+steps:
+  base_ingest:
+    parameters:
+      sources:{SOURCE}
+  ingest:
+    parameters:
+      sources:{SOURCE}
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+def refusal(tmp_path: Path, text: str, *overrides: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        RunConfiguration.load(write(tmp_path, text), list(overrides))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted([ROOT / "zenml_config.yaml", *(ROOT / "configs").glob("*.yaml")]), ids=lambda p: p.name)
+def test_every_configuration_of_the_repository_passes(path: Path) -> None:
+    RunConfiguration.load(path)
+
+
+def test_an_override_wins_over_the_file(tmp_path: Path) -> None:
+    loaded = RunConfiguration.load(write(tmp_path, GOOD), ["steps.train.parameters.epochs=2", "parameters.controls=false"])
+    assert loaded.step("train").epochs == 2
+    assert loaded.pipeline.controls is False
+
+
+def test_an_override_reaches_into_lists(tmp_path: Path) -> None:
+    loaded = RunConfiguration.load(write(tmp_path, GOOD), ["steps.ingest.parameters.sources.0.limit=7"])
+    assert loaded.step("ingest").sources[0].limit == 7
+
+
+def test_a_misspelled_parameter_names_line_key_and_the_nearest_right_one(tmp_path: Path) -> None:
+    text = GOOD + "  train:\n    parameters:\n      epoch: 2\n"
+    line = len(text.splitlines())
+    told = refusal(tmp_path, text)
+    assert f"config.yaml:{line}: steps.train.parameters.epoch: unknown key; did you mean 'epochs'?" in told
+
+
+def test_a_misspelled_step_is_not_ignored_as_zenml_would(tmp_path: Path) -> None:
+    assert "unknown step; did you mean 'train'?" in refusal(tmp_path, GOOD + "  trian:\n    parameters: {}\n")
+
+
+def test_an_unknown_top_level_key_is_not_ignored_as_zenml_would(tmp_path: Path) -> None:
+    assert "step: unknown key; did you mean 'steps'?" in refusal(tmp_path, GOOD + "step: {}\n")
+
+
+def test_a_nested_misspelling_names_the_field_of_the_nested_model(tmp_path: Path) -> None:
+    told = refusal(tmp_path, GOOD.replace("licence:", "license:"))
+    assert "sources.0.license: unknown key; did you mean 'licence'?" in told
+    assert "sources.0.licence: Field required" in told
+
+
+def test_a_value_out_of_bounds_is_refused(tmp_path: Path) -> None:
+    assert "steps.train.parameters.learning_rate" in refusal(tmp_path, GOOD, "steps.train.parameters.learning_rate=-1")
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    told = refusal(tmp_path, GOOD + "stesp: {}\n  \n", "steps.train.parameters.epochs=-1", "parameters.contrls=true")
+    assert told.count("config.yaml") >= 3
+
+
+def test_a_repeated_key_is_refused(tmp_path: Path) -> None:
+    assert "'ingest' stands there twice" in refusal(tmp_path, GOOD + "  ingest: {}\n")
+
+
+def test_a_yaml_error_names_its_line(tmp_path: Path) -> None:
+    assert "config.yaml:2: is not valid YAML" in refusal(tmp_path, "steps:\n  train: ]\n")
+
+
+@pytest.mark.parametrize("base", ["./no/such/base", "/no/such/base", "falcon"])
+def test_a_base_that_does_not_exist_is_refused(tmp_path: Path, base: str) -> None:
+    assert "parameters.base: no such path" in refusal(tmp_path, GOOD, f"parameters.base={base}")
+
+
+def test_a_hub_id_is_taken_as_one(tmp_path: Path) -> None:
+    assert RunConfiguration.load(write(tmp_path, GOOD), ["parameters.base=tiiuae/falcon-7b"]).pipeline.base == "tiiuae/falcon-7b"
+
+
+def test_the_embedded_base_needs_a_corpus(tmp_path: Path) -> None:
+    assert "base_ingest" in refusal(tmp_path, GOOD.replace("base_ingest", "base_redact").replace("      sources:" + SOURCE, "      processes: 1\n", 1))
+
+
+def test_a_missing_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no such configuration file"):
+        RunConfiguration.load(tmp_path / "none.yaml")
+
+
+def test_the_check_imports_neither_torch_nor_zenml() -> None:
+    code = (
+        "import sys; from pathlib import Path; from domainlm.config import RunConfiguration; "
+        "RunConfiguration.load(Path('zenml_config.yaml')); "
+        "print(sorted({'torch', 'zenml', 'pandas', 'datasets', 'transformers', 'presidio_analyzer'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_lists_of_keys_are_those_of_the_installed_zenml() -> None:
+    from zenml.config.pipeline_run_configuration import PipelineRunConfiguration
+    from zenml.config.step_configurations import StepConfigurationUpdate
+
+    assert set(PipelineRunConfiguration.model_fields) == RUN_KEYS
+    assert set(StepConfigurationUpdate.model_fields) == STEP_KEYS
