@@ -130,7 +130,7 @@ def test_the_maker_writes_the_files_byte_for_byte(tmp_path):
 
 
 def test_the_notes_state_the_figures_of_the_files_as_they_are():
-    notes = " ".join((corpus.SEEDS / "README-generated.md").read_text(encoding="utf-8").split())
+    notes = " ".join((corpus.SEEDS.parent / "README.md").read_text(encoding="utf-8").split())
     figures = corpus.statistics(FOLDER)
     documents = sum(path.read_text(encoding="utf-8").count("\n# ") + 1 for path in FOLDER.glob("generated_*.md"))
     assert f"{figures['generated_bytes']:,} bytes in six files, {documents:,} documents" in notes
