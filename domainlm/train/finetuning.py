@@ -131,6 +131,8 @@ def _prepare_model(
             use_gradient_checkpointing=settings.gradient_checkpointing,
             gradient_checkpointing_kwargs={"use_reentrant": False},
         )
+    if settings.adapt_embedding:
+        modules.append(_name_of(model, model.get_input_embeddings()))
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
@@ -147,7 +149,13 @@ def _quantization(settings: TrainSettings) -> str:
 
 
 def _new_tokens(tokenizer: TokenizerFolder, settings: TrainSettings) -> int:
-    return len(tokenizer.card["new_tokens"]) if settings.train_new_tokens and settings.method != FULL else 0
+    """How many new tokens get rows of their own; a LoRA over the whole embedding covers them already."""
+    separately = settings.train_new_tokens and settings.method != FULL and not settings.adapt_embedding
+    return len(tokenizer.card["new_tokens"]) if separately else 0
+
+
+def _name_of(model: PreTrainedModel, wanted: Any) -> str:
+    return next(name for name, module in model.named_modules() if module is wanted).rpartition(".")[2]
 
 
 def _token_indices(
@@ -158,8 +166,7 @@ def _token_indices(
     layers = [model.get_input_embeddings()]
     if not tied(model):
         layers.append(model.get_output_embeddings())
-    names = {id(module): name.rpartition(".")[2] for name, module in model.named_modules()}
-    return {names[id(layer)]: indices for layer in layers}
+    return {_name_of(model, layer): indices for layer in layers}
 
 
 def _tokenize(

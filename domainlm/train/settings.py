@@ -55,6 +55,10 @@ class TrainSettings(Settings):
     target_modules: tuple[str, ...] = Field(
         ("auto",), min_length=1, description="linear layers to adapt; auto: the architecture's own"
     )
+    adapt_embedding: bool = Field(
+        False,
+        description="LoRA on the input embedding too: for a small base, whose words know little of the domain",
+    )
     train_new_tokens: bool = Field(True, description="also train the embedding rows of the vocabulary's new tokens")
     optimizer: Literal[OPTIMIZERS] = Field("adamw_torch", description="paged and 8-bit ones save GPU memory")
     learning_rate: float = Field(

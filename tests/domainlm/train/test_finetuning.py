@@ -139,6 +139,28 @@ def test_new_tokens_are_trained_and_come_back_with_the_adapter(tune, tiny_base, 
     assert torch.equal(old[rest], new[rest])
 
 
+def test_lora_on_the_embedding_is_saved_as_lora_and_comes_back(tune, tiny_base, grown_tokenizer) -> None:
+    import torch
+
+    adapter, report = tune(tokenizer=grown_tokenizer, adapt_embedding=True)
+    tensors = load_file(str(adapter.path / "adapter_model.safetensors"))
+    base, _ = load_base(tiny_base, grown_tokenizer, "none")
+    before = base.get_input_embeddings().weight.clone()
+    assert all(tensor.shape != before.shape for tensor in tensors.values())
+    assert sum("lora_embedding" in name for name in tensors) == 2
+    assert report.new_tokens_trained == 0 and "word_embeddings" in report.target_modules
+    tuned, _ = load_adapter(tiny_base, grown_tokenizer, adapter, "none")
+    ids = torch.arange(50, 60).unsqueeze(0)
+    with torch.inference_mode():
+        apart = tuned(input_ids=ids).logits
+        merged = tuned.merge_and_unload()
+        assert merged.get_input_embeddings().weight.shape == before.shape
+        assert not torch.equal(merged.get_input_embeddings().weight, before)
+        assert not torch.allclose(
+            apart, load_base(tiny_base, grown_tokenizer, "none")[0](input_ids=ids).logits, atol=1e-3
+        )
+
+
 def test_untied_output_rows_of_new_tokens_are_trained_too(tune, tiny_base, grown_tokenizer, tmp_path) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
