@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +15,6 @@ from rich.console import Console
 from cli.environment import enter_project, quiet_libraries
 from domainlm.config import EMBEDDED, RunConfiguration
 from domainlm.digests import digest_json
-from domainlm.errors import DomainLMError
 from domainlm.project import PROJECT_FILE, home
 
 
@@ -38,11 +36,13 @@ def run(
         return
     if configuration.pipeline.base != EMBEDDED and not Path(configuration.pipeline.base).exists():
         os.environ["HF_HUB_OFFLINE"] = "0"  # the configuration names a hub id, so the hub may be asked
+    if debug:
+        os.environ["DOMAINLM_DEBUG"] = "1"
     log = quiet_libraries()
-    sys.exit(0 if _run(configuration, stack, fresh, debug, console, log) else 1)
+    sys.exit(0 if _run(configuration, stack, fresh, console, log) else 1)
 
 
-def _run(configuration: RunConfiguration, stack: str | None, fresh: bool, debug: bool, console: Console, log: Path) -> bool:
+def _run(configuration: RunConfiguration, stack: str | None, fresh: bool, console: Console, log: Path) -> bool:
     from cli.progress import Progress
 
     started = time.monotonic()
@@ -70,7 +70,7 @@ def _run(configuration: RunConfiguration, stack: str | None, fresh: bool, debug:
         finally:
             hooks.listeners.remove(progress.tell)
     if failure is not None:
-        _explain(failure, progress.current, debug, log, console)
+        _explain(failure, hooks.explain(failure), log, console)
         return False
     path = manifests.manifest_folder() / f"{response.id}.json"
     return print_card(console, manifests.read(path), reports_of(response.id), time.monotonic() - started, path)
@@ -85,20 +85,12 @@ def _effective(configuration: RunConfiguration) -> Path:
     return path
 
 
-def _explain(failure: BaseException, step: str, debug: bool, log: Path, console: Console) -> None:
+def _explain(failure: BaseException, step: str, log: Path, console: Console) -> None:
     where = f" in step {step}" if step else ""
     if isinstance(failure, KeyboardInterrupt):
         console.print(f"[yellow]stopped{where}[/]; the next run goes on from what is complete")
         return
     console.print(f"[bold red]the run failed{where}[/]: {type(failure).__name__}", soft_wrap=True)
-    if isinstance(failure, DomainLMError):
-        console.print(str(failure), markup=False, soft_wrap=True)
-    elif debug:
-        console.print("".join(traceback.format_exception(failure)), markup=False, soft_wrap=True)
-    else:
-        frames = traceback.extract_tb(failure.__traceback__)
-        for frame in frames[-6:]:
-            console.print(f"  {frame.filename}:{frame.lineno} in {frame.name}", markup=False, soft_wrap=True)
-        # a foreign message may quote the value that the library choked on, so it must not land in a terminal's or CI's log
-        console.print("what it says is withheld, since it may quote data; --debug shows it", soft_wrap=True)
+    # inside a step only domainlm's own errors pass (steps/stage.py), outside there is no data to quote
+    console.print(str(failure), markup=False, soft_wrap=True)
     console.print(f"log: {log}", soft_wrap=True)

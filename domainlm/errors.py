@@ -56,6 +56,10 @@ class TrainingError(DomainLMError):
     """A training that cannot start or must not go on."""
 
 
+class StageFailed(DomainLMError):
+    """A library raised inside a stage. What it says is withheld, since libraries like to quote the value they choke on."""
+
+
 class EvaluationError(DomainLMError):
     """An evaluation that could not be computed; a gate that needs it counts as failed."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from uuid import UUID
 
 from zenml import get_step_context
 from zenml.client import Client
@@ -10,15 +11,18 @@ from zenml.enums import ExecutionMode
 from zenml.logger import get_logger
 
 from domainlm.ledger import manifest as manifests
-from domainlm.ledger.manifest import COMPLETED, FAILED, RUNNING
+from domainlm.ledger.manifest import COMPLETED, FAILED, RUNNING, UNKNOWN
 from steps.run_view import manifest_of
 
+started: list[UUID] = []  # the runs of this process
 listeners: list[Callable[[str, str], None]] = []  # told (step, "started" | "ended"); the command line shows progress
 
 
 def on_start() -> None:
     """Before each step that really runs: the first one writes the manifest, so that even a killed run has one."""
     context = get_step_context()
+    if context.pipeline_run.id not in started:
+        started.append(context.pipeline_run.id)
     if not (manifests.manifest_folder() / f"{context.pipeline_run.id}.json").exists():
         manifests.write(manifest_of(context.pipeline_run.id, status=RUNNING))
     _tell(context.step_run.name, "started")
@@ -43,6 +47,21 @@ def on_cleanup() -> None:
         if not path.exists() or manifests.read(path).status == RUNNING:
             found = manifest_of(run.id)
             manifests.write(found if found.status == COMPLETED else found.model_copy(update={"status": FAILED}))
+
+
+def explain(error: BaseException) -> str:
+    """Complete the manifest of a run that failed outside its steps' code, such as while an input was loaded.
+
+    Returns:
+        The step that failed; empty where the run had not begun.
+    """
+    if not started:
+        return ""
+    found = manifests.read(manifests.manifest_folder() / f"{started[-1]}.json")
+    if found.failure is None or found.failure.error == UNKNOWN:
+        found = manifest_of(started[-1], status=FAILED, error=error)
+        manifests.write(found)
+    return found.failure.step if found.failure else ""
 
 
 def _tell(step: str, event: str) -> None:

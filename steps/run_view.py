@@ -15,7 +15,7 @@ from zenml.models import PipelineRunResponse, StepRunResponse
 from domainlm.errors import DomainLMError, SecretError
 from domainlm.keys import KeyRing
 from domainlm.ledger import manifest as manifests
-from domainlm.ledger.manifest import COMPLETED, FAILED, INTERRUPTED, RUNNING, Failure, RunManifest, StepEntry
+from domainlm.ledger.manifest import COMPLETED, FAILED, INTERRUPTED, RUNNING, UNKNOWN, Failure, RunManifest, StepEntry
 from domainlm.names import RECORD
 from domainlm.reports import Report
 
@@ -41,7 +41,7 @@ def manifest_of(run_id: UUID, *, status: str | None = None, error: BaseException
     if error is not None or broken is not None:
         failure = Failure(
             step=broken.name if broken else "",
-            error=type(error).__name__ if error else "unknown",
+            error=type(error).__name__ if error else UNKNOWN,
             # only our own errors are known to quote no data
             message=str(error) if isinstance(error, DomainLMError) else "",
         )

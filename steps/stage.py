@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
+import traceback
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -11,6 +13,7 @@ from zenml import step
 from zenml.config import CachePolicy
 
 from domainlm.digests import code_files
+from domainlm.errors import DomainLMError, StageFailed
 from domainlm.names import EVALUATE, INGEST, PREPARE, PRETRAIN, RECORD, REDACT, REGISTER, TRAIN, VALIDATE, VOCABULARY
 from domainlm.project import SOURCE_ROOT
 from domainlm.reports import Settings
@@ -20,6 +23,7 @@ from domainlm.reports import Settings
 # would then be of two versions.
 ORDER = (INGEST, REDACT, PREPARE, VALIDATE, PRETRAIN, VOCABULARY, TRAIN, EVALUATE, REGISTER, RECORD)
 FOLDER = {RECORD: "ledger"}
+DEBUG_VARIABLE = "DOMAINLM_DEBUG"
 USES_MODELS = ORDER[ORDER.index(PRETRAIN) :]
 
 
@@ -50,7 +54,7 @@ def stage_step(stage: str, *, cached: bool = True) -> Callable[[Callable[..., An
         inputs = list(signature.parameters.values())
         cache_policy = CachePolicy(file_dependencies=stage_code(stage))
         if not (inputs and isinstance(inputs[-1].annotation, type) and issubclass(inputs[-1].annotation, Settings)):
-            return step(function, enable_cache=cached, cache_policy=cache_policy)
+            return step(_without_quotes(stage, function), enable_cache=cached, cache_policy=cache_policy)
         settings = inputs.pop()
         fields = settings.annotation.model_fields
         knobs = [
@@ -70,6 +74,25 @@ def stage_step(stage: str, *, cached: bool = True) -> Callable[[Callable[..., An
             return function(*args, **kwargs, **{settings.name: settings.annotation(**values)})
 
         entrypoint.__signature__ = signature.replace(parameters=[*inputs, *knobs])  # type: ignore[attr-defined]
-        return step(entrypoint, enable_cache=cached, cache_policy=cache_policy)
+        return step(_without_quotes(stage, entrypoint), enable_cache=cached, cache_policy=cache_policy)
 
     return decorate
+
+
+def _without_quotes(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep what foreign exceptions say out of ZenML's store, of logs and terminals: it may quote the data."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except DomainLMError:
+            raise
+        except Exception as error:
+            if os.environ.get(DEBUG_VARIABLE):
+                raise
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            what = f"{type(error).__name__} at {frame.filename}:{frame.lineno}; its message is withheld, since it may quote data"
+            raise StageFailed(what, stage, f"repeat the run with {DEBUG_VARIABLE}=1 (or --debug) to see it") from None
+
+    return guarded

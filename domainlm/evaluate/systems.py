@@ -182,8 +182,8 @@ def _fitted(features: Any, answers: list[str], strength: float) -> Any:
     from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier
 
-    # one class against the rest by coordinate descent: about fifty times faster on sparse text than softmax by L-BFGS
-    return OneVsRestClassifier(LogisticRegression(C=strength, solver="liblinear", random_state=0)).fit(features, answers)
+    # one class against the rest by dual coordinate descent: several times faster on sparse text than softmax by L-BFGS, and as good
+    return OneVsRestClassifier(LogisticRegression(C=strength, solver="liblinear", dual=True, max_iter=1000, random_state=0)).fit(features, answers)
 
 
 def _asked(record: Record) -> str:

@@ -24,6 +24,7 @@ from domainlm.project import SOURCE_ROOT, home
 
 FORMAT = "domainlm.run/1"
 RUNNING, COMPLETED, FAILED, INTERRUPTED = "running", "completed", "failed", "interrupted"
+UNKNOWN = "unknown"  # the cause of a failure that no hook was told
 PACKAGES = (
     "domainlm zenml torch transformers peft bitsandbytes accelerate datasets evaluate tokenizers presidio-analyzer "
     "presidio-anonymizer great-expectations mlflow numpy pandas scikit-learn"

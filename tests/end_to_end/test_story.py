@@ -1,0 +1,238 @@
+"""One project from its first run to its last: real processes, real training, real stores, no network."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import stat
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from small_project import Project, ran, steps_of
+
+BASE = {"base_ingest", "base_redact", "base_prepare", "base_validate", "pretrain"}
+AFTER_INGEST = {
+    "redact", "prepare", "validate", "vocabulary", "train", "control_shuffled_labels", "control_from_scratch", "evaluate",
+    "register",
+}  # fmt: skip
+ALWAYS = {"base_ingest", "ingest", "register"}  # record is not in its own manifest
+PICKLE_SUFFIXES = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib", ".ckpt"}
+
+
+@pytest.fixture(scope="module")
+def first(project: Project) -> dict:
+    output = project.domainlm("run")
+    assert "headline: " in output and "registered" in output, output
+    return project.last()
+
+
+def test_a_first_run_completes_every_step_and_leaves_a_manifest(project: Project, first: dict) -> None:
+    assert first["status"] == "completed"
+    assert ran(first) == BASE | AFTER_INGEST | {"ingest"}
+    assert first["code"] == {"commit": first["code"]["commit"], "dirty": True, "lock": first["code"]["lock"]}
+    assert len(first["code"]["commit"]) == 40 and len(first["code"]["lock"]) == 64
+    for step in first["steps"]:
+        assert all(len(digest) == 64 for digest in [*step["inputs"].values(), *step["outputs"].values()]), step["name"]
+    assert steps_of(first)["train"]["parameters"]["max_steps"] == 12
+
+
+def test_every_input_of_a_step_is_the_output_of_another(first: dict) -> None:
+    made = {digest for step in first["steps"] for digest in step["outputs"].values()}
+    for step in first["steps"]:
+        assert set(step["inputs"].values()) <= made, step["name"]
+
+
+def test_the_set_up_is_done_once_and_keys_are_private(project: Project, first: dict) -> None:
+    key = project.state / "keys" / "development.key"
+    before = key.read_text()
+    project.domainlm("setup")
+    assert key.read_text() == before
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert first["key_id"] == json.loads(before)["key_id"]
+
+
+def test_nothing_was_written_to_the_users_home(project: Project, first: dict) -> None:
+    assert [path for path in (project.root / "empty_home").rglob("*") if path.is_file()] == []
+
+
+def test_the_artifact_store_holds_no_pickle(project: Project, first: dict) -> None:
+    files = [path for path in (project.state / "artifacts").rglob("*") if path.is_file()]
+    assert {"records.arrow", "report.json", "adapter_model.safetensors", "tokenizer.json"} <= {path.name for path in files}
+    for path in files:
+        start = path.read_bytes()[:2]
+        assert path.suffix not in PICKLE_SUFFIXES and not (start[:1] == b"\x80" and start[1:] in b"\x02\x03\x04\x05"), path
+
+
+def test_no_planted_personal_value_is_found_in_anything_that_the_run_wrote(project: Project, first: dict) -> None:
+    """Names aside, which redaction finds by their surroundings and not always (docs/redact.md has the rates)."""
+    planted = set()
+    for line in (project.root / "domains/finance/messages.jsonl").read_text().splitlines()[:120]:
+        for span in json.loads(line)["spans"]:
+            if span["entity_type"] not in ("PERSON", "LOCATION", "DATE_OF_BIRTH") and len(span["value"]) > 8:
+                planted.add(span["value"].encode())
+    assert len(planted) > 60
+    hits = []
+    for path in project.state.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            hits += [path for value in planted if value in content]
+    assert hits == []
+
+
+def test_the_model_is_registered_with_the_digests_it_came_from(project: Project, first: dict) -> None:
+    store = next(path for path in project.state.rglob("mlflow.db"))
+    with sqlite3.connect(store) as database:
+        tags = dict(database.execute("select key, value from model_version_tags where version = 1").fetchall())
+    text = json.dumps(tags)
+    assert steps_of(first)["train"]["outputs"]["adapter"] in text
+    assert steps_of(first)["prepare"]["outputs"]["prepared_records"] in text
+
+
+def test_a_second_run_takes_everything_from_the_cache_and_registers_nothing_new(project: Project, first: dict) -> None:
+    output = project.domainlm("run", cwd=project.root / "docs")  # from a folder inside the project
+    second = project.last()
+    assert second["run_id"] != first["run_id"]
+    assert ran(second) == ALWAYS
+    assert steps_of(second)["train"]["outputs"] == steps_of(first)["train"]["outputs"]
+    assert "existing True" in output
+
+
+def test_zenml_runs_the_same_pipeline_as_the_readme_types_it(project: Project, first: dict) -> None:
+    line = (
+        "source .domainlm/activate && "
+        "zenml pipeline run pipelines.finetuning.finetuning_pipeline -c zenml_config.yaml"
+    )
+    project.do("bash", "-c", line)
+    assert project.last()["status"] == "completed"
+    assert ran(project.last()) == ALWAYS
+
+
+def test_another_parameter_runs_its_step_and_what_follows(project: Project, first: dict) -> None:
+    project.domainlm("run", "--set", "steps.evaluate.parameters.resamples=1001")
+    assert ran(project.last()) == ALWAYS | {"evaluate"}
+
+
+def test_editing_docs_runs_nothing_and_editing_redact_runs_it_and_all_after_it(project: Project, first: dict) -> None:
+    with open(project.root / "docs" / "redact.md", "a") as stream:
+        stream.write("\nMore.\n")
+    with open(project.root / "domainlm" / "redact" / "placeholders.py", "a") as stream:
+        stream.write("\n# changed\n")
+    project.domainlm("run")
+    again = project.last()
+    assert ran(again) == BASE | AFTER_INGEST | {"ingest"}
+    # the same seed on the same data: the same adapter, bit for bit, in another process with another hash seed
+    assert steps_of(again)["train"]["outputs"]["adapter"] == steps_of(first)["train"]["outputs"]["adapter"]
+    assert steps_of(again)["pretrain"]["outputs"]["base"] == steps_of(first)["pretrain"]["outputs"]["base"]
+
+
+def test_a_run_that_is_killed_while_it_trains_goes_on_and_ends_in_the_same_adapter(project: Project) -> None:
+    longer = ["--set", "steps.train.parameters.max_steps=60", "--set", "parameters.controls=false"]
+    process = project.start(sys.executable, "-m", "cli.main", "run", *longer)
+    deadline = time.monotonic() + 180
+    work = project.state / "work" / "train"
+    known = set(work.rglob("checkpoint-*"))
+    while not any(int(path.name.split("-")[1]) >= 6 for path in set(work.rglob("checkpoint-*")) - known if path.is_dir()):
+        assert process.poll() is None and time.monotonic() < deadline, "the run ended before it could be killed"
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    killed = project.last()
+    assert killed["status"] == "running", "nothing but the next run can tell"
+
+    output = project.domainlm("run", *longer)
+    assert "ended from outside" in output
+    interrupted, resumed = project.manifests()[-2:]
+    assert interrupted["run_id"] == killed["run_id"] and interrupted["status"] == "interrupted"
+    assert resumed["status"] == "completed"
+    assert "train" in ran(resumed) and "vocabulary" not in ran(resumed)
+
+    project.domainlm("run", "--fresh", *longer)
+    uninterrupted = project.last()
+    assert steps_of(uninterrupted)["train"]["outputs"]["adapter"] == steps_of(resumed)["train"]["outputs"]["adapter"]
+
+
+def test_a_changed_artifact_is_found_even_when_everything_comes_from_the_cache(project: Project) -> None:
+    project.domainlm("run")
+    stored = {path: path.read_bytes() for path in (project.state / "artifacts").rglob("evaluation_report/**/report.json")}
+    for path, content in stored.items():
+        path.write_bytes(content.replace(b"not shown", b"shown"))
+    try:
+        output = project.domainlm("run", code=1)
+    finally:
+        for path, content in stored.items():
+            path.write_bytes(content)
+    assert "was changed after it was stored" in output
+    assert "Traceback" not in output
+    failed = project.last()
+    assert (failed["status"], failed["failure"]["step"], failed["failure"]["error"]) == ("failed", "register", "ArtifactError")
+    project.domainlm("run")
+
+
+def test_another_base_replaces_the_embedded_one_with_no_other_change(project: Project, first: dict) -> None:
+    folder = next(path.parent for path in (project.state / "artifacts" / "pretrain").rglob("model.safetensors"))
+    project.domainlm("run", "--set", f"parameters.base={folder}", "--set", "parameters.controls=false")
+    found = project.last()
+    assert BASE.isdisjoint(steps_of(found))
+    assert ran(found) >= {"resolve_base", "train", "evaluate"}
+
+
+BAD_SOURCES = {
+    "missing file": (None, "glossary.csv"),
+    "empty file": (b"", "glossary.csv"),
+    "wrong column": (b"Q,term\n##Question: a?## Answer: b c d.,x\n", "QA_text"),
+    "broken quote": (b'QA_text,term\n"##Question: a?## Answer: b,x\n', "glossary.csv"),
+    "not UTF-8": (b"QA_text,term\n##Question: caf\xe9?## Answer: b c d.,x\n", "UTF-8"),
+    "no answer": (b"QA_text,term\n##Question: a?## Answer: ,x\n", "row 1"),
+    "two answers": (b"QA_text,term\n##Question: a?## Answer: b.,x\n##Question: a?## Answer: c.,y\n", "row"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_SOURCES)
+def test_bad_input_ends_with_one_clear_message_and_a_manifest(project: Project, fault: str) -> None:
+    path = project.root / "domains" / "finance" / "glossary.csv"
+    good = path.read_bytes()
+    content, named = BAD_SOURCES[fault]
+    path.unlink() if content is None else path.write_bytes(content)
+    try:
+        output = project.domainlm("run", code=1)
+    finally:
+        path.write_bytes(good)
+    assert "SourceError" in output and named in output and "->" in output, output
+    assert "Traceback" not in output
+    failed = project.last()
+    assert (failed["status"], failed["failure"]["step"], failed["failure"]["error"]) == ("failed", "ingest", "SourceError")
+
+
+def test_a_step_operator_is_chosen_by_configuration_and_refused_before_anything_runs(project: Project) -> None:
+    runs = len(project.manifests())
+    output = project.domainlm("run", "--set", "steps.train.step_operator=gpu", code=1)
+    assert "gpu" in output or "step operator" in output.lower(), output
+    assert len(project.manifests()) == runs
+
+
+def test_without_a_key_no_text_is_read(project: Project) -> None:
+    key = project.state / "keys" / "development.key"
+    hidden = key.rename(key.with_suffix(".away"))
+    try:
+        output = project.domainlm("run", code=1)
+    finally:
+        hidden.rename(key)
+    assert "SecretError" in output and "missing" in output
+
+
+def test_a_misspelled_key_stops_before_anything_starts(project: Project) -> None:
+    output = project.domainlm("run", "--set", "steps.train.parameters.epoch=2", code=1)
+    assert "did you mean 'epochs'?" in output
+
+
+def test_the_last_run_is_whole(project: Project) -> None:
+    """After all of the above the project still works, and every stored manifest has the digest that it carries."""
+    from domainlm.ledger import manifest as manifests
+
+    project.domainlm("run")
+    found = [manifests.read(Path(path)) for path in (project.state / "runs").glob("*.json")]
+    assert found and not [entry for entry in found if entry.status == "running"]
