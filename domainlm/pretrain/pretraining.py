@@ -17,6 +17,7 @@ from domainlm.errors import TrainingError
 from domainlm.models import bits_per_character, first_characters
 from domainlm.models.runtime import reproducible
 from domainlm.pretrain import checkpoints
+from domainlm.pretrain.copying import COPY_LENGTH, repeated_tokens
 from domainlm.pretrain.settings import PretrainSettings
 from domainlm.pretrain.tokenizer import train_tokenizer
 from domainlm.records import DEVELOPMENT, TRAIN, question
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from transformers import FalconForCausalLM, PreTrainedTokenizerFast
 
 LOG_EVERY = 20
+TEXT, COPYING = 0, 1  # separate streams of random numbers
+SPECIAL_TOKENS = 2  # eos and pad have the first ids
 
 
 class PretrainReport(Report):
@@ -45,6 +48,7 @@ class PretrainReport(Report):
     steps: int
     epochs: float
     tokens_seen: int
+    copy_steps: int
     bits_per_character_before: float
     bits_per_character: float
     licences: list[str]
@@ -83,7 +87,7 @@ def pretrain(
         tokenizer.save_pretrained(folder)
     _canonical(folder)
     ngrams.save(folder / ngrams.FILE, train)
-    tokens_seen = steps * settings.batch_size * settings.sequence_length
+    tokens_seen = (steps - settings.copy_steps) * settings.batch_size * settings.sequence_length
     report = PretrainReport(
         name=settings.name,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -96,6 +100,7 @@ def pretrain(
         steps=steps,
         epochs=round(tokens_seen / len(stream), 3),
         tokens_seen=tokens_seen,
+        copy_steps=settings.copy_steps,
         bits_per_character_before=round(before, 4),
         bits_per_character=round(after, 4),
         licences=sorted(set(records["licence"])),
@@ -136,7 +141,22 @@ def _new_model(settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast) -
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return FalconForCausalLM(config)
+    model = FalconForCausalLM(config)
+    _initialise(model)
+    return model
+
+
+def _initialise(model: FalconForCausalLM) -> None:
+    """Draw weights by fan-in, halved where a block writes to the residual stream.
+
+    transformers' own 0.02 is meant for widths of thousands: at 128 attention starts almost uniform and learns slowly.
+    """
+    import torch
+
+    for name, parameter in model.named_parameters():
+        if parameter.dim() > 1:
+            writes = name.endswith(("self_attention.dense.weight", "dense_4h_to_h.weight"))
+            torch.nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5 * (0.5 if writes else 1.0))
 
 
 def _pack(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> np.ndarray:
@@ -147,24 +167,34 @@ def _pack(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> np.ndarray:
     return np.fromiter(itertools.chain.from_iterable((*row, tokenizer.eos_token_id) for row in rows), dtype=np.int32)
 
 
-def _batches(stream: np.ndarray, settings: PretrainSettings, start: int) -> Iterator[torch.Tensor]:
-    """Batches from step `start` on, a pure function of stream, settings and step, so that a resumed run sees the same.
+def _batches(stream: np.ndarray, settings: PretrainSettings, vocab_size: int, start: int) -> Iterator[torch.Tensor]:
+    """Batches from step `start` on: a function of stream, settings and step, so that a resumed run sees the same.
 
-    Each epoch cuts the stream at another offset, so that the borders of sequences move.
+    First the copy warm-up; then text, with some repeated tokens beside it. Each epoch cuts the stream at another
+    offset, so that the borders of sequences move.
     """
     import numpy as np
     import torch
 
     length, size = settings.sequence_length, settings.batch_size
     per_epoch = max(1, (len(stream) - length) // (length * size))
-    for step in itertools.count(start):
+    for step in range(start, settings.copy_steps):
+        generator = np.random.default_rng((settings.seed, COPYING, step))
+        shape = (max(1, length * size // COPY_LENGTH), COPY_LENGTH)
+        yield torch.from_numpy(repeated_tokens(generator, *shape, vocab_size, SPECIAL_TOKENS))
+    first = max(0, start - settings.copy_steps)
+    for step in itertools.count(first):
         epoch, position = divmod(step, per_epoch)
-        if position == 0 or step == start:
-            generator = np.random.default_rng((settings.seed, epoch))
+        if position == 0 or step == first:
+            generator = np.random.default_rng((settings.seed, TEXT, epoch))
             offset = int(generator.integers(length))
             order = generator.permutation((len(stream) - offset) // length)
         rows = [stream[offset + row * length :][:length] for row in order[position * size : (position + 1) * size]]
-        yield torch.from_numpy(np.stack(rows).astype(np.int64))
+        batch = np.stack(rows).astype(np.int64)
+        generator_of_copies = np.random.default_rng((settings.seed, COPYING, settings.copy_steps + step))
+        copies = generator_of_copies.random(size) < settings.copy_share
+        batch[copies] = repeated_tokens(generator_of_copies, copies.sum(), length, vocab_size, SPECIAL_TOKENS)
+        yield torch.from_numpy(batch)
 
 
 def _train(
@@ -179,7 +209,7 @@ def _train(
             "add text to the corpus, or lower batch_size or sequence_length",
         )
     total = max(1, round(settings.epochs * len(stream) / (settings.sequence_length * settings.batch_size)))
-    total = min(total, settings.max_steps or total)
+    total = settings.copy_steps + min(total, settings.max_steps or total)
     decayed = [parameter for parameter in model.parameters() if parameter.dim() > 1]
     others = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
     optimizer = torch.optim.AdamW(
@@ -190,7 +220,7 @@ def _train(
     work.mkdir(parents=True, exist_ok=True)
     done, curve = checkpoints.restore(work, model, optimizer)
     model.train()
-    for step, ids in zip(range(done, total), _batches(stream, settings, done), strict=False):
+    for step, ids in zip(range(done, total), _batches(stream, settings, model.config.vocab_size, done), strict=False):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, total, settings)
         loss = model(input_ids=ids, labels=ids, use_cache=False).loss
@@ -210,7 +240,10 @@ def _train(
 
 
 def learning_rate(step: int, total: int, settings: PretrainSettings) -> float:
-    """Linear warm-up, then a cosine down to `minimum_rate` of the peak."""
+    """A flat rate for the copy warm-up, then a cosine down to `minimum_rate` of the peak; both begin with a rise."""
+    if step < settings.copy_steps:
+        return settings.copy_learning_rate * min(1.0, (step + 1) / max(1, 0.1 * settings.copy_steps))
+    step, total = step - settings.copy_steps, total - settings.copy_steps
     warmup = max(1, round(settings.warmup_ratio * total))
     if step < warmup:
         return settings.learning_rate * (step + 1) / warmup

@@ -106,6 +106,7 @@ def tiny(toy_corpus, tmp_path_factory: pytest.TempPathFactory):
     place = tmp_path_factory.mktemp("tiny")
     settings = PretrainSettings(
         name="tiny",
+        copy_steps=0,
         vocab_size=400,
         hidden_size=64,
         layers=2,

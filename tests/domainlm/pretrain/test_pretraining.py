@@ -12,6 +12,7 @@ from domainlm import ngrams
 from domainlm.errors import TrainingError
 from domainlm.models import load_base
 from domainlm.pretrain import pretrain
+from domainlm.pretrain.copying import repeated_tokens
 from domainlm.pretrain.pretraining import _batches, _pack, learning_rate
 from domainlm.pretrain.settings import PretrainSettings
 from domainlm.pretrain.tokenizer import EOS, train_tokenizer
@@ -19,6 +20,7 @@ from domainlm.records import question
 
 SETTINGS = PretrainSettings(
     name="toy",
+    copy_steps=4,
     vocab_size=320,
     hidden_size=32,
     layers=1,
@@ -137,19 +139,20 @@ def test_packing_puts_an_eos_after_each_document(tiny_base) -> None:
 
 def test_batches_are_a_function_of_the_step_and_cover_an_epoch_once() -> None:
     stream = np.arange(16 * 40, dtype=np.int32)
-    settings = SETTINGS
+    settings = SETTINGS.model_copy(update={"copy_steps": 0, "copy_share": 0.0})
     per_epoch = (len(stream) - 16) // (16 * 4)
     from itertools import islice
 
-    whole = [batch.numpy() for batch in islice(_batches(stream, settings, 0), 2 * per_epoch)]
-    late = next(_batches(stream, settings, per_epoch + 3)).numpy()
+    whole = [batch.numpy() for batch in islice(_batches(stream, settings, 320, 0), 2 * per_epoch)]
+    late = next(_batches(stream, settings, 320, per_epoch + 3)).numpy()
     assert np.array_equal(late, whole[per_epoch + 3])
     first_epoch = np.concatenate([batch.flatten() for batch in whole[:per_epoch]])
     assert len(np.unique(first_epoch)) == len(first_epoch)
 
 
 def test_the_learning_rate_rises_then_falls_to_its_floor() -> None:
-    rates = [learning_rate(step, 100, SETTINGS) for step in range(101)]
+    rates = [learning_rate(step + SETTINGS.copy_steps, 100 + SETTINGS.copy_steps, SETTINGS) for step in range(101)]
+    assert learning_rate(SETTINGS.copy_steps - 1, 104, SETTINGS) == SETTINGS.copy_learning_rate
     assert rates.index(max(rates)) == 4 or rates.index(max(rates)) == 5
     assert rates[0] < rates[3] and math.isclose(rates[100], SETTINGS.minimum_rate * SETTINGS.learning_rate)
 
@@ -160,3 +163,29 @@ def test_a_shape_that_cannot_be_is_refused(wrong: dict) -> None:
 
     with pytest.raises(ValidationError):
         PretrainSettings(**wrong)
+
+
+def test_the_copy_warm_up_teaches_to_repeat_what_was_never_seen(toy_corpus, tmp_path) -> None:
+    """Accuracy on the second half of fresh random sequences; a base without the warm-up stays near chance."""
+    import torch
+
+    def copied(name: str, **changes) -> float:
+        settings = SETTINGS.model_copy(
+            update={"hidden_size": 64, "layers": 2, "max_steps": 1, "batch_size": 64, "save_steps": 1000, **changes}
+        )
+        base, _ = pretrain(toy_corpus, settings, tmp_path / name, tmp_path / f"work-{name}")
+        model, _ = load_base(base, None, "none")
+        half = torch.randint(2, 300, (32, 12), generator=torch.Generator().manual_seed(99))
+        with torch.inference_mode():
+            said = model(input_ids=torch.cat([half, half], dim=1)).logits[:, 12:-1].argmax(-1)
+        return (said == half[:, 1:]).float().mean().item()
+
+    assert copied("without", copy_steps=0) < 0.05
+    assert copied("with", copy_steps=400) > 0.5
+
+
+def test_repeated_tokens_repeat_and_hold_no_special_token() -> None:
+    rows = repeated_tokens(np.random.default_rng(0), 50, 32, 400, special=2)
+    assert rows.shape == (50, 32) and rows.min() >= 2 and rows.max() < 400
+    for row in rows:
+        assert any(np.array_equal(row[period:], row[:-period]) for period in range(3, 17))
