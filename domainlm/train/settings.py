@@ -35,7 +35,7 @@ class TrainSettings(Settings):
     task_weights: dict[str, float] = Field(
         default_factory=dict, description="passes over a task in one epoch; 1 unless named"
     )
-    epochs: float = Field(1.0, gt=0, description="passes over the mixture; more fits the training text closer")
+    epochs: float = Field(1.5, gt=0, description="passes over the mixture; more fits the training text closer")
     max_steps: int | None = Field(None, ge=1, description="exact number of optimizer steps, whatever the epochs say")
     batch_size: int = Field(16, ge=1, description="records of one forward pass; more needs more memory")
     gradient_accumulation: int = Field(
@@ -50,7 +50,7 @@ class TrainSettings(Settings):
         "error", description="what becomes of longer records; they are never cut"
     )
     rank: int = Field(16, ge=1, description="LoRA rank; more learns more and makes a larger adapter")
-    alpha: float = Field(32, gt=0, description="LoRA scale: updates are multiplied by alpha / rank")
+    alpha: float = Field(64, gt=0, description="LoRA scale: updates are multiplied by alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1, description="LoRA dropout; against overfitting")
     target_modules: tuple[str, ...] = Field(
         ("auto",), min_length=1, description="linear layers to adapt; auto: the architecture's own"

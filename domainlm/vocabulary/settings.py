@@ -23,7 +23,7 @@ class VocabularySettings(Settings):
     max_words: int = Field(1, ge=1, le=3, description="words of a term; 2 also finds 'interest rate'")
     names: bool = Field(False, description="whether words that are nearly always capitalised (names) may become tokens")
     template_tokens: bool = Field(
-        True,
+        False,
         description="also make the prompt's marks and the class labels one token each: a class is then one decision",
     )
     contrast_tasks: tuple[str, ...] = Field(("general",), description="tasks whose text stands for general language")

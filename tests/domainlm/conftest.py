@@ -144,4 +144,9 @@ def grown_tokenizer(tiny_base, toy_records, tmp_path_factory: pytest.TempPathFac
     from domainlm.vocabulary.settings import VocabularySettings
 
     folder: Path = tmp_path_factory.mktemp("tokenizer") / "grown"
-    return extend(toy_records, tiny_base, VocabularySettings(max_new_tokens=6, min_groups=1, gate=False), folder)[0]
+    return extend(
+        toy_records,
+        tiny_base,
+        VocabularySettings(max_new_tokens=6, min_groups=1, template_tokens=True, gate=False),
+        folder,
+    )[0]

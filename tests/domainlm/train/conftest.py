@@ -14,6 +14,8 @@ QUICK = {
     "batch_size": 8,
     "rank": 4,
     "alpha": 8,
+    "adapt_embedding": False,
+    "loss_weighting": "token",
     "learning_rate": 5e-3,
     "logging_steps": 2,
     "save_steps": 2,

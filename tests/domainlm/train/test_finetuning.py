@@ -318,7 +318,7 @@ def test_full_training_from_scratch_is_the_same_step_with_other_settings(tune, t
     "optimizer", ["paged_adamw_32bit", "adamw_8bit", "paged_adamw_8bit", "adamw_torch_fused", "adafactor"]
 )
 def test_the_paper_s_and_other_optimizers_train_on_this_machine(tune, optimizer: str) -> None:
-    _, report = tune(optimizer=optimizer, max_steps=4)
+    _, report = tune(optimizer=optimizer, max_steps=24, logging_steps=8)
     assert report.curve[-1]["loss"] < report.curve[0]["loss"]
 
 
@@ -369,3 +369,17 @@ def test_settings_that_cannot_be_are_refused(wrong: dict) -> None:
 
     with pytest.raises(ValidationError):
         TrainSettings(**wrong)
+
+
+def test_the_paper_s_configuration_adapts_what_the_paper_adapts() -> None:
+    """What it leaves out comes from the defaults, so they must not bring LoRA on the embedding or another loss."""
+    from pathlib import Path
+
+    import yaml
+
+    root = Path(__file__).resolve().parents[3]
+    steps = yaml.safe_load((root / "configs" / "falcon-7b-paper.yaml").read_text())["steps"]
+    settings = TrainSettings(**steps["train"]["parameters"])
+    assert not settings.adapt_embedding and settings.loss_weighting == "token"
+    assert (settings.rank, settings.alpha, settings.dropout) == (32, 32, 0.05)
+    assert (settings.batch_size, settings.gradient_accumulation, settings.max_steps) == (2, 2, 60)

@@ -44,6 +44,8 @@ SETTINGS = {
     "batch_size": 8,
     "rank": 4,
     "alpha": 8,
+    "adapt_embedding": False,
+    "loss_weighting": "token",
     "learning_rate": 5e-3,
     "dropout": 0.1,
     "logging_steps": 2,
