@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ from rich.table import Table
 
 from domainlm.keys import DEVELOPMENT
 from domainlm.ledger.manifest import COMPLETED, RunManifest
+from domainlm.reports import Report
 
 
-def print_card(console: Console, manifest: RunManifest, reports: dict[str, Any], seconds: float, path: Path) -> bool:
+def print_card(console: Console, manifest: RunManifest, reports: dict[str, Report], seconds: float, path: Path) -> bool:
     """Print the card of a run.
 
     Args:
+        console: where to print.
         manifest: the run's manifest.
         reports: the run's reports by artifact name.
         seconds: wall time of the whole command.
@@ -24,16 +27,17 @@ def print_card(console: Console, manifest: RunManifest, reports: dict[str, Any],
     Returns:
         Whether the run completed.
     """
-    cached = sum(step.cached for step in manifest.steps)
     console.rule(f"[bold]{manifest.run_name}")
     lines = Table.grid(padding=(0, 2))
     lines.add_column(style="bold", no_wrap=True)
     lines.add_column(overflow="fold")
-    for title, text in _lines(reports):
-        lines.add_row(title, text)
-    key = manifest.key_id + (" - for development only" if manifest.key_id.startswith(DEVELOPMENT) else "")
-    lines.add_row("key", key)
-    lines.add_row("run", f"{manifest.status}; {len(manifest.steps)} steps, {cached} from the cache; {seconds:.0f} s")
+    for name, (title, tell) in LINES.items():
+        if name in reports:
+            lines.add_row(title, tell(reports[name].summary()))
+    key = manifest.key_id + (" (for development only: set DOMAINLM_KEY_FILE)" if manifest.key_id.startswith(DEVELOPMENT) else "")
+    lines.add_row("keyed ids", key)
+    cached = sum(step.cached for step in manifest.steps)
+    lines.add_row("run", f"{manifest.status}: {len(manifest.steps)} steps, {cached} from the cache, {seconds:.0f} s")
     lines.add_row("manifest", str(path))
     console.print(lines)
     if evaluation := reports.get("evaluation_report"):
@@ -41,35 +45,95 @@ def print_card(console: Console, manifest: RunManifest, reports: dict[str, Any],
     return manifest.status == COMPLETED
 
 
-def _lines(reports: dict[str, Any]) -> list[tuple[str, str]]:
-    """One line a stage, from the summaries of its reports."""
-    found = []
-    for name, title in (
-        ("base_source_manifest", "corpus"),
-        ("base_redaction_report", "  redacted"),
-        ("pretraining_report", "base"),
-        ("source_manifest", "sources"),
-        ("redaction_report", "  redacted"),
-        ("preparation_report", "prepared"),
-        ("contract_verdict", "contract"),
-        ("vocabulary_report", "vocabulary"),
-        ("training_report", "trained"),
-        ("registration", "registered"),
-        ("run_record", "recorded"),
-    ):
-        if report := reports.get(name):
-            found.append((title, ", ".join(f"{key} {_short(value)}" for key, value in report.summary().items())))
-    return found
+def _sources(found: dict[str, Any]) -> str:
+    return f"{found['rows']:,} rows of {found['sources']} sources, {found['size_bytes'] / 1e6:.2f} MB, {found['licences']}"
 
 
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    text = str(value)
-    return text[:12] + "…" if len(text) == 64 and " " not in text else text
+def _redaction(found: dict[str, Any]) -> str:
+    entities = {name.removeprefix("entities_").upper(): count for name, count in found.items() if name.startswith("entities_")}
+    most = ", ".join(f"{name} {count}" for name, count in sorted(entities.items(), key=lambda entry: -entry[1])[:6])
+    return (
+        f"{sum(entities.values()):,} values replaced in {found['records_changed']:,} records ({most or 'none'}); "
+        f"{found['records_quarantined']} in quarantine; {found['canaries']} of {found['canaries']} canaries caught"
+    )
+
+
+def _preparation(found: dict[str, Any]) -> str:
+    duplicates = found["dropped_exact_duplicate"] + found["dropped_near_duplicate"]
+    return (
+        f"train {found['rows_train']:,}, dev {found['rows_dev']:,}, test {found['rows_test']:,}; {duplicates} duplicates dropped; "
+        f"of {found['decontamination_test_ngrams']:,} test 13-grams {found['decontamination_shared_with_train']} stand in train, "
+        f"{found['decontamination_shared_with_pretraining']} in the base's corpus ({found['decontamination_pretraining']})"
+    )
+
+
+def _base(found: dict[str, Any]) -> str:
+    return (
+        f"{found['name']}: {found['parameters']:,} parameters from scratch, {found['tokens_seen']:,} tokens, held-out bits per "
+        f"character {found['bits_per_character_before']:.2f} -> {found['bits_per_character']:.2f}"
+    )
+
+
+def _contract(found: dict[str, Any]) -> str:
+    return f"{found['suite']}: {found['expectations']} expectations kept, {found['warnings']} warnings"
+
+
+def _vocabulary(found: dict[str, Any]) -> str:
+    return (
+        f"{found['mined']} terms mined, gate {found['gate']}; tokens a word {found['fertility_before']:.3f} -> "
+        f"{found['fertility_after']:.3f}"
+    )
+
+
+def _training(found: dict[str, Any]) -> str:
+    return (
+        f"{found['steps']} steps on {found['examples']:,} records, {found['quantized_layers']} layers in 4 bit, "
+        f"{found['trainable_parameters']:,} of {found['parameters']:,} parameters; adapter {found['adapter_digest'][:12]}"
+    )
+
+
+def _registration(found: dict[str, Any]) -> str:
+    return f"{found['name']} version {found['version']}" + (" (the same model was there already)" if found["existing"] else "")
+
+
+def _record(found: dict[str, Any]) -> str:
+    return f"{found['artifacts_verified']} artifacts have the digests they were stored with"
+
+
+LINES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "base_source_manifest": ("corpus", _sources),
+    "base_redaction_report": ("  redacted", _redaction),
+    "pretraining_report": ("base", _base),
+    "source_manifest": ("sources", _sources),
+    "redaction_report": ("  redacted", _redaction),
+    "preparation_report": ("prepared", _preparation),
+    "contract_verdict": ("contract", _contract),
+    "vocabulary_report": ("vocabulary", _vocabulary),
+    "training_report": ("trained", _training),
+    "registration": ("registered", _registration),
+    "run_record": ("verified", _record),
+}
 
 
 def _print_evaluation(console: Console, evaluation: Any) -> None:
-    from domainlm.evaluate.render import render
+    from domainlm.evaluate.render import table
 
-    console.print(render(evaluation), markup=False, highlight=False, soft_wrap=True)
+    columns, rows = table(evaluation)
+    drawn = Table(title=f"{evaluation.items} {evaluation.split} items; first metric of each task", title_justify="left")
+    for index, column in enumerate(columns):
+        drawn.add_column(column, justify="left" if index in (0, 2) else "right", style="bold" if column == "tuned" else "")
+    for cells in rows:
+        drawn.add_row(*cells)
+    console.print(drawn)
+    for row in evaluation.rows:
+        gains = {name: gain for name, gain in row.differences.items() if name in ("base", "shuffled labels", "TF-IDF")}
+        told = ", ".join(f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] over {name}" for name, gain in gains.items())
+        console.print(f"{row.name}: {row.verdict}; tuned gains {told or 'cannot be told'}", soft_wrap=True)
+    for claim in evaluation.claims:
+        colour = "green" if claim.verdict == "shown" else "yellow"
+        note = " (pure format: counts for nothing more)" if claim.pure_format else ""
+        console.print(f"claim, {claim.name}: [{colour}]{claim.verdict}[/]{note}")
+    for entry in evaluation.side_by_side[:1]:
+        for system, text in entry.answers.items():
+            console.print(f"{entry.prompt!r} {system}: {text!r}", markup=False, soft_wrap=True)
+    console.print(f"headline: [bold]{evaluation.headline}[/]; {evaluation.rule}", soft_wrap=True)

@@ -30,7 +30,7 @@ def run(
     config = config.resolve() if config else None  # counts from where the user stands
     root = enter_project(ready=not check)
     configuration = RunConfiguration.load(config or root / PROJECT_FILE, overrides)
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
     if check:
         console.print(f"[green]the configuration is valid[/]: {configuration.path}")
         return

@@ -72,6 +72,7 @@ def environment() -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",  # a hub is reached only where the configuration names a hub id
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # transformers follows it too
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait make a busy machine several times slower
         "MLFLOW_CONFIGURE_LOGGING": "false",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MPLCONFIGDIR": str(place / "cache" / "matplotlib"),

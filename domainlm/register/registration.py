@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -218,7 +219,8 @@ def _log(
             pip_requirements=[f"domainlm=={__version__}", *(f"{name}=={_installed(name)}" for name in REQUIREMENTS)],
             metadata={name: tags[name] for name in sorted(tags)},
         )
-        return mlflow.register_model(logged.model_uri, settings.name, tags=dict(tags))
+        with redirect_stderr(io.StringIO()):  # MLflow announces each version there, outside of any logger
+            return mlflow.register_model(logged.model_uri, settings.name, tags=dict(tags))
 
 
 def _installed(name: str) -> str:

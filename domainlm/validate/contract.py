@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections import Counter
@@ -150,6 +151,8 @@ def _load(content: dict[str, Any], name: str, columns: list[str]) -> Expectation
 def _run(suite: ExpectationSuite, table: pd.DataFrame, ids_shown: int) -> list[ExpectationResult]:
     import great_expectations
 
+    # this one module sets its own level when it is imported, and reports each temporary folder as news
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
     context = great_expectations.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_pandas("records")

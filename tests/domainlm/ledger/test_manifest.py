@@ -1,0 +1,71 @@
+"""A manifest is written whole, carries its own digest, and says what state the code was in."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from domainlm.errors import ArtifactError
+from domainlm.ledger import manifest as manifests
+from domainlm.ledger.manifest import COMPLETED, RunManifest, StepEntry
+
+
+def example() -> RunManifest:
+    step = StepEntry(name="train", status=COMPLETED, parameters={"learning_rate": 2e-3, "epochs": 1.0}, outputs={"adapter": "a" * 64})
+    return RunManifest(run_id="1", run_name="run", pipeline="finetuning_pipeline", status=COMPLETED, steps=[step])
+
+
+def test_a_manifest_comes_back_as_it_was_written_and_nothing_else_is_left() -> None:
+    path = manifests.write(example())
+    assert manifests.read(path).model_copy(update={"digest": ""}) == example()
+    assert [found.name for found in path.parent.iterdir()] == ["1.json"]
+
+
+@pytest.mark.parametrize("change", [("0.002", "0.003"), ("completed", "Completed"), ('"a', '"b')])
+def test_a_changed_manifest_is_refused(change: tuple[str, str]) -> None:
+    path = manifests.write(example())
+    path.write_text(path.read_text().replace(*change))
+    with pytest.raises(ArtifactError, match="digest"):
+        manifests.read(path)
+
+
+def test_what_is_no_manifest_is_refused(tmp_path: Path) -> None:
+    for text in ("", "[]", '{"format": 1}', "{"):
+        path = tmp_path / "x.json"
+        path.write_text(text)
+        with pytest.raises(ArtifactError, match="not a run manifest"):
+            manifests.read(path)
+
+
+def test_a_later_state_replaces_an_earlier_one() -> None:
+    manifests.write(example().model_copy(update={"status": "running"}))
+    path = manifests.write(example())
+    assert json.loads(path.read_text())["status"] == COMPLETED
+
+
+def git(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", "-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@t", *arguments], check=True, capture_output=True)
+
+
+def test_the_state_of_the_code_is_commit_and_dirty_flag(tmp_path: Path) -> None:
+    git(tmp_path, "init")
+    (tmp_path / "a.py").write_text("x = 1\n")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-m", "a")
+    clean = manifests.code_state(tmp_path)
+    assert len(clean["commit"]) == 40 and clean["dirty"] is False
+    (tmp_path / "b.py").write_text("new\n")
+    assert manifests.code_state(tmp_path) == {**clean, "dirty": True}
+
+
+def test_a_folder_without_git_counts_as_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert manifests.code_state(tmp_path)["dirty"] is True
+
+
+def test_the_environment_names_the_versions_that_matter() -> None:
+    found = manifests.environment_state()
+    assert all(found["packages"][name] for name in ("torch", "transformers", "peft", "bitsandbytes", "zenml", "mlflow"))
