@@ -59,11 +59,13 @@ def _redaction(found: dict[str, Any]) -> str:
 
 
 def _preparation(found: dict[str, Any]) -> str:
-    duplicates = found["dropped_exact_duplicate"] + found["dropped_near_duplicate"]
+    duplicates = sum(count for name, count in found.items() if name.startswith("dropped_"))
     return (
-        f"train {found['rows_train']:,}, dev {found['rows_dev']:,}, test {found['rows_test']:,}; {duplicates} duplicates dropped; "
-        f"of {found['decontamination_test_ngrams']:,} test 13-grams {found['decontamination_shared_with_train']} stand in train, "
-        f"{found['decontamination_shared_with_pretraining']} in the base's corpus ({found['decontamination_pretraining']})"
+        f"train {found.get('rows_train', 0):,}, dev {found.get('rows_dev', 0):,}, test {found.get('rows_test', 0):,}; "
+        f"{duplicates:,} rows dropped as duplicates or conflicts; of {found.get('decontamination_test_ngrams', 0):,} test 13-grams "
+        f"{found.get('decontamination_shared_with_train', 0)} stand in train, "
+        f"{found.get('decontamination_shared_with_pretraining', 0)} in the base's corpus "
+        f"({found.get('decontamination_pretraining', 'not assessed')})"
     )
 
 
@@ -134,6 +136,6 @@ def _print_evaluation(console: Console, evaluation: Any) -> None:
         note = " (pure format: counts for nothing more)" if claim.pure_format else ""
         console.print(f"claim, {claim.name}: [{colour}]{claim.verdict}[/]{note}")
     for entry in evaluation.side_by_side[:1]:
-        for system, text in entry.answers.items():
-            console.print(f"{entry.prompt!r} {system}: {text!r}", markup=False, soft_wrap=True)
+        for system in ("base", "tuned"):
+            console.print(f"{entry.prompt!r} {system}: {entry.answers.get(system)!r}", markup=False, soft_wrap=True)
     console.print(f"headline: [bold]{evaluation.headline}[/]; {evaluation.rule}", soft_wrap=True)
