@@ -63,8 +63,7 @@ def _run(configuration: RunConfiguration, stack: str | None, fresh: bool, consol
         hooks.listeners.append(progress.tell)
         failure: BaseException | None = None
         try:
-            options = {"config_path": str(_effective(configuration))} | ({"enable_cache": False} if fresh else {})
-            response = finetuning_pipeline.with_options(**options)()
+            response = finetuning_pipeline.with_options(config_path=str(_effective(configuration, fresh)))()
         except (Exception, KeyboardInterrupt) as error:
             failure = error
         finally:
@@ -76,12 +75,16 @@ def _run(configuration: RunConfiguration, stack: str | None, fresh: bool, consol
     return print_card(console, manifests.read(path), reports_of(response.id), time.monotonic() - started, path)
 
 
-def _effective(configuration: RunConfiguration) -> Path:
-    """The configuration with its overrides as a file of its own, since ZenML reads files only."""
+def _effective(configuration: RunConfiguration, fresh: bool) -> Path:
+    """The configuration with its overrides as a file of its own, since ZenML reads files only.
+
+    `enable_cache` works there alone: as an option of the pipeline it would not reach steps that have a setting of their own.
+    """
+    content = configuration.content | ({"enable_cache": False} if fresh else {})
     folder = home() / "configurations"
     folder.mkdir(mode=0o700, exist_ok=True)
-    path = folder / f"{digest_json(configuration.content)[:16]}.yaml"
-    path.write_text(yaml.safe_dump(configuration.content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    path = folder / f"{digest_json(content)[:16]}.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return path
 
 

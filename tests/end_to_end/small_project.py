@@ -17,7 +17,7 @@ ROOMS = ("cli", "pipelines", "steps", "materializers", "domainlm", "infra", "doc
 PARAMETERS: dict[str, dict[str, Any]] = {
     "pretrain": {
         "vocab_size": 512, "hidden_size": 32, "layers": 1, "heads": 2, "context": 512, "sequence_length": 64,
-        "max_steps": 20, "save_steps": 10,
+        "copy_steps": 10, "max_steps": 20, "save_steps": 10,
     },
     "vocabulary": {"max_new_tokens": 8, "gate": False},
     "train": {"max_steps": 12, "save_steps": 2, "logging_steps": 2, "batch_size": 8, "rank": 4, "dev_records": 16},

@@ -152,6 +152,7 @@ def test_a_run_that_is_killed_while_it_trains_goes_on_and_ends_in_the_same_adapt
 
     project.domainlm("run", "--fresh", *longer)
     uninterrupted = project.last()
+    assert "train" in ran(uninterrupted) and "redact" in ran(uninterrupted), "--fresh took something from the cache"
     assert steps_of(uninterrupted)["train"]["outputs"]["adapter"] == steps_of(resumed)["train"]["outputs"]["adapter"]
 
 
