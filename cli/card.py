@@ -34,7 +34,9 @@ def print_card(console: Console, manifest: RunManifest, reports: dict[str, Repor
     for name, (title, tell) in LINES.items():
         if name in reports:
             lines.add_row(title, tell(reports[name].summary()))
-    key = manifest.key_id + (" (for development only: set DOMAINLM_KEY_FILE)" if manifest.key_id.startswith(DEVELOPMENT) else "")
+    key = manifest.key_id + (
+        " (for development only: set DOMAINLM_KEY_FILE)" if manifest.key_id.startswith(DEVELOPMENT) else ""
+    )
     lines.add_row("keyed ids", key)
     cached = sum(step.cached for step in manifest.steps)
     lines.add_row("run", f"{manifest.status}: {len(manifest.steps)} steps, {cached} from the cache, {seconds:.0f} s")
@@ -46,11 +48,15 @@ def print_card(console: Console, manifest: RunManifest, reports: dict[str, Repor
 
 
 def _sources(found: dict[str, Any]) -> str:
-    return f"{found['rows']:,} rows of {found['sources']} sources, {found['size_bytes'] / 1e6:.2f} MB, {found['licences']}"
+    return (
+        f"{found['rows']:,} rows of {found['sources']} sources, {found['size_bytes'] / 1e6:.2f} MB, {found['licences']}"
+    )
 
 
 def _redaction(found: dict[str, Any]) -> str:
-    entities = {name.removeprefix("entities_").upper(): count for name, count in found.items() if name.startswith("entities_")}
+    entities = {
+        name.removeprefix("entities_").upper(): count for name, count in found.items() if name.startswith("entities_")
+    }
     most = ", ".join(f"{name} {count}" for name, count in sorted(entities.items(), key=lambda entry: -entry[1])[:6])
     return (
         f"{sum(entities.values()):,} values replaced in {found['records_changed']:,} records ({most or 'none'}); "
@@ -95,7 +101,9 @@ def _training(found: dict[str, Any]) -> str:
 
 
 def _registration(found: dict[str, Any]) -> str:
-    return f"{found['name']} version {found['version']}" + (" (the same model was there already)" if found["existing"] else "")
+    return f"{found['name']} version {found['version']}" + (
+        " (the same model was there already)" if found["existing"] else ""
+    )
 
 
 def _record(found: dict[str, Any]) -> str:
@@ -123,13 +131,17 @@ def _print_evaluation(console: Console, evaluation: Any) -> None:
     columns, rows = table(evaluation)
     drawn = Table(title=f"{evaluation.items} {evaluation.split} items; first metric of each task", title_justify="left")
     for index, column in enumerate(columns):
-        drawn.add_column(column, justify="left" if index in (0, 2) else "right", style="bold" if column == "tuned" else "")
+        drawn.add_column(
+            column, justify="left" if index in (0, 2) else "right", style="bold" if column == "tuned" else ""
+        )
     for cells in rows:
         drawn.add_row(*cells)
     console.print(drawn)
     for row in evaluation.rows:
         gains = {name: gain for name, gain in row.differences.items() if name in ("base", "shuffled labels", "TF-IDF")}
-        told = ", ".join(f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] over {name}" for name, gain in gains.items())
+        told = ", ".join(
+            f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] over {name}" for name, gain in gains.items()
+        )
         console.print(f"{row.name}: {row.verdict}; tuned gains {told or 'cannot be told'}", soft_wrap=True)
     for claim in evaluation.claims:
         colour = "green" if claim.verdict == "shown" else "yellow"

@@ -19,11 +19,17 @@ from domainlm.project import PROJECT_FILE, home
 
 
 def run(
-    config: Annotated[Path | None, typer.Option("-c", "--config", help=f"Run configuration; {PROJECT_FILE} by default.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("-c", "--config", help=f"Run configuration; {PROJECT_FILE} by default.")
+    ] = None,
     stack: Annotated[str | None, typer.Option("-s", "--stack", help="ZenML stack; the active one by default.")] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. steps.train.parameters.epochs=2.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. steps.train.parameters.epochs=2.")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Use nothing from the cache.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show what other libraries' errors say; they may quote data.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show what other libraries' errors say; they may quote data.")
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="Check the configuration and stop.")] = False,
 ) -> None:
     """Fine-tune a model on the configured sources: ingest, redact, prepare, validate, extend, train, compare, register."""

@@ -29,7 +29,9 @@ def setup() -> None:
     Client().activate_root(root)
     name = stack.apply(root / "infra" / "stacks" / "local.yaml")
     _write_activation(root)
-    console.print(f"[green]ready[/]: stack {name}; development key {key.relative_to(root)} (mode 0600, not for production)")
+    console.print(
+        f"[green]ready[/]: stack {name}; development key {key.relative_to(root)} (mode 0600, not for production)"
+    )
 
 
 def _write_activation(root: Path) -> None:

@@ -53,6 +53,11 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8").replace("{home}", str(home()))
         content = yaml.safe_load(text)
-        return {"name": content["name"], "components": {kind: dict(part) for kind, part in content["components"].items()}}
+        return {
+            "name": content["name"],
+            "components": {kind: dict(part) for kind, part in content["components"].items()},
+        }
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise ConfigurationError(f"is not a stack file ({type(error).__name__})", str(path), "see infra/stacks/local.yaml") from None
+        raise ConfigurationError(
+            f"is not a stack file ({type(error).__name__})", str(path), "see infra/stacks/local.yaml"
+        ) from None

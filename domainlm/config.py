@@ -228,7 +228,7 @@ class _Loader(yaml.SafeLoader):
 def _read(path: Path) -> tuple[dict[str, Any], Lines]:
     text = path.read_text(encoding="utf-8")
     try:
-        content = yaml.load(text, _Loader)  # noqa: S506 - a subclass of SafeLoader
+        content = yaml.load(text, _Loader)
         node = yaml.compose(text, yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""

@@ -43,7 +43,9 @@ class ArrowRecordsMaterializer(VerifiedMaterializer):
         try:
             data = Dataset.from_file(str(path))
         except (OSError, pa.ArrowException) as error:
-            raise ArtifactError("is not a readable Arrow file", str(path), "let the step that made it run again") from error
+            raise ArtifactError(
+                "is not a readable Arrow file", str(path), "let the step that made it run again"
+            ) from error
         self.verify(data)
         return data
 

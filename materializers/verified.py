@@ -75,5 +75,8 @@ class VerifiedMaterializer(BaseMaterializer):
             inside.mkdir(parents=True, exist_ok=True)
             for name in names:
                 name = name.decode() if isinstance(name, bytes) else name
-                with self.artifact_store.open(os.path.join(folder, name), "rb") as source, open(inside / name, "wb") as sink:
+                with (
+                    self.artifact_store.open(os.path.join(folder, name), "rb") as source,
+                    open(inside / name, "wb") as sink,
+                ):
                     shutil.copyfileobj(source, sink, COPY_BYTES)

@@ -40,6 +40,8 @@ def finetuning_dag(base: Any, pack: str, controls: bool = True) -> Tuned:
         given = (records, tokenizer, base, recipe)
         shuffled, _ = control(*given, definitions=definitions, kind="shuffled_labels", id="control_shuffled_labels")
         scratch, _ = control(*given, definitions=definitions, kind="from_scratch", id="control_from_scratch")
-    evaluation = evaluate(records, base, tokenizer, adapter, definitions=definitions, shuffled_labels=shuffled, from_scratch=scratch)
+    evaluation = evaluate(
+        records, base, tokenizer, adapter, definitions=definitions, shuffled_labels=shuffled, from_scratch=scratch
+    )
     registration = register(sources, records, verdict, base, tokenizer, adapter, evaluation)
     return Tuned(adapter, evaluation, registration)

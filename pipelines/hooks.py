@@ -41,7 +41,11 @@ def on_failure(error: BaseException) -> None:
 def on_cleanup() -> None:
     """Once when the run is over, also where no step could report: what is not complete by now has failed."""
     stack = Client().active_stack
-    runs = Client().list_pipeline_runs(orchestrator_run_id=stack.orchestrator.get_orchestrator_run_id(), hydrate=True).items
+    runs = (
+        Client()
+        .list_pipeline_runs(orchestrator_run_id=stack.orchestrator.get_orchestrator_run_id(), hydrate=True)
+        .items
+    )
     for run in runs:
         path = manifests.manifest_folder() / f"{run.id}.json"
         if not path.exists() or manifests.read(path).status == RUNNING:

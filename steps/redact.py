@@ -34,7 +34,9 @@ def redact(
     """
     keys = KeyRing.load()
     if keys.key_id != key_id:
-        raise SecretError(f"the key at hand is '{keys.key_id}', the run wants '{key_id}'", "redact", "mount the run's key")
+        raise SecretError(
+            f"the key at hand is '{keys.key_id}', the run wants '{key_id}'", "redact", "mount the run's key"
+        )
     redacted, report = Redactor(settings, keys, home() / "quarantine").run(sources)
     log_metadata(report.summary())
     return redacted, report

@@ -34,7 +34,9 @@ def stage_code(stage: str) -> list[str]:
     places += [path.relative_to(SOURCE_ROOT).as_posix() for path in (SOURCE_ROOT / "domainlm").glob("*.py")]
     if stage in USES_MODELS:
         places.append("domainlm/models")
-    return [path.relative_to(SOURCE_ROOT).as_posix() for path in code_files(SOURCE_ROOT, places) if path.suffix != ".pyc"]
+    return [
+        path.relative_to(SOURCE_ROOT).as_posix() for path in code_files(SOURCE_ROOT, places) if path.suffix != ".pyc"
+    ]
 
 
 def stage_step(stage: str, *, cached: bool = True) -> Callable[[Callable[..., Any]], Any]:
@@ -63,7 +65,9 @@ def stage_step(stage: str, *, cached: bool = True) -> Callable[[Callable[..., An
                 inspect.Parameter.KEYWORD_ONLY,
                 # the constraints travel as metadata: ZenML then checks a bound when it compiles, not when the step runs
                 annotation=Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation,
-                default=inspect.Parameter.empty if field.is_required() else field.get_default(call_default_factory=True),
+                default=inspect.Parameter.empty
+                if field.is_required()
+                else field.get_default(call_default_factory=True),
             )
             for name, field in fields.items()
         ]

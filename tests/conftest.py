@@ -24,7 +24,9 @@ for name, value in {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Where the public data sets of docs/results.md lie, for the tests that read them."""
-    parser.addoption("--shared-data", default=os.environ.get("DOMAINLM_SHARED_DATA", ""), help="folder of public data sets")
+    parser.addoption(
+        "--shared-data", default=os.environ.get("DOMAINLM_SHARED_DATA", ""), help="folder of public data sets"
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -30,7 +30,11 @@ def sources(room: str) -> list[Path]:
 
 def test_domainlm_imports_no_zenml_and_nothing_above_it() -> None:
     for path in sources("domainlm"):
-        above = {name for name in imports_of(path) if name.split(".")[0] in ("zenml", "steps", "pipelines", "cli", "materializers")}
+        above = {
+            name
+            for name in imports_of(path)
+            if name.split(".")[0] in ("zenml", "steps", "pipelines", "cli", "materializers")
+        }
         assert not above, f"{path} imports {above}"
 
 
@@ -64,7 +68,9 @@ def test_no_ground_floor_file_imports_a_stage() -> None:
 def test_wiring_stays_thin(room: str, lines: int) -> None:
     for path in sources(room):
         if path.name not in ("run_view.py", "stage.py", "hooks.py"):
-            assert len(path.read_text(encoding="utf-8").splitlines()) < lines, f"{path} has become too long: move thinking to domainlm/"
+            assert len(path.read_text(encoding="utf-8").splitlines()) < lines, (
+                f"{path} has become too long: move thinking to domainlm/"
+            )
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -78,5 +84,7 @@ def test_a_domain_pack_holds_data_and_no_code() -> None:
 
 
 def test_what_runs_make_is_not_committed() -> None:
-    tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=False).stdout.split("\n")
+    tracked = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=False
+    ).stdout.split("\n")
     assert not [name for name in tracked if name.startswith((".domainlm/", ".zen/", ".venv/"))]

@@ -45,13 +45,17 @@ def refusal(tmp_path: Path, text: str, *overrides: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("path", sorted([ROOT / "zenml_config.yaml", *(ROOT / "configs").glob("*.yaml")]), ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", sorted([ROOT / "zenml_config.yaml", *(ROOT / "configs").glob("*.yaml")]), ids=lambda p: p.name
+)
 def test_every_configuration_of_the_repository_passes(path: Path) -> None:
     RunConfiguration.load(path)
 
 
 def test_an_override_wins_over_the_file(tmp_path: Path) -> None:
-    loaded = RunConfiguration.load(write(tmp_path, GOOD), ["steps.train.parameters.epochs=2", "parameters.controls=false"])
+    loaded = RunConfiguration.load(
+        write(tmp_path, GOOD), ["steps.train.parameters.epochs=2", "parameters.controls=false"]
+    )
     assert loaded.step("train").epochs == 2
     assert loaded.pipeline.controls is False
 
@@ -105,11 +109,17 @@ def test_a_base_that_does_not_exist_is_refused(tmp_path: Path, base: str) -> Non
 
 
 def test_a_hub_id_is_taken_as_one(tmp_path: Path) -> None:
-    assert RunConfiguration.load(write(tmp_path, GOOD), ["parameters.base=tiiuae/falcon-7b"]).pipeline.base == "tiiuae/falcon-7b"
+    assert (
+        RunConfiguration.load(write(tmp_path, GOOD), ["parameters.base=tiiuae/falcon-7b"]).pipeline.base
+        == "tiiuae/falcon-7b"
+    )
 
 
 def test_the_embedded_base_needs_a_corpus(tmp_path: Path) -> None:
-    assert "base_ingest" in refusal(tmp_path, GOOD.replace("base_ingest", "base_redact").replace("      sources:" + SOURCE, "      processes: 1\n", 1))
+    assert "base_ingest" in refusal(
+        tmp_path,
+        GOOD.replace("base_ingest", "base_redact").replace("      sources:" + SOURCE, "      processes: 1\n", 1),
+    )
 
 
 def test_a_missing_file_says_so(tmp_path: Path) -> None:

@@ -38,8 +38,12 @@ def test_a_key_file_that_others_can_read_is_refused() -> None:
         KeyRing.load()
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"key_id": "a", "secret": "c2hvcnQ="}', '{"key_id": "a", "secret": "###hunter2"}'])
-def test_a_malformed_key_is_refused_without_being_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["", "{}", '{"key_id": "a", "secret": "c2hvcnQ="}', '{"key_id": "a", "secret": "###hunter2"}']
+)
+def test_a_malformed_key_is_refused_without_being_quoted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
     path = tmp_path / "key"
     path.write_text(text)
     path.chmod(0o600)

@@ -27,7 +27,7 @@ LIMITS = {"corpus": 300, "glossary": 120, "headlines": 900, "headlines_lexicon_d
           "numeric": 150, "messages": 120, "general": 120}  # fmt: skip
 
 # Python runs this before anything else in every child process: loopback and local sockets only, as in the tests themselves.
-BLOCK_NETWORK = '''
+BLOCK_NETWORK = """
 import socket
 _connect = socket.socket.connect
 def connect(self, address):
@@ -35,7 +35,7 @@ def connect(self, address):
         raise OSError(f"the test blocks the network: {address[0]}")
     return _connect(self, address)
 socket.socket.connect = connect
-'''
+"""
 
 
 class Project:
@@ -112,6 +112,12 @@ def make_project(root: Path) -> Project:
     (root / "site" / "sitecustomize.py").write_text(BLOCK_NETWORK)
     (root / "empty_home").mkdir()
     small_configuration(root)
-    for arguments in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start"]):
-        subprocess.run(["git", "-C", str(root), *arguments], check=True, env=os.environ | {"HOME": str(root / "empty_home")})
+    for arguments in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start"],
+    ):
+        subprocess.run(
+            ["git", "-C", str(root), *arguments], check=True, env=os.environ | {"HOME": str(root / "empty_home")}
+        )
     return Project(root)

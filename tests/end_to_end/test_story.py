@@ -61,10 +61,14 @@ def test_nothing_was_written_to_the_users_home(project: Project, first: dict) ->
 
 def test_the_artifact_store_holds_no_pickle(project: Project, first: dict) -> None:
     files = [path for path in (project.state / "artifacts").rglob("*") if path.is_file()]
-    assert {"records.arrow", "report.json", "adapter_model.safetensors", "tokenizer.json"} <= {path.name for path in files}
+    assert {"records.arrow", "report.json", "adapter_model.safetensors", "tokenizer.json"} <= {
+        path.name for path in files
+    }
     for path in files:
         start = path.read_bytes()[:2]
-        assert path.suffix not in PICKLE_SUFFIXES and not (start[:1] == b"\x80" and start[1:] in b"\x02\x03\x04\x05"), path
+        assert path.suffix not in PICKLE_SUFFIXES and not (start[:1] == b"\x80" and start[1:] in b"\x02\x03\x04\x05"), (
+            path
+        )
 
 
 def test_no_planted_personal_value_is_found_in_anything_that_the_run_wrote(project: Project, first: dict) -> None:
@@ -103,8 +107,7 @@ def test_a_second_run_takes_everything_from_the_cache_and_registers_nothing_new(
 
 def test_zenml_runs_the_same_pipeline_as_the_readme_types_it(project: Project, first: dict) -> None:
     line = (
-        "source .domainlm/activate && "
-        "zenml pipeline run pipelines.finetuning.finetuning_pipeline -c zenml_config.yaml"
+        "source .domainlm/activate && zenml pipeline run pipelines.finetuning.finetuning_pipeline -c zenml_config.yaml"
     )
     project.do("bash", "-c", line)
     assert project.last()["status"] == "completed"
@@ -135,7 +138,9 @@ def test_a_run_that_is_killed_while_it_trains_goes_on_and_ends_in_the_same_adapt
     deadline = time.monotonic() + 180
     work = project.state / "work" / "train"
     known = set(work.rglob("checkpoint-*"))
-    while not any(int(path.name.split("-")[1]) >= 6 for path in set(work.rglob("checkpoint-*")) - known if path.is_dir()):
+    while not any(
+        int(path.name.split("-")[1]) >= 6 for path in set(work.rglob("checkpoint-*")) - known if path.is_dir()
+    ):
         assert process.poll() is None and time.monotonic() < deadline, "the run ended before it could be killed"
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
@@ -158,7 +163,9 @@ def test_a_run_that_is_killed_while_it_trains_goes_on_and_ends_in_the_same_adapt
 
 def test_a_changed_artifact_is_found_even_when_everything_comes_from_the_cache(project: Project) -> None:
     project.domainlm("run")
-    stored = {path: path.read_bytes() for path in (project.state / "artifacts").rglob("evaluation_report/**/report.json")}
+    stored = {
+        path: path.read_bytes() for path in (project.state / "artifacts").rglob("evaluation_report/**/report.json")
+    }
     for path, content in stored.items():
         path.write_bytes(content.replace(b"not shown", b"shown"))
     try:
@@ -169,7 +176,11 @@ def test_a_changed_artifact_is_found_even_when_everything_comes_from_the_cache(p
     assert "was changed after it was stored" in output
     assert "Traceback" not in output
     failed = project.last()
-    assert (failed["status"], failed["failure"]["step"], failed["failure"]["error"]) == ("failed", "register", "ArtifactError")
+    assert (failed["status"], failed["failure"]["step"], failed["failure"]["error"]) == (
+        "failed",
+        "register",
+        "ArtifactError",
+    )
     project.domainlm("run")
 
 
@@ -205,7 +216,11 @@ def test_bad_input_ends_with_one_clear_message_and_a_manifest(project: Project, 
     assert "SourceError" in output and named in output and "->" in output, output
     assert "Traceback" not in output
     failed = project.last()
-    assert (failed["status"], failed["failure"]["step"], failed["failure"]["error"]) == ("failed", "ingest", "SourceError")
+    assert (failed["status"], failed["failure"]["step"], failed["failure"]["error"]) == (
+        "failed",
+        "ingest",
+        "SourceError",
+    )
 
 
 def test_a_step_operator_is_chosen_by_configuration_and_refused_before_anything_runs(project: Project) -> None:

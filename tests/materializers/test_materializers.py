@@ -83,7 +83,9 @@ def test_records_come_back_equal_and_memory_mapped(store: LocalArtifactStore) ->
 def test_no_rows_come_back_as_no_rows(store: LocalArtifactStore) -> None:
     first = place(ArrowRecordsMaterializer, store, "none")
     first.save(records(1).select([]))
-    loaded = place(ArrowRecordsMaterializer, store, "none", first.compute_content_hash(records(1).select([]))).load(Dataset)
+    loaded = place(ArrowRecordsMaterializer, store, "none", first.compute_content_hash(records(1).select([]))).load(
+        Dataset
+    )
     assert len(loaded) == 0 and loaded.features == features()
 
 

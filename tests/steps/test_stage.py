@@ -63,6 +63,11 @@ def test_a_control_changes_one_thing_and_keeps_the_rest_of_the_recipe() -> None:
     shuffled = ControlSettings().change(recipe, "shuffled_labels")
     assert shuffled == recipe.model_copy(update={"labels": "shuffled"})
     scratch = ControlSettings(learning_rate=3e-3).change(recipe, "from_scratch")
-    assert (scratch.method, scratch.initialisation, scratch.learning_rate, scratch.max_steps) == ("full", "random", 3e-3, 7)
+    assert (scratch.method, scratch.initialisation, scratch.learning_rate, scratch.max_steps) == (
+        "full",
+        "random",
+        3e-3,
+        7,
+    )
     with pytest.raises(ValueError, match="no control"):
         ControlSettings().change(recipe, "magic")

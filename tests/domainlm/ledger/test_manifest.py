@@ -14,7 +14,9 @@ from domainlm.ledger.manifest import COMPLETED, RunManifest, StepEntry
 
 
 def example() -> RunManifest:
-    step = StepEntry(name="train", status=COMPLETED, parameters={"learning_rate": 2e-3, "epochs": 1.0}, outputs={"adapter": "a" * 64})
+    step = StepEntry(
+        name="train", status=COMPLETED, parameters={"learning_rate": 2e-3, "epochs": 1.0}, outputs={"adapter": "a" * 64}
+    )
     return RunManifest(run_id="1", run_name="run", pipeline="finetuning_pipeline", status=COMPLETED, steps=[step])
 
 
@@ -47,7 +49,11 @@ def test_a_later_state_replaces_an_earlier_one() -> None:
 
 
 def git(folder: Path, *arguments: str) -> None:
-    subprocess.run(["git", "-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@t", *arguments], check=True, capture_output=True)
+    subprocess.run(
+        ["git", "-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@t", *arguments],
+        check=True,
+        capture_output=True,
+    )
 
 
 def test_the_state_of_the_code_is_commit_and_dirty_flag(tmp_path: Path) -> None:
