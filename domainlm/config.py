@@ -200,7 +200,7 @@ def _base_faults(base: str, steps: dict[str, Any]) -> list[Fault]:
         return [(("parameters", "base"), "the embedded base needs steps.base_ingest.parameters.sources")] if missing else []
     if resolve(base).exists():
         return []
-    if base.startswith((".", "/", "~")) or not HUB_ID.fullmatch(base):
+    if base.startswith((".", "/", "~")) or not HUB_ID.fullmatch(base.partition("@")[0]):  # owner/name@revision
         return [(("parameters", "base"), f"no such path: {base}; name an existing folder, a hub id (owner/name) or {EMBEDDED}")]
     return []
 

@@ -143,3 +143,8 @@ def test_the_lists_of_keys_are_those_of_the_installed_zenml() -> None:
 
     assert set(PipelineRunConfiguration.model_fields) == RUN_KEYS
     assert set(StepConfigurationUpdate.model_fields) == STEP_KEYS
+
+
+def test_a_hub_id_may_name_its_revision(tmp_path: Path) -> None:
+    named = "tiiuae/falcon-7b@898df13"
+    assert RunConfiguration.load(write(tmp_path, GOOD), [f"parameters.base={named}"]).pipeline.base == named
