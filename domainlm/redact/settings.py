@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 from pydantic import Field, field_validator
 
 from domainlm.errors import nearest
@@ -11,16 +13,22 @@ PERSON, EMAIL_ADDRESS, PHONE_NUMBER, IP_ADDRESS = "PERSON", "EMAIL_ADDRESS", "PH
 CREDIT_CARD, IBAN_CODE, SWIFT_BIC = "CREDIT_CARD", "IBAN_CODE", "SWIFT_BIC"
 US_BANK_NUMBER, ABA_ROUTING_NUMBER, KR_BANK_ACCOUNT = "US_BANK_NUMBER", "ABA_ROUTING_NUMBER", "KR_BANK_ACCOUNT"
 US_SSN, KR_RRN, UK_NHS, UK_NINO, DATE_OF_BIRTH = "US_SSN", "KR_RRN", "UK_NHS", "UK_NINO", "DATE_OF_BIRTH"
+BROKERAGE_ACCOUNT, PASSPORT, DRIVER_LICENSE, SECRET = "BROKERAGE_ACCOUNT", "PASSPORT", "DRIVER_LICENSE", "SECRET"
 LOCATION = "LOCATION"
 
 ENTITIES = (
     PERSON, EMAIL_ADDRESS, PHONE_NUMBER, IP_ADDRESS, CREDIT_CARD, IBAN_CODE, SWIFT_BIC, US_BANK_NUMBER,
-    ABA_ROUTING_NUMBER, KR_BANK_ACCOUNT, US_SSN, KR_RRN, UK_NHS, UK_NINO, DATE_OF_BIRTH, LOCATION,
+    ABA_ROUTING_NUMBER, KR_BANK_ACCOUNT, BROKERAGE_ACCOUNT, US_SSN, KR_RRN, UK_NHS, UK_NINO, PASSPORT, DRIVER_LICENSE,
+    DATE_OF_BIRTH, SECRET, LOCATION,
 )  # fmt: skip
 # Found by their form, so that none may be left in the output; names and places are found by their surroundings.
 STRUCTURED = tuple(name for name in ENTITIES if name not in (PERSON, LOCATION))
 # Name a bank, a place or a date rather than one person: they get a placeholder, but no subject id.
-IMPERSONAL = (SWIFT_BIC, ABA_ROUTING_NUMBER, DATE_OF_BIRTH, LOCATION)
+IMPERSONAL = (SWIFT_BIC, ABA_ROUTING_NUMBER, DATE_OF_BIRTH, LOCATION, SECRET)
+
+# What may become of a value, the strictest first: the order in which several jurisdictions are combined.
+REMOVE, PLACEHOLDER, SURROGATE, VAULT, MASK = "remove", "placeholder", "surrogate", "vault", "mask"
+OPERATORS = (REMOVE, PLACEHOLDER, SURROGATE, VAULT, MASK)
 
 
 class RedactSettings(Settings):
@@ -48,6 +56,18 @@ class RedactSettings(Settings):
         gt=0,
         le=60,
         description="time that one pattern may take on one text; beyond it the record is quarantined",
+    )
+    text_timeout_s: float = Field(
+        default=20.0, gt=0, le=600, description="time that one text may take in all; beyond it, it is quarantined"
+    )
+    name_engine: Literal["tagger", "none"] = Field(
+        default="tagger", description="tagger: the project's own, beside the cues; none: names by cues alone"
+    )
+    tagger: str = Field(default="domains/finance/tagger", description="folder of the tagger's weights and their card")
+    nlp_engine: dict[str, Any] | None = Field(
+        default=None,
+        description="a configuration for Presidio's NlpEngineProvider, or {gliner: {model: PATH}}; models are local paths"
+        " or installed packages, nothing is downloaded",
     )
     max_quarantined_share: float = Field(
         default=0.02, ge=0, le=1, description="the run fails when a larger share of the records had to be quarantined"
