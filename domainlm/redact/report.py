@@ -53,13 +53,13 @@ class LabelledQuality(Report):
     """The configuration of this run, measured on the domain pack's labelled set.
 
     Fields:
-        digest: SHA-256 of the set.
+        sha256: of the set.
         texts: labelled texts.
         rows: one an entity and language.
         leaking: texts in which at least one labelled span was left standing.
     """
 
-    digest: str
+    sha256: str
     texts: int
     rows: list[EntityQuality]
     leaking: Rate
@@ -85,14 +85,14 @@ class ProfileUse(Report):
     Fields:
         jurisdictions: codes as the records state them, joined by a comma; "" for records that state none.
         profiles: profiles that were combined to the strictest.
-        digest: SHA-256 of the combined rules.
+        sha256: of the combined rules (canonical JSON).
         records: records under them.
         laws: one line a law: title, article, date.
     """
 
     jurisdictions: str
     profiles: list[str]
-    digest: str
+    sha256: str
     records: int
     laws: list[str]
 

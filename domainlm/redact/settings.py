@@ -66,8 +66,8 @@ class RedactSettings(Settings):
     tagger: str = Field(default="domains/finance/tagger", description="folder of the tagger's weights and their card")
     nlp_engine: dict[str, Any] | None = Field(
         default=None,
-        description="a configuration for Presidio's NlpEngineProvider, or {gliner: {model: PATH}}; models are local paths"
-        " or installed packages, nothing is downloaded",
+        description="a configuration for Presidio's NlpEngineProvider, or {gliner: {model: PATH}}; models are local"
+        " paths or installed packages, nothing is downloaded",
     )
     max_quarantined_share: float = Field(
         default=0.02, ge=0, le=1, description="the run fails when a larger share of the records had to be quarantined"
