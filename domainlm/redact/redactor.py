@@ -20,7 +20,7 @@ from domainlm.records import Record
 from domainlm.redact.canaries import check_canaries
 from domainlm.redact.quarantine import Quarantine
 from domainlm.redact.report import QuarantinedRecord, RedactionReport
-from domainlm.redact.settings import IMPERSONAL, STRUCTURED, RedactSettings
+from domainlm.redact.settings import IMPERSONAL, PLACEHOLDER, STRUCTURED, RedactSettings
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -231,6 +231,7 @@ class _Tally:
         self.entities: Counter[str] = Counter()
         self.by_source: dict[str, Counter[str]] = {}
         self.by_language: dict[str, Counter[str]] = {}
+        self.by_jurisdiction: dict[str, Counter[str]] = {}
         self.subjects: set[str] = set()
 
     def add(self, record: Record, outcome: Outcome) -> None:
@@ -246,6 +247,7 @@ class _Tally:
         self.entities += outcome.entities
         self.by_source.setdefault(record["source"], Counter()).update(outcome.entities)
         self.by_language.setdefault(record["language"], Counter()).update(outcome.entities)
+        self.by_jurisdiction.setdefault(record["jurisdiction"], Counter()).update(outcome.entities)
         self.subjects.update(outcome.record["subjects"])
 
     def report(self, key_id: str, redactor: RecordRedactor) -> RedactionReport:
@@ -265,14 +267,23 @@ class _Tally:
             entities=dict(sorted(self.entities.items())),
             entities_by_source=flat(self.by_source),
             entities_by_language=flat(self.by_language),
+            entities_by_jurisdiction=flat(self.by_jurisdiction),
+            operators={PLACEHOLDER: sum(self.entities.values())} if self.entities else {},
+            handling={},
+            handling_class="",
+            profiles=[],
+            most_changed={},
+            name_canaries=[],
+            quality=None,
+            residual_risk=[],
             subjects=len(self.subjects),
             texts=self.texts,
             texts_analyzed=self.texts_analyzed,
             characters=self.characters,
             canaries=redactor.canaries,
             key_id=key_id,
-            presidio_version=version("presidio-analyzer"),
-            recognizers_digest=redactor.scanner.digest,
+            versions={name: version(name) for name in ("presidio-analyzer", "presidio-anonymizer")},
+            digests={"recognizers": redactor.scanner.digest},
         )
 
 
