@@ -66,7 +66,7 @@ class RecordRedactor:
 
         self.settings, self.keys = settings, keys
         self.scanner: Scanner = Scanner(settings)
-        self.canaries = check_canaries(lambda record: self.redact(record).record, settings.entities)
+        self.canaries = check_canaries(lambda record: self.redact(record).record, settings.wanted)
 
     def redact(self, record: Record) -> Outcome:
         """A copy of a record with placeholders and subject ids, or a reason code. Never raises, never quotes."""
@@ -131,7 +131,7 @@ class RecordRedactor:
     def _survives(self, text: str, changed: bool, language: str) -> bool:
         from domainlm.redact.rescan import survivors
 
-        if survivors(text, self.settings.entities):
+        if survivors(text, self.settings.wanted):
             return True
         return changed and any(item.entity in STRUCTURED for item in self.scanner.find(text, language)[1])
 

@@ -35,7 +35,9 @@ class RedactSettings(Settings):
     """The `redact:` parameters of a run."""
 
     entities: tuple[str, ...] = Field(
-        default=ENTITIES, min_length=1, description="what is replaced; leaving one out lets it into the training data"
+        default=(),
+        description="what is replaced beyond what the jurisdictions' profiles ask for; without profiles it is all that"
+        " is replaced, and empty means every entity",
     )
     phone_regions: tuple[str, ...] = Field(
         default=("US", "GB", "KR", "DE", "FR"),
@@ -46,7 +48,17 @@ class RedactSettings(Settings):
         default=0.4,
         gt=0,
         le=1,
-        description="least score of a finding; lower replaces more, amounts of money in the end",
+        description="least score of a finding where no profile sets one; lower replaces more, amounts in the end",
+    )
+    risk_threshold: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="a record in which something below the threshold but at or above this score was left standing is"
+        " quarantined; a profile may be stricter",
+    )
+    allow_mnpi: bool = Field(
+        default=False, description="read sources of material non-public information; otherwise they stop the run"
     )
     max_characters: int = Field(
         default=200_000, ge=1, description="a longer single text is quarantined, so that every scan is bounded"
@@ -72,9 +84,17 @@ class RedactSettings(Settings):
     max_quarantined_share: float = Field(
         default=0.02, ge=0, le=1, description="the run fails when a larger share of the records had to be quarantined"
     )
-    processes: int = Field(
-        default=1, ge=1, le=64, description="processes that scan; more pay off from about 100 MB of text"
+    engine: Literal["local", "ray"] = Field(
+        default="local", description="ray: the same function over Ray Data, for several nodes; one is faster without"
     )
+    processes: int = Field(
+        default=1, ge=1, le=1024, description="processes or Ray tasks that scan; more pay off from about 100 MB of text"
+    )
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The entities that are replaced where no profile decides."""
+        return self.entities or ENTITIES
 
     @field_validator("entities")
     @classmethod

@@ -42,4 +42,4 @@ def recognizers(language: str, settings: RedactSettings) -> list[CuedRecognizer]
         SsnRecognizer, ResidentRegistrationRecognizer, NhsRecognizer, NinoRecognizer, DateOfBirthRecognizer,
         EnglishNameRecognizer, KoreanNameRecognizer, AddressRecognizer, NearbyNameRecognizer,
     )  # fmt: skip
-    return [kind(language, settings) for kind in kinds if kind.ENTITY in settings.entities]
+    return [kind(language, settings) for kind in kinds if kind.ENTITY in settings.wanted]

@@ -208,7 +208,7 @@ def test_a_surviving_canary_stops_everything_before_a_text_is_read(keys, tmp_pat
 def test_canaries_of_every_structured_entity_pass_in_both_languages(one):
     from domainlm.redact.canaries import canaries
 
-    sent = list(canaries(one.settings.entities))
+    sent = list(canaries(one.settings.wanted))
     assert one.canaries == len(sent) > 100
     assert {record["language"] for _, _, record in sent} == {"en", "ko"}
 
