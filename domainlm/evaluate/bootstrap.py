@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from domainlm.intervals import wilson
+
 NORMAL = NormalDist()
 
 
@@ -55,7 +57,7 @@ class Resampler:
         found = self._interval(value, self._sums(statistics))
         if found.low < found.high or not bounded:
             return found
-        return Interval(found.value, *_wilson(found.value, self.groups, self._confidence), "wilson")
+        return Interval(found.value, *wilson(found.value, self.groups, self._confidence), "wilson")
 
     def difference(
         self, value: Callable[[np.ndarray], np.ndarray], first: np.ndarray, second: np.ndarray, bounded: bool
@@ -104,16 +106,9 @@ class Resampler:
         return ends, "BCa"
 
 
-def _wilson(share: float, count: int, confidence: float) -> tuple[float, float]:
-    z = NORMAL.inv_cdf((1 + confidence) / 2)
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * (max(share * (1 - share), 0) / count + z * z / (4 * count * count)) ** 0.5
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 def _newcombe(shares: Sequence[float], counts: Sequence[int], confidence: float) -> tuple[float, float]:
     first, second = shares
-    (low_1, high_1), (low_2, high_2) = (_wilson(*pair, confidence) for pair in zip(shares, counts, strict=True))
+    (low_1, high_1), (low_2, high_2) = (wilson(*pair, confidence) for pair in zip(shares, counts, strict=True))
     gained = first - second
     return (
         gained - ((first - low_1) ** 2 + (high_2 - second) ** 2) ** 0.5,

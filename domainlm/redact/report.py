@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from domainlm.intervals import wilson
 from domainlm.reports import Report
 
 
@@ -31,6 +32,13 @@ class Rate(Report):
     rate: float
     low: float
     high: float
+
+    @classmethod
+    def count(cls, hits: int, of: int) -> Rate:
+        """The rate of some hits; rounded, so that equal counts are equal reports on every machine."""
+        share = hits / of if of else 0.0
+        low, high = wilson(share, of)
+        return cls(hits=hits, of=of, rate=round(share, 6), low=round(low, 6), high=round(high, 6))
 
 
 class EntityQuality(Report):
