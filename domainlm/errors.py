@@ -36,6 +36,10 @@ class SecretError(DomainLMError):
     """A secret key that is missing, readable by others, or malformed."""
 
 
+class AccessRefused(DomainLMError):
+    """Somebody asked for a sealed value who may not see it, or it is not there; the access log holds the request."""
+
+
 class RedactionIncomplete(DomainLMError):
     """Personal data may have survived redaction."""
 
