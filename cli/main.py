@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from cli import clean, dashboard, run, setup
+from cli import clean, dashboard, run, scan, setup
 from domainlm.errors import DomainLMError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.command("run")(run.run)
 app.command("setup")(setup.setup)
 app.command("dashboard")(dashboard.dashboard)
 app.command("clean")(clean.clean)
+app.command("scan", epilog=scan.EPILOG)(scan.scan)
 
 
 @app.callback()
