@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -53,12 +53,19 @@ class Scanner:
         prefilter: whether texts without any gate skip the analyzer; off only to compare the two.
     """
 
-    def __init__(self, settings: RedactSettings, prefilter: bool = True) -> None:
+    def __init__(
+        self, settings: RedactSettings, context: Mapping[str, tuple[str, ...]] | None = None, prefilter: bool = True
+    ) -> None:
         from domainlm.redact.recognizers import recognizers
 
         self.settings = settings
         self.analyzed = 0
-        self._recognizers = [recognizer for language in LANGUAGES for recognizer in recognizers(language, settings)]
+        self._recognizers = [
+            recognizer
+            for language in LANGUAGES
+            for recognizer in recognizers(language, settings, context)
+            if recognizer.ENTITY in settings.wanted
+        ]
         gates = dict.fromkeys(recognizer.GATE for recognizer in self._recognizers)
         self._prefilter = re.compile("|".join(f"(?:{gate})" for gate in gates), re.ASCII) if prefilter else None
         self._engine = _engine(self._recognizers, settings.threshold)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,10 +10,17 @@ if TYPE_CHECKING:
     from domainlm.redact.settings import RedactSettings
 
 
-def recognizers(language: str, settings: RedactSettings) -> list[CuedRecognizer]:
-    """Every recognizer of the entities that are on, for one language of Presidio's.
+def recognizers(
+    language: str, settings: RedactSettings, context: Mapping[str, tuple[str, ...]] | None = None
+) -> list[CuedRecognizer]:
+    """Every recognizer, for one language of Presidio's; which of them run is decided text by text.
 
     All read all languages: a Korean message holds English names, and a wrong language column must not hide a value.
+
+    Args:
+        language: code of the language that Presidio's registry files them under.
+        settings: time-outs, threshold, regions.
+        context: further words that count as a cue, by entity.
     """
     from domainlm.redact.recognizers.accounts import (
         BicRecognizer,
@@ -42,4 +50,5 @@ def recognizers(language: str, settings: RedactSettings) -> list[CuedRecognizer]
         SsnRecognizer, ResidentRegistrationRecognizer, NhsRecognizer, NinoRecognizer, DateOfBirthRecognizer,
         EnglishNameRecognizer, KoreanNameRecognizer, AddressRecognizer, NearbyNameRecognizer,
     )  # fmt: skip
-    return [kind(language, settings) for kind in kinds if kind.ENTITY in settings.wanted]
+    words = context or {}
+    return [kind(language, settings, tuple(words.get(kind.ENTITY, ()))) for kind in kinds]

@@ -73,7 +73,7 @@ class CuedRecognizer(PatternRecognizer):
     GUARDED: ClassVar[bool] = True
     FLAGS: ClassVar[int] = regex.ASCII | regex.IGNORECASE
 
-    def __init__(self, supported_language: str, settings: RedactSettings) -> None:
+    def __init__(self, supported_language: str, settings: RedactSettings, context: tuple[str, ...] = ()) -> None:
         super().__init__(
             supported_entity=self.ENTITY,
             supported_language=supported_language,
@@ -83,7 +83,8 @@ class CuedRecognizer(PatternRecognizer):
         self.timeout_s, self.threshold = settings.regex_timeout_s, settings.threshold
         self._compiled = [(pattern, regex.compile(pattern.regex, self.FLAGS)) for pattern in self.patterns]
         self._gate = re.compile(self.GATE, re.ASCII)
-        self._cues = re.compile(self.CUES, re.IGNORECASE | re.ASCII) if self.CUES else None
+        cues = "|".join(filter(None, (self.CUES, *map(_as_cue, context))))
+        self._cues = re.compile(cues, re.IGNORECASE | re.ASCII) if cues else None
 
     def grade(self, value: str, pattern: Pattern) -> float:
         """The score of a match by its value alone; 0 refuses it."""
@@ -148,6 +149,13 @@ class CuedRecognizer(PatternRecognizer):
             "guarded": self.GUARDED,
             "flags": int(self.FLAGS),
         }
+
+
+def _as_cue(word: str) -> str:
+    """An expression for a profile's context word: Latin words stand alone, Korean ones may have particles."""
+    left = r"(?<![0-9A-Za-z])" if word[0].isascii() and word[0].isalnum() else ""
+    right = r"(?![0-9A-Za-z])" if word[-1].isascii() and word[-1].isalnum() else ""
+    return f"{left}{re.escape(word)}{right}"
 
 
 def _guarded(text: str, start: int, end: int) -> bool:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 from presidio_analyzer import Pattern
 
-from domainlm.redact.recognizers.base import LIKELY, STRONG, WEAK, CuedRecognizer, digits
+from domainlm.redact.recognizers.base import LIKELY, STRONG, WEAK, digits, luhn
+from domainlm.redact.recognizers.edges import AFTER, BEFORE, JOIN, RUN_AFTER, RUN_BEFORE, StructuredRecognizer
+from domainlm.redact.recognizers.securities import in_formula, is_date
 from domainlm.redact.settings import EMAIL_ADDRESS, IP_ADDRESS, PHONE_NUMBER, RedactSettings
 
 _LATIN = "0-9A-Za-zÀ-ÖØ-öø-ɏ"
 
 
-class EmailRecognizer(CuedRecognizer):
+class EmailRecognizer(StructuredRecognizer):
     """E-mail addresses of any top-level domain.
 
     Presidio's own asks a public suffix list that it fetches over the network, and passes addresses of internal domains.
@@ -31,99 +34,234 @@ class EmailRecognizer(CuedRecognizer):
         ("quoted or inside host", rf"(?:\"[^\"\s]{{1,64}}\"|[{_LATIN}._%+-]{{1,64}})@[{_LATIN}-]{{2,63}}\b", WEAK),
         (
             "spelled out",
-            rf"[{_LATIN}._%+-]{{1,64}}\s?[\[(]\s?at\s?[\])]\s?[{_LATIN}-]{{1,63}}(?:\s?(?:[\[(]\s?dot\s?[\])]"
+            rf"[{_LATIN}._%+-]{{1,64}}\s?[\[({{<]\s?at\s?[\])}}>]\s?[{_LATIN}-]{{1,63}}(?:\s?(?:[\[({{<]\s?dot\s?[\])}}>]"
             rf"|\.)\s?[{_LATIN}-]{{2,63}}){{1,4}}",
             STRONG,
         ),
+        (
+            "in words",
+            rf"[{_LATIN}_%+-]{{1,64}}(?:(?:\.|[ ]dot[ ])[{_LATIN}_%+-]{{1,64}}){{0,3}}[ ]at[ ][{_LATIN}-]{{2,63}}"
+            rf"(?:[ ]dot[ ][A-Za-z]{{2,24}}){{1,3}}(?![{_LATIN}])",
+            STRONG,
+        ),
+        (
+            "in Korean words",
+            rf"[{_LATIN}._%+-]{{1,64}}[ ]?골뱅이[ ]?[{_LATIN}-]{{2,63}}(?:[ ]?(?:\.|점|닷)[ ]?[A-Za-z]{{2,24}}){{1,3}}",
+            STRONG,
+        ),
     )
-    GATE = r"@|[\[(]\s?[aA][tT]\s?[\])]"
+    GATE = r"@|[\[({<]\s?[aA][tT]\s?[\])}>]|[ ][aA][tT][ ][^ ]{1,64}[ ][dD][oO][tT][ ]|골뱅이"
     CUES = r"e-?mail|mailto|이메일|메일"
     GUARDED = False
 
 
-class PhoneRecognizer(CuedRecognizer):
-    """Telephone numbers by their written form, and by the numbering plans of some countries (phonenumbers).
+# A word that announces a telephone number right behind it …
+_ANNOUNCED = re.compile(
+    r"(?:(?<![a-z])(?:(?:tele|smart|cell)?phones?|tel(?:efon[eo]?|éfono|éphone)?|mob(?:ile|il|iel|iltelefon)?"
+    r"|cell(?:ular|ulare)?|fax|facsimile"
+    r"|call(?:ed|ing|s|er|ers)?(?:[ ](?:me|him|her|us|them|back|from|you|my[ ]\w{2,10}))?"
+    r"|callback|text(?:ed|ing|s)?(?:[ ](?:me|him|her|us|them|messages?|from))?|sms(?:es)?|whats ?app|telegram|signal"
+    r"|viber|wechat|line id|messages?|voice ?mails?|rang|ring(?:ing|s)?(?:[ ]me)?|dial(?:ed|led|ling|s)?"
+    r"|reach(?:ed|able)?(?:[ ](?:me|him|her|us|them))?|contact(?:ed|able|[ ]no|[ ]me)?|contacts?(?:[ ]number)?"
+    r"|answer(?:ed|ing|s)?|hot ?line|land ?line|direct[ ]line|direct|desk|office|home|work|switchboard"
+    r"|handy(?:nummer)?|rufnummer|telefonnummer|portable|numéro|número|nummer|msisdn|sim|otp|ph|hp"
+    r"|registered number|(?:my|his|her|their|our|new|old|wrong|right|correct|current|same|this|that|whose"
+    r"|different|daytime|evening|emergency|alternate|alternative|backup|secondary|primary|customer'?s)"
+    r"(?:[ ](?:new|old|current|other|work|home|own))?[ ]number)(?![a-z])"
+    r"|전화|휴대폰|휴대전화|핸드폰|폰|연락처|연락|팩스|문자|통화|콜백|대표번호|내선|직통|번호)",
+    re.IGNORECASE | re.ASCII,
+)
+_JOINED = re.compile(
+    rf"(?:{JOIN}|[.;]\s|\b(?:me|him|her|them|us|you|back|from|with|using|via|by|please|or|and|now|instead|work|home|office"
+    r"|mobile|cell|direct|primary|secondary|today|still|has|have|been|changed|updated|should|not|isn't|can|only|also"
+    r"|after|before|between|during|any ?time|tomorrow|tonight|noon|lunch|morning|evening)\b|[)\]])*",
+    re.IGNORECASE | re.ASCII,
+)
+# … or right before it: `416 60 039 office`, `01012345678로 전화`.
+_LABELLED = re.compile(
+    r"[\s,;:\\/(\[–-]{0,5}(?:office|mobile|mob|fax|cell|home|work|tel|phone|direct|desk|landline)(?![a-z])"
+    r"|\s?(?:번|번호)?\s?(?:으로|로|에서|에|은|는|이|가|을|를)?\s?"
+    r"(?:전화|연락|문자|통화|팩스|발신|수신|부재중|걸|인증번호|카톡)"
+    r"|\s?번(?:으로|은|이|에)?(?![가-힣])"
+    r"|[\s,]{1,3}(?:is|was) (?:my|his|her|the|our) (?:\w{2,8} )?(?:number|phone|mobile|cell)"
+    r"|[\s,]{1,2}(?:rang|called|texted|keeps calling|does not answer|no longer works|calling me|is not reachable)",
+    re.IGNORECASE | re.ASCII,
+)
+# A word between the two that the number speaks of instead.
+_OTHER = re.compile(
+    r"\b(?:acc(?:oun)?t|a/c|card|visa|mastercard|amex|order|invoice|iban|ssn|social|policy|claim|case|ticket|routing|swift"
+    r"|isin|cusip|amount|balance|pay|paid|price|page|passport|licen[cs]e|ref|reference|transaction|shares?|worth|dated?"
+    r"|born|dob|nino|nhs|loan|contract|aba|ip|zip|totals?|rose|fell|revenue|sales)\b"
+    r"|계좌|카드|주문|송장|금액|잔액|주민|여권|면허|접수|사건|생년|증권",
+    re.IGNORECASE | re.ASCII,
+)
+_NEAR = re.compile(
+    r"phone|\btel\b|\btel[.:]|mobile|\bcell\b|\bcall(?:ed|ing|s)?\b|\btext(?:ed|ing)?\b|\bsms\b|whatsapp|\bfax\b|contact"
+    r"|\breach\b|\bdial|\bring\b|hotline|handy|rufnummer|전화|휴대폰|휴대전화|핸드폰|연락|팩스|문자|통화",
+    re.IGNORECASE | re.ASCII,
+)
+_ANNOUNCED_REACH, _NEAR_REACH = 64, 48
+_BETWEEN = 40
 
-    The form decides where it can be nothing else, since numbers that people mistype or invent are in no plan; runs of
-    digits that could be amounts need a plan and a cue.
+
+class PhoneRecognizer(StructuredRecognizer):
+    """Telephone numbers by their written form, by the words around them, and by numbering plans (phonenumbers).
+
+    People write numbers in the groups of some two hundred national habits, so behind a word that announces one
+    (`Fax:`, `call me on`, `로 연락`) any seven to fifteen digits in groups are one. Without it the form decides where
+    it can be nothing else (+, brackets, trunk zero, Korean mobile), and a numbering plan where it nearly cannot; runs
+    of digits that could be amounts need word and form.
     """
 
     ENTITY = PHONE_NUMBER
-    _BEFORE, _AFTER = r"(?<![\w.,+$€£₩-])", r"(?![\w-]|[.,:/]\d|%)"
-    _EXTENSION = r"(?:[ ,]{0,2}(?:ext\.?|extension|x)[ ]?\d{1,6})?"
+    _EXTENSION = r"(?:[ ,]{0,2}(?:ext\.?|extension|x|내선)[ ]?\d{1,6})?"
+    _GAP = r"[ ]?[-./ \u00b7][ ]?"
     PATTERNS = (
-        ("international", rf"(?<![\w+])\+[ ]?[1-9](?:[ .\-/()]{{0,3}}\d){{7,14}}{_EXTENSION}(?!\d|,\d|\.\d)", LIKELY),
-        ("international by 00", rf"{_BEFORE}00[ ]?[1-9](?:[ .\-/()]{{0,3}}\d){{8,13}}{_EXTENSION}{_AFTER}", 0.2),
+        (
+            "international",
+            rf"(?<![0-9A-Za-z+])\(?\+[ ]?[1-9](?:[ .\-/()]{{0,3}}\d){{6,14}}{_EXTENSION}(?!\d|[,.]\d)",
+            LIKELY,
+        ),
+        ("international by 00", rf"{BEFORE}00[ -]?[1-9](?:[ .\-/()]{{0,3}}\d){{8,13}}{_EXTENSION}{AFTER}", 0.2),
         # (212) 555-0147, 212-555-0147, 1-212-555-0147, 001-212-555-0147, 212.555.0147
         (
             "North America",
-            rf"(?<![\w.,$€£₩-])(?:(?:\+?1|001)[-. ]?)?(?:\([2-9]\d{{2}}\)[ -]?"
-            rf"|[2-9]\d{{2}}[-.])\d{{3}}[-.]\d{{4}}{_EXTENSION}{_AFTER}",
+            rf"(?<![0-9A-Za-z.$€£₩])(?<!\d[,-])(?:(?:\+?1|001)[-. ]?)?(?:\([2-9]\d{{2}}\)[ ]?[-.]?[ ]?"
+            rf"|[2-9]\d{{2}}[-.])\d{{3}}[-.]\d{{4}}{_EXTENSION}{AFTER}",
             STRONG,
         ),
-        ("North America with spaces", rf"{_BEFORE}(?:1[ ])?[2-9]\d{{2}}[ ]\d{{3}}[ -]\d{{4}}{_EXTENSION}{_AFTER}", 0.2),
+        ("North America with spaces", rf"{BEFORE}(?:1[ ])?[2-9]\d{{2}}[ ]\d{{3}}[ -]\d{{4}}{_EXTENSION}{AFTER}", 0.2),
         # 010-1234-5678, 010.1234.5678, 010 1234 5678, 01012345678
         (
             "Korean mobile",
-            r"(?<![\w.,-])01[016789](?:[ ]?[-. ][ ]?\d{3,4}[ ]?[-. ][ ]?\d{4}|\d{7,8})(?![\d-]|[.,]\d)",
+            rf"(?<![0-9A-Za-z])(?<!\d[.,-])01[016789](?:[ ]?[-. ][ ]?\d{{3,4}}[ ]?[-. ][ ]?\d{{4}}|\d{{7,8}}){AFTER}",
             STRONG,
         ),
-        ("Korean mobile in brackets", r"(?<!\w)\(01[016789]\)[ -]?\d{3,4}[- ]?\d{4}(?!\d)", STRONG),
+        ("Korean mobile in brackets", r"(?<![0-9A-Za-z])\(01[016789]\)[ -]?\d{3,4}[- ]?\d{4}(?!\d)", STRONG),
         (
             "Korean landline",
-            r"(?<![\w.,-])\(?0(?:2|[3-6][1-5]|70|50\d)\)?[-.) ][ ]?\d{3,4}[-.]\d{4}(?![\d-]|[.,]\d)",
+            rf"(?<![0-9A-Za-z])(?<!\d[.,-])\(?0(?:2|[3-6][1-5]|70|50\d)\)?[-.) ][ ]?\d{{3,4}}[-.]\d{{4}}{AFTER}",
             LIKELY,
         ),
-        ("Korean landline with spaces", r"(?<![\w.,-])0(?:2|[3-6][1-5]|70)[ ]\d{3,4}[ ]\d{4}(?![\d-]|[.,]\d)", 0.2),
-        ("French", rf"{_BEFORE}0[1-9](?:([ .-])\d{{2}})(?:\1\d{{2}}){{3}}{_AFTER}", 0.2),
+        ("Korean landline with spaces", rf"{BEFORE}0(?:2|[3-6][1-5]|70)[ ]\d{{3,4}}[ ]\d{{4}}{AFTER}", 0.2),
+        (
+            "Korean in words",
+            r"공일[공일육칠팔구][ ,-]{0,2}[영공일이삼사오육칠팔구]{3,4}[ ,-]{0,2}[영공일이삼사오육칠팔구]{4}",
+            STRONG,
+        ),
+        (
+            "Korean mobile with letters",
+            r"(?<![0-9A-Za-z])(?=[0-9]*[oOlI])[0oO][1lI][0oO][-. ]\d{4}[-. ]\d{4}(?!\d)",
+            LIKELY,
+        ),
+        (
+            "over a line break",
+            rf"{BEFORE}(?:01[016789]|\(?[2-9]\d{{2}}\)?)[-. ]\d{{3,4}}[-. ]?\r?\n[ >#*/]{{0,6}}\d{{4}}{AFTER}",
+            0.2,
+        ),
+        ("French", rf"{BEFORE}0[1-9](?:([ .-])\d{{2}})(?:\1\d{{2}}){{3}}{AFTER}", 0.2),
         # (020) 7946 0018, 07700 900123, 030/901820, 0170 1234567: the leading zero of a trunk call
         (
             "trunk call",
-            rf"(?<![\w.,+$€£₩/-])\(?0[1-9]\d{{1,4}}\)?(?:[ ]?[-/ ][ ]?\d{{2,8}}){{1,4}}{_EXTENSION}{_AFTER}",
+            rf"(?<![0-9A-Za-z+$€£₩/])(?<!\d[.,-])\(?0[1-9]\d{{0,4}}\)?(?:[ ]?[-/ ][ ]?\d{{2,8}}){{1,4}}"
+            rf"{_EXTENSION}{AFTER}",
             0.2,
         ),
-        ("run of digits", rf"{_BEFORE}(?:0\d{{8,11}}|[2-9]\d{{9}}){_AFTER}", WEAK),
+        # (37) 788-063, (08) 8747 6301, (55)123-4567: no amount is written with a hyphen behind brackets
+        (
+            "bracketed area",
+            rf"(?<![0-9A-Za-z+$€£₩])(?<!\d[.,])\(\d{{2,5}}\)[ ]?[-/.]?[ ]?\d{{2,9}}(?:{_GAP}\d{{2,8}}){{0,3}}"
+            rf"{_EXTENSION}{AFTER}",
+            0.2,
+        ),
+        (
+            "groups",
+            rf"{BEFORE}\d{{1,5}}(?:{_GAP}\(?\d{{1,8}}\)?){{1,5}}{_EXTENSION}{AFTER}",
+            WEAK,
+        ),
+        ("run of digits", rf"{RUN_BEFORE}\d{{6,13}}{_EXTENSION}{RUN_AFTER}", WEAK),
     )
-    # Seven digits with little between them.
-    GATE = r"\d(?:[^0-9A-Za-z\n]{0,4}\d){6}"
-    CUES = (
-        r"phone|\btel\b|\btel[.:]|telephone|mobile|\bcell\b|\bcall(?:ed|ing|s)?\b|\btext(?:ed|ing)?\b|\bsms\b"
-        r"|whatsapp|\bfax\b|contact"
-        r"|\breach\b|\bdial|\bring\b|hotline|handy|rufnummer|전화|휴대폰|휴대전화|핸드폰|연락|팩스|문자|통화"
-    )
-    # Certain by form; the others must be in some country's plan.
-    _BY_FORM = frozenset({"North America", "Korean mobile", "Korean mobile in brackets", "Korean landline"})
-    _PLAN = 0.45
+    # Six digits with little between them.
+    GATE = r"\d(?:[ .\-/()\u00b7\r\n>#*]{0,9}\d){5}|공일|[oO][1lI][0oO]|[0oO]1[oO]|0[lI][0oO]"
+    # Certain by form; the others want a word, a plan, or both.
+    _BY_FORM = frozenset(
+        {"North America", "Korean mobile", "Korean mobile in brackets", "Korean landline", "Korean in words",
+         "Korean mobile with letters"}
+    )  # fmt: skip
+    _SURE, _PLAN, _SPOKEN_OF = LIKELY + 0.02, 0.45, 0.44
 
-    def __init__(self, supported_language: str, settings: RedactSettings) -> None:
-        super().__init__(supported_language, settings)
+    def __init__(self, supported_language: str, settings: RedactSettings, *rest: object) -> None:
+        super().__init__(supported_language, settings, *rest)
         self.regions = settings.phone_regions
 
-    def grade(self, value: str, pattern: Pattern) -> float:
-        if pattern.name in self._BY_FORM:
+    def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
+        value, name = text[start:end], pattern.name
+        if name in self._BY_FORM:
             return pattern.score
-        if pattern.name == "trunk call" and not 9 <= len(digits(value)) <= 12:
-            return 0.0  # longer ones are accounts
-        valid, possible = in_numbering_plan(value, self.regions)
-        if pattern.name == "international":
-            return pattern.score if valid else 0.5 if possible and "." not in value else 0.2
-        if not valid:
-            return pattern.score / 4 if pattern.name == "run of digits" else pattern.score
+        number = digits(re.split("[xX내e]", value)[0])
+        if name == "international":
+            valid, possible = in_numbering_plan(value, self.regions)
+            return (
+                pattern.score
+                if valid or _announced(text, start, end)
+                else 0.5
+                if possible and "." not in value
+                else 0.2
+            )
+        if not 6 <= len(number) <= 15 or len(set(number)) == 1 or is_date(value) or in_formula(text, start, end):
+            return 0.0
+        if name == "over a line break":
+            return self._SURE if value[:2] == "01" or _announced(text, start, end) else 0.0
+        # What a card or a Korean account looks like is not a telephone number by its form alone.
+        if _announced(text, start, end):
+            if len(number) >= 13 and luhn(number) and not value.startswith("00"):
+                return 0.2
+            if name == "run of digits":
+                return self._SURE if len(number) >= 7 else 0.0
+            return self._SURE if len(number) >= 7 or value.count(" ") + value.count("-") + value.count(".") else 0.0
+        if name == "groups":
+            return 0.0
+        if name == "run of digits" and not (9 <= len(number) <= 12 and (number[0] == "0" or len(number) == 10)):
+            return 0.0
+        if len(number) < 7 or (name == "trunk call" and not 8 <= len(number) <= 12):
+            return 0.0
+        near = _near(text, start)
+        if name == "bracketed area":
+            return self._SPOKEN_OF if near or ("-" in value and 8 <= len(number) <= 12) else 0.0
+        valid, _ = in_numbering_plan(value, self.regions)
+        if near:
+            return self._PLAN if valid or name != "run of digits" else self._SPOKEN_OF
+        if name == "run of digits":
+            return 0.0
         # Ten digits and a trunk zero in two groups or more are hardly ever an amount.
-        return (
-            self._PLAN
-            if pattern.score > WEAK and value.lstrip("( ")[0] == "0" and len(digits(value)) >= 10
-            else pattern.score
-        )
+        evident = value.lstrip("( ")[0] == "0" and len(number) >= 9 and len(re.findall(r"\d+", value)) >= 3
+        return self._PLAN if evident or (valid and value.lstrip("( ")[0] == "0" and len(number) >= 10) else 0.0
 
     def to_dict(self) -> dict[str, object]:
         return super().to_dict() | {"regions": list(self.regions)}
+
+
+def _announced(text: str, start: int, end: int) -> bool:
+    """Whether a word about telephones stands right before a number with nothing else to speak of between, or behind."""
+    if _LABELLED.match(text, end):
+        return True
+    for cue in _ANNOUNCED.finditer(text, max(0, start - _ANNOUNCED_REACH), start):
+        between = text[cue.end() : start]
+        if len(between) <= _BETWEEN and _JOINED.fullmatch(between):
+            return True
+    return False
+
+
+def _near(text: str, start: int) -> bool:
+    last = max((cue.end() for cue in _NEAR.finditer(text, max(0, start - _NEAR_REACH), start)), default=None)
+    return last is not None and not _OTHER.search(text, last, start) and not re.search(r"\d{4}", text[last:start])
 
 
 def in_numbering_plan(value: str, regions: tuple[str, ...]) -> tuple[bool, bool]:
     """Whether a telephone number is valid in one of some countries, and whether it has at least a possible length."""
     import phonenumbers
 
+    value = value.lstrip("(")
     if value.startswith("00"):
         value = "+" + value[2:]
     possible = False
@@ -138,18 +276,23 @@ def in_numbering_plan(value: str, regions: tuple[str, ...]) -> tuple[bool, bool]
     return False, possible
 
 
-class IpRecognizer(CuedRecognizer):
-    """IPv4 and IPv6 addresses; numbers of paragraphs such as 3.2.1.4 need a cue."""
+class IpRecognizer(StructuredRecognizer):
+    """IPv4 and IPv6 addresses; numbers of paragraphs such as 3.2.1.4 need a cue, versions of software stay."""
 
     ENTITY = IP_ADDRESS
     PATTERNS = (
-        ("IPv4", r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\w)", LIKELY),
-        ("IPv6", r"(?<![\w:.])(?:[0-9a-f]{0,4}:){2,7}(?:[0-9a-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})?(?![\w:])", LIKELY),
+        ("IPv4", r"(?<![0-9A-Za-z.])\d{1,3}(?:\.\d{1,3}){3}(?![0-9A-Za-z]|\.\w)", LIKELY),
+        (
+            "IPv6",
+            r"(?<![0-9A-Za-z:.])(?:[0-9a-f]{0,4}:){2,7}(?:[0-9a-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})?(?![0-9A-Za-z:])",
+            LIKELY,
+        ),
     )
     GATE = r"\d\.\d{1,3}\.\d{1,3}\.\d|[0-9A-Fa-f:]:[0-9A-Fa-f]{0,4}:"
     CUES = r"\bip(?:v[46])?\b|\baddress|\blog(?:ged)?[ -]?in|\bhost|\bserver|\bdevice|접속|주소|로그인"
 
-    def grade(self, value: str, pattern: Pattern) -> float:
+    def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
+        value = text[start:end]
         try:
             address = ipaddress.ip_address(value)
         except ValueError:
