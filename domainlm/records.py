@@ -1,7 +1,7 @@
 """The one schema that every stage reads and writes: a record, as a row of an Arrow table.
 
-A record never carries a raw name or number of a person once it has left `redact`: its id, its group and its subjects are
-keyed (HMAC), its texts hold placeholders.
+A record never carries a raw name or number of a person once it has left `redact`: its id, its group and its subjects
+are keyed (HMAC), its texts hold placeholders.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Record(TypedDict):
 
     Fields:
         id: keyed id over source name and content (32 hexadecimal digits).
-        task: name of the task definition in the domain pack ("definition", "sentiment", ...; "document" for plain text).
+        task: name of the task definition in the domain pack ("definition", "sentiment", ...; "document": plain text).
         messages: the turns; plain documents have one turn of role "document"; labelled text has one user turn.
         context: text that the question refers to.
         label: class label of a classification task.
@@ -40,10 +40,11 @@ class Record(TypedDict):
         consent: the ground on which the text may be used ("public", "contract", "consent", ...).
         purpose: what it may be used for ("model-training").
         jurisdiction: comma-separated lower-case codes ("kr,eu").
+        handling: public, internal, confidential or mnpi (`domainlm.handling`); the source's, as a model inherits it.
         language: ISO 639-1 code.
         timestamp: ISO 8601 date or date-time.
         group: keyed id of what must not be torn apart by a split (a term, a customer, a sentence shape).
-        split_bucket: salted hash of the group, 0..9999, taken before keying so that every institution's key gives one split.
+        split_bucket: salted hash of the group, 0..9999, taken before keying, so that every key gives one split.
         split: train, dev or test; empty before `prepare` unless the source fixes it.
         subjects: keyed ids of the persons whom the text named.
     """
@@ -59,6 +60,7 @@ class Record(TypedDict):
     consent: str
     purpose: str
     jurisdiction: str
+    handling: str
     language: str
     timestamp: str
     group: str

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -16,6 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from domainlm import reading
 from domainlm.errors import SourceError, nearest
+from domainlm.handling import CLASSES, INTERNAL, Handling
 from domainlm.records import ASSISTANT, DOCUMENT, USER, Record, split_bucket
 from domainlm.reports import Report, Settings
 from domainlm.tasks import DOCUMENT_TASK
@@ -59,6 +61,13 @@ class SourceSettings(Settings):
         pattern=r"^[a-z]{2}(,[a-z]{2})*$", description="lower-case codes of the law that applies: us,kr"
     )
     language: str = Field(pattern=r"^[a-z]{2}$", description="ISO 639-1 code")
+    # A forgotten class must not open a text, so that only a statement makes one public.
+    handling: Handling = Field(
+        default=INTERNAL, description="public, internal, confidential or mnpi; records and model inherit the strictest"
+    )
+    trusted: bool = Field(
+        default=True, description="false for text that strangers can write: prompt injections are quarantined"
+    )
     format: Literal["csv", "jsonl", "text", "markdown", ""] = Field(
         default="", description="from the suffix when empty"
     )
@@ -86,6 +95,13 @@ class SourceSettings(Settings):
     )
     split: Literal["train", "dev", "test", ""] = Field(default="", description="fixes the split of every row")
     limit: int = Field(default=0, ge=0, description="reads only so many rows; 0 reads all")
+
+    @field_validator("handling", mode="before")
+    @classmethod
+    def _known_handling(cls, value: Any) -> Any:
+        if value not in CLASSES:
+            raise ValueError(f"unknown handling class '{value}': {nearest(str(value), CLASSES)}")
+        return value
 
     @field_validator("columns", "patterns", mode="before")
     @classmethod
@@ -336,25 +352,41 @@ class RowStream:
         return value
 
 
-def stream_records(entry: SourceEntry, manifest: SourceManifest, keys: KeyRing) -> Iterator[Record]:
+def stream_records(
+    entry: SourceEntry, manifest: SourceManifest, keys: KeyRing, start: int = 0, stop: int | None = None
+) -> Iterator[Record]:
     """The raw records of one source, in the order of its files.
 
     The files are compared with the manifest before the first row and again, over the very bytes that were parsed, after
-    the last: take what was yielded as valid only when the stream has ended.
+    the last: take what was yielded as valid only when the stream has ended. A stream that stops early cannot compare
+    what it did not read: whoever asks for a part calls `compare_with_manifest` when all parts have ended.
 
     Args:
         entry: the source, out of the manifest.
         manifest: what `ingest` found.
         keys: makes the ids of record, group and subject.
+        start: rows to skip.
+        stop: the row behind the last one; the end by default.
 
     Raises:
         SourceError: a file changed since `ingest` read it.
     """
     _compare(entry, _files_now(entry))
     stream = RowStream(entry)
-    for row in stream:
+    for row in islice(stream, start, stop):
         yield _record(row, entry, manifest.split_salt, keys)
-    _compare(entry, stream.files)
+    if stop is None:
+        _compare(entry, stream.files)
+
+
+def compare_with_manifest(manifest: SourceManifest) -> None:
+    """Compare every file of a manifest with what lies there now.
+
+    Raises:
+        SourceError: a file changed since `ingest` read it.
+    """
+    for entry in manifest.sources:
+        _compare(entry, _files_now(entry))
 
 
 def _files_now(entry: SourceEntry) -> list[SourceFile]:
@@ -400,6 +432,7 @@ def _record(row: RawRow, entry: SourceEntry, split_salt: str, keys: KeyRing) -> 
         consent=entry.consent,
         purpose=entry.purpose,
         jurisdiction=row.jurisdiction,
+        handling=entry.handling,
         language=row.language,
         timestamp=row.timestamp,
         group=keys.keyed_id("group", row.group),

@@ -11,10 +11,11 @@ from zenml.client import Client
 from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
 from domainlm.digests import digest_dataset, digest_json
 from domainlm.evaluate import EvaluationReport
+from domainlm.handling import handling_of
 from domainlm.ledger.manifest import code_state
 from domainlm.names import REGISTER
 from domainlm.project import home
-from domainlm.register import Provenance, Registration
+from domainlm.register import Provenance, Registration, handling_class
 from domainlm.register import register as register_version
 from domainlm.register.settings import RegisterSettings
 from domainlm.sources import SourceManifest
@@ -48,13 +49,19 @@ def register(
         commit=code["commit"],
         dirty=code["dirty"],
         licences=sorted({source.licence for source in sources.sources} | {str(base.card.get("licence", "unknown"))}),
+        handling=handling_class(handling_of(records), base, settings),
     )
     registration = register_version(
         base, tokenizer, adapter, provenance, evaluation.metrics(), evaluation.headline, settings,
         tracking_uri=_tracking_uri(), artifacts=home() / "mlflow" / "artifacts",
     )  # fmt: skip
     log_metadata(registration.summary())
-    log_metadata({"digests": registration.digests, "registry_version": registration.version}, infer_model=True)
+    evidence = {
+        "digests": registration.digests,
+        "registry_version": registration.version,
+        "handling_class": registration.handling,
+    }
+    log_metadata(evidence, infer_model=True)
     return registration
 
 

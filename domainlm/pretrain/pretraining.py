@@ -14,6 +14,7 @@ from domainlm import ngrams
 from domainlm.artifacts import CARD_FILE, BaseCheckpoint
 from domainlm.digests import digest_folder
 from domainlm.errors import TrainingError
+from domainlm.handling import handling_of
 from domainlm.models import bits_per_character, first_characters
 from domainlm.models.runtime import reproducible
 from domainlm.pretrain import checkpoints
@@ -111,6 +112,7 @@ def pretrain(
         name=settings.name,
         architecture=model.config.model_type,
         licence=", ".join(report.licences),
+        handling=handling_of(records),
         external=False,
         location="",
         revision="",

@@ -63,8 +63,8 @@ def canaries(entities: tuple[str, ...]) -> Iterator[tuple[str, str, Record]]:
 def _record(text: str, language: str, number: int) -> Record:
     return Record(
         id="", task="document", messages=[{"role": DOCUMENT, "content": text}], context="", label="", source="canaries",
-        row=number, licence="", consent="", purpose="", jurisdiction="", language=language, timestamp="", group="",
-        split_bucket=0, split="", subjects=[],
+        row=number, licence="", consent="", purpose="", jurisdiction="", handling="public", language=language,
+        timestamp="", group="", split_bucket=0, split="", subjects=[],
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from domainlm import __version__
 from domainlm.artifacts import CARD_FILE, AdapterFolder, BaseCheckpoint, Folder, TokenizerFolder
 from domainlm.digests import digest_json
 from domainlm.errors import ArtifactError, RegistrationError
+from domainlm.handling import Handling, strictest
 from domainlm.register.serving import ADAPTER, BASE, MAX_NEW_TOKENS, TOKENIZER
 from domainlm.register.settings import RegisterSettings
 from domainlm.reports import Report
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 SHOWN, NOT_SHOWN = "shown", "not shown"
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_ID"
-IDENTITY, VERIFIED = "domainlm.identity", "domainlm.verified"
+IDENTITY, VERIFIED, HANDLING_CLASS = "domainlm.identity", "domainlm.verified", "domainlm.handling_class"
 # what a version needs besides domainlm itself, pinned to what it was made with
 REQUIREMENTS = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "safetensors")
 
@@ -40,6 +41,7 @@ class Provenance(Report):
         evaluation: digest of the evaluation report.
         commit: commit of the code; `dirty` when the checkout had changes.
         licences: licences of the data and of the base.
+        handling: the strictest handling class among the records and the base, as the model may repeat either.
     """
 
     data: str
@@ -48,6 +50,7 @@ class Provenance(Report):
     commit: str
     dirty: bool
     licences: list[str]
+    handling: Handling
 
 
 class Registration(Report):
@@ -65,6 +68,7 @@ class Registration(Report):
     verdict: str
     digests: dict[str, str]
     licences: list[str]
+    handling: Handling
     aliases: list[str]
 
 
@@ -117,6 +121,7 @@ def register(
                 "domainlm.commit": provenance.commit,
                 "domainlm.dirty": str(provenance.dirty).lower(),
                 "domainlm.licences": ", ".join(provenance.licences),
+                HANDLING_CLASS: provenance.handling,
                 "domainlm.base_name": base.card["name"],
             }
             made = _log(client, base, tokenizer, adapter, metrics, tags, settings)
@@ -133,8 +138,28 @@ def register(
         verdict=verdict,
         digests=digests,
         licences=provenance.licences,
+        handling=provenance.handling,
         aliases=sorted(entry.aliases),
     )
+
+
+def handling_class(records: str, base: BaseCheckpoint, settings: RegisterSettings) -> str:
+    """The class that the model inherits: the strictest of its records and its base.
+
+    Args:
+        records: class of the records (`domainlm.handling.handling_of`).
+        base: the own base states the class of what it was trained on; an external one cannot.
+        settings: states the class of an external base.
+
+    Raises:
+        RegistrationError: an own base of before the classes, so that nobody knows what it may repeat.
+    """
+    stated = settings.base_handling if base.card.get("external") else base.card.get("handling")
+    if stated is None:
+        raise RegistrationError(
+            "the base states no handling class", str(base.card["name"]), "let `pretrain` run again, without the cache"
+        )
+    return strictest((records, stated))
 
 
 def _check_gate(verdict: str | None, metrics: Mapping[str, float], settings: RegisterSettings) -> None:
@@ -160,7 +185,7 @@ def _store(uri: str, experiment: str, artifacts: Path) -> Iterator[MlflowClient]
     import mlflow
 
     before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    # an experiment tracker that ran before in this process leaves its experiment here, and MLflow then refuses any other
+    # an experiment tracker that ran before in this process leaves its experiment here; MLflow then refuses any other
     tracked = os.environ.pop(EXPERIMENT_VARIABLE, None)
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from domainlm.handling import PUBLIC, Handling
 from domainlm.reports import Settings
 
 
@@ -15,6 +16,9 @@ class RegisterSettings(Settings):
     )
     alias: str = Field(
         "candidate", pattern=r"^[a-z][\w-]*$", description="alias that moves to the version of the newest run"
+    )
+    base_handling: Handling = Field(
+        PUBLIC, description="handling class of an external base; stricter than public where it is an institution's own"
     )
     experiment: str = Field("domainlm", min_length=1, description="MLflow experiment of the registration's run")
     require_shown: bool = Field(

@@ -35,6 +35,7 @@ def _row(
         "consent": "public",
         "purpose": "model-training",
         "jurisdiction": "us",
+        "handling": "public",
         "language": "en",
         "timestamp": "2024-01-02",
         "group": hashlib.sha256(group.encode()).hexdigest()[:32],

@@ -72,6 +72,7 @@ def toy_records():
                 "consent": "public",
                 "purpose": "model-training",
                 "jurisdiction": "us",
+                "handling": "public",
                 "language": "en",
                 "timestamp": "",
                 "group": group,

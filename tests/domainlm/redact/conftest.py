@@ -103,8 +103,8 @@ def record() -> Callable[..., Record]:
         make.rows += 1
         whole = dict(
             id=f"{make.rows:032x}", task="document", context="", label="", source="letters", row=make.rows,
-            licence="CC0-1.0", consent="public", purpose="model-training", jurisdiction="us,kr", language="en",
-            timestamp="2024-03-15", group="0" * 32, split_bucket=1, split="", subjects=[],
+            licence="CC0-1.0", consent="public", purpose="model-training", jurisdiction="us,kr", handling="public",
+            language="en", timestamp="2024-03-15", group="0" * 32, split_bucket=1, split="", subjects=[],
             messages=[{"role": role, "content": text} for role, text in zip(roles, texts, strict=False)],
         )  # fmt: skip
         return Record(**(whole | fields))

@@ -99,6 +99,7 @@ def registry(toy, empty_store, tmp_path, monkeypatch):
             "commit": "abc",
             "dirty": False,
             "licences": ["CC0-1.0"],
+            "handling": "confidential",
         }
         return register(
             base or toy.base,
@@ -144,6 +145,7 @@ def test_a_version_carries_every_digest_the_licences_and_the_verdict(registry, t
     assert entry.tags["domainlm.tokenizer"] == toy.tokenizer.digest
     assert entry.tags["domainlm.data"] == "d" * 64 and entry.tags["domainlm.configuration"] == "c" * 64
     assert entry.tags["domainlm.commit"] == "abc" and entry.tags["domainlm.licences"] == "CC0-1.0"
+    assert entry.tags["domainlm.handling_class"] == found.handling == "confidential"
     assert entry.tags["domainlm.verdict"] == "not shown" and entry.tags["domainlm.verified"] == "true"
     assert registry.client.get_run(found.run_id).data.metrics == METRICS
 

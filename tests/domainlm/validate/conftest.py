@@ -20,8 +20,9 @@ def record(text: str, answer: str = "", label: str = "", **more: Any) -> Record:
     key = hashlib.sha256(f"{text}{answer}{label}{more.get('source')}".encode()).hexdigest()[:32]
     values: dict[str, Any] = {
         "id": key, "task": task, "messages": turns, "context": "", "label": label, "source": "source", "row": 1,
-        "licence": "CC0-1.0", "consent": "public", "purpose": "model-training", "jurisdiction": "us", "language": "en",
-        "timestamp": "", "group": key, "split_bucket": 9999, "split": "", "subjects": [],
+        "licence": "CC0-1.0", "consent": "public", "purpose": "model-training", "jurisdiction": "us",
+        "handling": "public", "language": "en", "timestamp": "", "group": key, "split_bucket": 9999, "split": "",
+        "subjects": [],
     }  # fmt: skip
     return Record(**(values | more))
 
