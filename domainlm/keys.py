@@ -209,6 +209,10 @@ class KeyRing:
         """
         return cls(key_id or f"key-{secrets.token_hex(4)}", secrets.token_bytes(SECRET_BYTES))
 
+    def continues(self, old: KeyRing) -> bool:
+        """Whether ids of an old key can be carried to this ring."""
+        return any(key.key_id == old.key_id and hmac.compare_digest(key.link, old._link) for key in self.retired)
+
     def to_json(self) -> dict[str, Any]:
         """What a key file holds. Secret."""
         content: dict[str, Any] = {"key_id": self.key_id, "secret": base64.b64encode(self.secret).decode()}
