@@ -23,8 +23,8 @@ SHOW = ("mask", "none")
 ROWS_SHOWN = 200
 CLEAN, FOUND, FAILED, INTERRUPTED = 0, 1, 2, 130
 
-EPILOG = """Exit code: 0 nothing found, 1 something found, 2 something could not be scanned (a bad file, text that is not
-UTF-8, a time-out): what could not be scanned is never taken for clean.
+EPILOG = """Exit code: 0 nothing found, 1 something found, 2 something could not be scanned (a bad file, text that is
+not UTF-8, a time-out): what could not be scanned is never taken for clean.
 
 As a pre-commit hook (.pre-commit-config.yaml):
 {repo: local, hooks: [{id: domainlm-scan, name: personal data, entry: domainlm scan, language: system, types: [text]}]}
@@ -39,7 +39,7 @@ def scan(
         str | None,
         typer.Option(
             metavar="OUT",
-            help="Write a redacted copy in the same format: a file, - for standard output, or a folder for several files.",
+            help="Write a redacted copy in the same format: a file, - for standard output, a folder for several files.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of the table.")] = False,
@@ -51,7 +51,7 @@ def scan(
     ] = "mask",
     kind: Annotated[str, typer.Option("--as", help=f"Read every file as {', '.join(FORMATS)}.")] = "",
 ) -> None:
-    """Find personal data in text, Markdown, CSV, TSV, JSON, JSON lines, Parquet and source code; show where, never what.
+    """Find personal data in text, Markdown, CSV, TSV, JSON, JSON lines, Parquet and source code: where, never what.
 
     The JSON document of --json has these keys, sorted, without any time, so that equal files give equal bytes:
     "domainlm_scan" (1, the version of this shape), "exit_code", "summary" {"files", "clean", "skipped", "failed",

@@ -1,6 +1,6 @@
 """Files as units of text: each is scanned by itself and written back with the found values changed and nothing else.
 
-A unit is what the pipeline calls a record: a row of a table, a line of JSON lines, an element of a JSON array, a stretch
+A unit is what the pipeline calls a record: a row of a table, a line of JSON lines, an element of a JSON array, a part
 of a text. It keeps the bytes it was read from, so that a copy differs from its input in the replaced values alone. All
 readers stream; only a JSON document is held whole. No message quotes the content of a file.
 """
@@ -508,7 +508,7 @@ class ParquetCopy:
     left out, but for those of the libraries.
     """
 
-    def __init__(self, source: IO[bytes], target: str) -> None:
+    def __init__(self, source: IO[bytes], target: str | IO[bytes]) -> None:
         import pyarrow.parquet
 
         schema: pyarrow.Schema = _parquet(source).schema_arrow

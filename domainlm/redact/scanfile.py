@@ -362,7 +362,7 @@ class FileScanner:
         numbers = _Numbers(self.settings.phone_regions, _highest(stream, result.format))
         stream.seek(0)
         if result.format == PARQUET:
-            table = ParquetCopy(stream, target if isinstance(target, str) else target)  # type: ignore[arg-type]
+            table = ParquetCopy(stream, target)
             stream.seek(0)
             for unit in self._units(stream, result):
                 if (found := self._look(unit, result)) is not None:
