@@ -1,7 +1,7 @@
 """The check of a whole run configuration, in well under a second, before torch or ZenML is imported.
 
-ZenML itself ignores unknown top-level keys and misspelled step names in silence, and finds a wrong parameter only when it
-compiles the run. Here every key that nothing knows is an error which names the key, its file and line, and the nearest
+ZenML itself ignores unknown top-level keys and misspelled step names in silence, and finds a wrong parameter only when
+it compiles the run. Here every key that nothing knows is an error which names the key, its file and line, and the nearest
 right one. ZenML's own two lists of keys are copied below, because importing ZenML takes seconds; a test compares them
 with the installed version.
 """
@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from domainlm.errors import ConfigurationError, nearest
 from domainlm.project import resolve
 from domainlm.reports import Settings
+from domainlm.yaml_lines import Fault, Lines, at, model_faults, read_yaml
 
 EMBEDDED = "embedded"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -98,15 +99,14 @@ class RunConfiguration:
             ConfigurationError: all faults at once, each with its line and the nearest right name.
         """
         if not path.is_file():
-            raise ConfigurationError("there is no such configuration file", str(path), "see configs/ and zenml_config.yaml")
-        try:
-            content, lines = _read(path)
-        except UnicodeDecodeError as error:
-            raise ConfigurationError(f"is not UTF-8 (byte {error.start})", str(path), "save the file as UTF-8") from None
+            raise ConfigurationError(
+                "there is no such configuration file", str(path), "see configs/ and zenml_config.yaml"
+            )
+        content, lines = read_yaml(path)
         for override in overrides or []:
             _apply(content, override, lines)
         if faults := _faults(content):
-            told = [f"{path}{_at(lines, where)}: {'.'.join(map(str, where))}: {what}" for where, what in faults]
+            told = [f"{path}{at(lines, where)}: {'.'.join(map(str, where))}: {what}" for where, what in faults]
             raise ConfigurationError("\n".join(["the configuration cannot be used:", *told]), "", "nothing was started")
         return cls(path, content)
 
@@ -131,8 +131,6 @@ def _model(step: str) -> type[BaseModel]:
 
 # ---------------------------------------------------------------------------------------------- checks
 
-Fault = tuple[tuple[str | int, ...], str]
-
 
 def _faults(content: dict[str, Any]) -> list[Fault]:
     faults: list[Fault] = [((key,), f"unknown key; {nearest(key, RUN_KEYS)}") for key in content if key not in RUN_KEYS]
@@ -147,116 +145,39 @@ def _faults(content: dict[str, Any]) -> list[Fault]:
             faults.append((("steps", name), "must be a mapping"))
             continue
         faults += [
-            (("steps", name, key), f"unknown key; {nearest(key, STEP_KEYS)}") for key in (step or {}) if key not in STEP_KEYS
+            (("steps", name, key), f"unknown key; {nearest(key, STEP_KEYS)}")
+            for key in (step or {})
+            if key not in STEP_KEYS
         ]
     for name in STEP_SETTINGS:
         step = steps.get(name) or {}
         if name in steps and isinstance(step, dict):
-            faults += _model_faults(_model(name), step.get("parameters") or {}, ("steps", name, "parameters"))
+            faults += model_faults(_model(name), step.get("parameters") or {}, ("steps", name, "parameters"))
     parameters = content.get("parameters") or {}
-    faults += _model_faults(PipelineSettings, parameters, ("parameters",))
+    faults += model_faults(PipelineSettings, parameters, ("parameters",))
     if not faults:
         faults += _base_faults(str(parameters.get("base", EMBEDDED)), steps)
     return faults
 
 
-def _model_faults(model: type[BaseModel], values: Any, where: tuple[str | int, ...]) -> list[Fault]:
-    if not isinstance(values, dict):
-        return [(where, "must be a mapping")]
-    try:
-        model(**values)
-    except ValidationError as error:
-        faults = []
-        for detail in error.errors(include_url=False, include_input=False, include_context=False):
-            at = detail["loc"]
-            if detail["type"] == "extra_forbidden":
-                faults.append(((*where, *at), f"unknown key; {nearest(str(at[-1]), _fields_at(model, at[:-1]))}"))
-            else:
-                faults.append(((*where, *at), detail["msg"]))
-        return faults
-    return []
-
-
-def _fields_at(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
-    """The field names of the (possibly nested) model that a fault's location points into."""
-    for part in path:
-        if isinstance(part, int) or part not in model.model_fields:
-            continue
-        annotation = model.model_fields[part].annotation
-        nested = [kind for kind in _types_in(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        if nested:
-            model = nested[0]
-    return list(model.model_fields)
-
-
-def _types_in(annotation: Any) -> list[Any]:
-    inner = getattr(annotation, "__args__", ())
-    return [annotation, *(kind for part in inner for kind in _types_in(part))]
-
-
 def _base_faults(base: str, steps: dict[str, Any]) -> list[Fault]:
     if base == EMBEDDED:
         missing = not (steps.get("base_ingest") or {}).get("parameters")
-        return [(("parameters", "base"), "the embedded base needs steps.base_ingest.parameters.sources")] if missing else []
+        return (
+            [(("parameters", "base"), "the embedded base needs steps.base_ingest.parameters.sources")]
+            if missing
+            else []
+        )
     if resolve(base).exists():
         return []
     if base.startswith((".", "/", "~")) or not HUB_ID.fullmatch(base.partition("@")[0]):  # owner/name@revision
-        return [(("parameters", "base"), f"no such path: {base}; name an existing folder, a hub id (owner/name) or {EMBEDDED}")]
+        return [
+            (
+                ("parameters", "base"),
+                f"no such path: {base}; name an existing folder, a hub id (owner/name) or {EMBEDDED}",
+            )
+        ]
     return []
-
-
-# ------------------------------------------------------------------------------------- reading with lines
-
-Lines = dict[tuple[str | int, ...], int]
-
-
-class _Loader(yaml.SafeLoader):
-    """A safe loader for which a repeated key is an error: PyYAML would let the last one win in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands there twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _read(path: Path) -> tuple[dict[str, Any], Lines]:
-    text = path.read_text(encoding="utf-8")
-    try:
-        content = yaml.load(text, _Loader)
-        node = yaml.compose(text, yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigurationError(f"is not valid YAML: {error.problem}", f"{path}{line}", "mend the line") from None
-    if not isinstance(content, dict):
-        raise ConfigurationError("is not a mapping", str(path), "see zenml_config.yaml")
-    lines: Lines = {}
-    _collect_lines(node, (), lines)
-    return content, lines
-
-
-def _collect_lines(node: yaml.Node | None, where: tuple[str | int, ...], lines: Lines) -> None:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            lines[(*where, key.value)] = key.start_mark.line + 1
-            _collect_lines(value, (*where, key.value), lines)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            lines[(*where, index)] = value.start_mark.line + 1
-            _collect_lines(value, (*where, index), lines)
-
-
-def _at(lines: Lines, where: tuple[str | int, ...]) -> str:
-    """`:LINE` of the nearest enclosing key that stands in the file, or nothing for a value from the command line."""
-    for length in range(len(where), 0, -1):
-        if line := lines.get(where[:length]):
-            return f":{line}"
-    return ""
 
 
 def _apply(content: dict[str, Any], override: str, lines: Lines) -> None:
@@ -277,7 +198,9 @@ def _apply(content: dict[str, Any], override: str, lines: Lines) -> None:
             at[part] = {}
         at = at[part]
         if not isinstance(at, dict | list):
-            raise ConfigurationError(f"'{'.'.join(parts[: depth + 1])}' is a value, not a mapping", "--set", "check the key")
+            raise ConfigurationError(
+                f"'{'.'.join(parts[: depth + 1])}' is a value, not a mapping", "--set", "check the key"
+            )
     if isinstance(at, list):
         _list_item(at, parts[-1], parts)
         at[int(parts[-1])] = value
