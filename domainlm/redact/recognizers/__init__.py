@@ -24,6 +24,7 @@ def recognizers(
     """
     from domainlm.redact.recognizers.accounts import (
         BicRecognizer,
+        BrokerageRecognizer,
         IbanRecognizer,
         KoreanAccountInEnglishRecognizer,
         KoreanAccountRecognizer,
@@ -32,6 +33,7 @@ def recognizers(
     )
     from domainlm.redact.recognizers.cards import CardRecognizer
     from domainlm.redact.recognizers.contact import EmailRecognizer, IpRecognizer, PhoneRecognizer
+    from domainlm.redact.recognizers.documents import DriverLicenseRecognizer, PassportRecognizer
     from domainlm.redact.recognizers.english_names import EnglishNameRecognizer
     from domainlm.redact.recognizers.identity import (
         DateOfBirthRecognizer,
@@ -43,9 +45,11 @@ def recognizers(
     from domainlm.redact.recognizers.korean_names import KoreanNameRecognizer
     from domainlm.redact.recognizers.names_nearby import NearbyNameRecognizer
     from domainlm.redact.recognizers.places import AddressRecognizer
+    from domainlm.redact.recognizers.secrets import SecretRecognizer
 
     kinds = (
         EmailRecognizer, PhoneRecognizer, IpRecognizer, CardRecognizer, IbanRecognizer, BicRecognizer,
+        BrokerageRecognizer, PassportRecognizer, DriverLicenseRecognizer, SecretRecognizer,
         RoutingNumberRecognizer, UsAccountRecognizer, KoreanAccountRecognizer, KoreanAccountInEnglishRecognizer,
         SsnRecognizer, ResidentRegistrationRecognizer, NhsRecognizer, NinoRecognizer, DateOfBirthRecognizer,
         EnglishNameRecognizer, KoreanNameRecognizer, AddressRecognizer, NearbyNameRecognizer,

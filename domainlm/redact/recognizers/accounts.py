@@ -1,12 +1,31 @@
-"""Bank accounts and what identifies a bank: IBAN, BIC, routing numbers, American and Korean account numbers."""
+"""Accounts and what identifies a bank: IBAN, BIC, routing numbers, bank and securities accounts of any country."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Iterator
 
 import regex
 from presidio_analyzer import Pattern
 
-from domainlm.redact.recognizers.base import LEAST_WITH_CUE, LIKELY, STRONG, WEAK, CuedRecognizer, digits
-from domainlm.redact.settings import ABA_ROUTING_NUMBER, IBAN_CODE, KR_BANK_ACCOUNT, SWIFT_BIC, US_BANK_NUMBER
+from domainlm.redact.recognizers.base import LEAST_WITH_CUE, LIKELY, STRONG, WEAK, digits, luhn
+from domainlm.redact.recognizers.edges import (
+    AFTER,
+    BEFORE,
+    JOIN,
+    RUN_AFTER,
+    RUN_BEFORE,
+    StructuredRecognizer,
+)
+from domainlm.redact.recognizers.securities import in_formula, is_date
+from domainlm.redact.settings import (
+    ABA_ROUTING_NUMBER,
+    BROKERAGE_ACCOUNT,
+    IBAN_CODE,
+    KR_BANK_ACCOUNT,
+    SWIFT_BIC,
+    US_BANK_NUMBER,
+)
 
 # Length of an IBAN by country: SWIFT, IBAN registry (ISO 13616), release 99.
 _IBAN_LENGTHS = {
@@ -18,43 +37,57 @@ _IBAN_LENGTHS = {
 }  # fmt: skip
 IBAN_LENGTH = {country: length for length, countries in _IBAN_LENGTHS.items() for country in countries.split()}
 
-_ACCOUNT_CUE = (
-    r"acc(?:oun)?t\.?s?[\s_\"'*]*(?:no\b|nos\b|num|number|nr\b|#|id\b|is\b|details|:|=|ending)|\ba/c\b|\bacct\b"
-    r"|\biban\b"
-    r"|acc(?:oun)?t[\s_\"':=(#-]{0,4}$|(?:checking|savings?|deposit|brokerage|current|custody|margin|joint"
-    r"|business)[ ]acc(?:oun)?t"
-    r"|\bkonto(?:nummer)?\b"
-)
 
+class IbanRecognizer(StructuredRecognizer):
+    """IBANs of the registry's countries and lengths, spaced at will; a wrong check number wants a cue.
 
-class IbanRecognizer(CuedRecognizer):
-    """IBANs of the registry's countries and lengths, spaced at will; a wrong check number needs a cue."""
+    The pattern finds the head; the tail is walked to the country's length, so that neither the next word nor the next
+    cell of a row joins it.
+    """
 
     ENTITY = IBAN_CODE
-    PATTERNS = tuple(
+    PATTERNS = (
         (
-            f"{length} characters",
-            rf"(?<![0-9A-Za-z])(?:{countries.replace(' ', '|')})[ -]?\d[ -]?\d"
-            rf"(?:[ ]{{0,2}}-?[ ]?[0-9A-Z]){{{length - 4}}}(?![0-9A-Za-z])",
+            "country and check number",
+            rf"(?<![0-9A-Za-z])(?:{'|'.join(sorted(IBAN_LENGTH))})[ -]?\d[ -]?\d"
+            r"(?=(?:[ \t.-]{0,3}(?:\r?\n[ >#*/]{0,6})?[0-9A-Za-z]){11})",
             WEAK,
-        )
-        for length, countries in _IBAN_LENGTHS.items()
+        ),
     )
-    GATE = r"(?<![0-9A-Za-z])[A-Za-z]{2}[ -]?\d[ -]?\d(?:[ -]{0,3}[0-9A-Za-z]){11}"
-    CUES = r"\biban\b|account|\bbank|transfer|계좌|송금"
+    GATE = r"(?<![0-9A-Za-z])[A-Za-z]{2}[ -]?\d[ -]?\d(?:[ \t\r\n>#*/.-]{0,10}[0-9A-Za-z]){11}"
+    CUES = r"\biban\b|account|\bbank|transfer|\bsepa\b|계좌|송금|konto|compte|cuenta|conto"
     GUARDED = False
+    _STEP = re.compile(r"[ \t.-]{0,3}(?:\r?\n[ >#*/]{0,6})?([0-9A-Za-z])")
 
-    def grade(self, value: str, pattern: Pattern) -> float:
-        iban = "".join(character for character in value if character.isalnum()).upper()
+    def matches(self, text: str) -> Iterator[tuple[Pattern, int, int]]:
+        """The whole number behind each head."""
+        for pattern, start, end in super().matches(text):
+            yield pattern, start, self._walk(text, start, end)[1]
+
+    def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
+        iban, end = self._walk(text, start, end)
+        if not iban or (end < len(text) and text[end].isascii() and text[end].isalnum()):
+            return 0.0
         rearranged = "".join(str(int(character, 36)) for character in iban[4:] + iban[:4])
-        if int(rearranged) % 97 == 1:
+        # One run of prose in 97 passes the check as well: "at 10 p.m. and wakes up at 6 a".
+        capitals = text[start:end].isupper() and len(digits(iban)) >= 5
+        if int(rearranged) % 97 == 1 and (capitals or len(digits(iban)) >= 12):
             return STRONG
         # Prose that begins with two letters and two digits has no other digit; a mistyped IBAN has many.
-        return pattern.score if len(digits(iban)) >= 12 else 0.0
+        return pattern.score if len(digits(iban)) >= 12 and "\n" not in text[start:end] else 0.0
+
+    def _walk(self, text: str, start: int, end: int) -> tuple[str, int]:
+        iban = "".join(character for character in text[start:end] if character.isalnum()).upper()
+        for _ in range(IBAN_LENGTH[iban[:2]] - 4):
+            step = self._STEP.match(text, end)
+            if step is None:
+                return "", end
+            iban, end = iban + step[1].upper(), step.end()
+        return iban, end
 
 
-class BicRecognizer(CuedRecognizer):
-    """BICs (SWIFT codes): capitals that also spell words, so only right behind a cue, or with a digit near one."""
+class BicRecognizer(StructuredRecognizer):
+    """BICs (SWIFT codes, ISO 9362): capitals that also spell words, so only behind a cue, or with a digit near one."""
 
     ENTITY = SWIFT_BIC
     FLAGS = regex.ASCII  # a BIC is written in capitals
@@ -66,19 +99,36 @@ class BicRecognizer(CuedRecognizer):
         r"|S[ABCDEGHIKLMNORTVXYZ]|T[CDGHJLMNORTVWZ]|U[AGKSYZ]|V[ACEGNU]|W[FS]|XK|Y[ET]|Z[AMW])"
     )
     _CODE = rf"[A-Z]{{4}}{_COUNTRY}[A-Z0-9]{{2}}(?:[A-Z0-9]{{3}})?"
+    _ANY = rf"(?:{_CODE}|[A-Z]{{4}}[ -]{_COUNTRY}[ -][A-Z0-9]{{2}}(?:[ -][A-Z0-9]{{3}})?)"
     PATTERNS = (
         (
             "after the word",
             # "SWIFT CUSTOMER" has the form of a code in Oman: letters alone need more than a space before them.
-            rf"(?i:swift|\bbic)(?:(?i:[ /_-]{{0,2}}(?:code|bic|no\.?|number)|[ ](?:is|was|of)|은|는|코드"
-            rf"|[ ]?[:=#])+[ \"'(-]{{0,3}}"
-            rf"|(?<=(?i:bic))[ ]|[ (](?=[A-Z]*\d))(?P<value>{_CODE})(?![0-9A-Za-z])",
+            rf"(?i:swift|\bbic|스위프트)(?:(?i:[ /_-]{{0,2}}(?:code|bic|swift|no\.?|number|id|address|코드|번호)"
+            rf"|[ ](?:is|was|of|for\ (?:the\ )?\w{{2,16}}(?:\ bank)?|reads|should be|to use is)|은|는|코드"
+            rf"|[ ]?[:=#,(])+[ \"'\\\t\[(-]{{0,5}}(?i:is\ |was\ )?"
+            rf"|(?<=(?i:bic))[ ]|[ (](?=[A-Z]*\d))(?P<value>{_ANY})(?![0-9A-Za-z])",
             LIKELY,
         ),
         (
             "after a bank",
-            rf"(?:(?i:intermediary|correspondent|beneficiary|receiving)(?i:[ ]bank)?|은행|수취|중개)[ ]?[:(]?[ ]?"
-            rf"(?P<value>{_CODE})(?![0-9A-Za-z])",
+            rf"(?:(?i:intermediary|correspondent|beneficiary|receiving|sending|ordering|remitting|issuing|advising"
+            rf"|cover|recipient|payee)(?i:'s)?(?i:[ ](?:bank|institution|agent))?(?i:'s)?|은행|수취|중개|경유)"
+            rf"(?i:[ ](?:bic|swift|is|code|은|는)){{0,2}}[ ]?[:=(-]?[ ]?(?P<value>{_CODE})(?![0-9A-Za-z])",
+            LIKELY,
+        ),
+        (
+            "before the word",
+            rf"(?<![0-9A-Za-z])(?P<value>{_CODE})"
+            r"(?=[ ]?[(,]?[ ]?(?:(?i:is the |as the |as )?(?i:swift|bic)\b|스위프트))",
+            LIKELY,
+        ),
+        # XX01 AAAA… DEUTDEFF: beside an IBAN a code of the same country is the bank's.
+        (
+            "after an IBAN",
+            r"(?<![0-9A-Za-z])(?P<country>[A-Z]{2})\d{2}[ ]?(?:[0-9A-Z]{2,4}[ ]?){3,8}[ ,;/|(-]{1,4}"
+            r"(?:(?i:at|bei|bank|with)[ ]){0,2}(?P<value>[A-Z]{4}(?P=country)[A-Z0-9]{2}(?:[A-Z0-9]{3})?)"
+            r"(?![0-9A-Za-z])",
             LIKELY,
         ),
         (
@@ -86,65 +136,251 @@ class BicRecognizer(CuedRecognizer):
             rf"(?<![0-9A-Za-z])(?:(?=[A-Z]*[0-9]){_CODE}|[A-Z]{{4}}{_COUNTRY}[A-Z0-9]{{2}}XXX)(?![0-9A-Za-z])",
             WEAK,
         ),
+        ("near the word", rf"(?<![0-9A-Za-z]){_CODE}(?![0-9A-Za-z])", 0.02),
     )
-    GATE = rf"(?<![0-9A-Za-z])[A-Z]{{4}}{_COUNTRY}[A-Z0-9]{{2}}(?:[A-Z0-9]{{3}})?(?![0-9A-Za-z])"
-    CUES = r"swift|\bbic\b|\bbank\b|\bwire|\btransfer|은행|송금|[A-Z]{2}\d{2}[ ]?(?:[0-9A-Z]{2,4}[ ]?){3,8}[ (]"
+    GATE = r"(?<![0-9A-Za-z])[A-Z]{4}[ -]?[A-Z]{2}[ -]?[A-Z0-9]{2}"
+    CUES = (
+        r"swift|\bbic\b|\bbank\b|\bwire|\btransfer|correspondent|intermediary|은행|송금|스위프트"
+        r"|[A-Z]{2}\d{2}[ ]?(?:[0-9A-Z]{2,4}[ ]?){3,8}[ (]"
+    )
+    # Banks whose codes have neither digit nor XXX: the word must speak of codes, not of banks.
+    _CAPITALS_BEFORE, _CAPITALS_AFTER = re.compile(r"[A-Z]{3,}[ ]$"), re.compile(r"[ ][A-Z]{3,}")
+    _CODES_NEAR = re.compile(r"(?i:\bbic\b|swift (?:code|bic)|swift[ /]?code)", re.ASCII)
+
+    def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
+        if pattern.name != "near the word":
+            return pattern.score
+        value = text[start:end]
+        # A word in capitals among words in capitals is a heading.
+        shouted = self._CAPITALS_BEFORE.search(text, max(0, start - 12), start) or self._CAPITALS_AFTER.match(text, end)
+        near = self._CODES_NEAR.search(text, max(0, start - 40), start)
+        return LEAST_WITH_CUE + 0.02 if near and not shouted and len(value) in (8, 11) else 0.0
 
 
-class RoutingNumberRecognizer(CuedRecognizer):
-    """ABA routing numbers: nine digits, one in ten of which passes the checksum, so never without a cue."""
+class RoutingNumberRecognizer(StructuredRecognizer):
+    """Numbers of banks: ABA routing numbers (one run in ten passes their checksum), sort codes; never without a cue."""
 
     ENTITY = ABA_ROUTING_NUMBER
-    PATTERNS = (("nine digits", r"(?<![\w.,-])\d{4}-?\d{4}-?\d(?![\w-]|[.,]\d)", 0.1),)
-    GATE = r"\d{4}-?\d{4}-?\d"
-    CUES = r"\baba\b|routing|\brtn\b|transit"
+    PATTERNS = (("nine digits", rf"{RUN_BEFORE}\d{{4}}[ -]?\d{{4}}[ -]?\d{RUN_AFTER}", 0.1),)
+    GATE = r"\d{4}[ -]?\d{4}[ -]?\d"
+    CUES = r"(?<![a-z])aba(?![a-z])|routing|(?<![a-z])rtn(?![a-z])|transit|\bach (?:no|num|code|routing)|fed ?wire"
+
+    def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
+        number = digits(text[start:end])
+        weights = (3, 7, 1, 3, 7, 1, 3, 7, 1)
+        checks = sum(int(digit) * weight for digit, weight in zip(number, weights, strict=True)) % 10 == 0
+        # The first two digits are 00–12, 21–32, 61–72 or 80. A mistyped number is one all the same.
+        return pattern.score + (0.1 if checks and number[:2] <= "80" else 0.0)
 
 
-class UsAccountRecognizer(CuedRecognizer):
-    """Account numbers without a form of their own (United States, United Kingdom): by cue alone."""
+_ACCOUNT_CUE = (
+    r"acc(?:oun)?t\.?s?[\s_\"'*]*(?:no(?![a-z])|nos(?![a-z])|num|number|nr(?![a-z])|#|id(?![a-z])|is\b|details|:|="
+    r"|ending|with|under|at\b|from|to\b|of\b|name|holder)"
+    r"|(?<![a-z])a/c(?![a-z])|(?<![a-z])acct(?![a-z])|(?<![a-z])acc(?![a-z])|\biban\b"
+    r"|acc(?:oun)?t(?: \w{2,12})?[\s_\"':=(#,*-]{0,4}$"
+    r"|(?:checking|chequing|savings?|deposit|current|joint|business|payroll|escrow|sweep|bank|source|target"
+    r"|destination"
+    r"|beneficiary|credit|debit|loan|mortgage)[ _-]?(?:acc(?:oun)?t|a/c)"
+    r"|(?:checking|chequing|savings)[\s:#=]{0,3}$|\bkonto(?:nummer)?\b|\bkto\b|\bcompte\b|\bcuenta\b|\bconto\b"
+    r"|direct deposit|sort ?code|\bsort\b|member (?:no|number)|customer (?:no|number|id)|\bcif\b|loan (?:no|number|#)"
+)
+_ACCOUNT_OTHER = re.compile(
+    r"(?:\b(?:order|invoice|reference|ref|case|ticket|tracking|confirmation|transaction|txn|receipt|cheque|check"
+    r"|batch"
+    r"|trade|report|form|page|amount|balance|total|sum|fee|fees|charge|policy|claim|bond|note|shares?|units?|phone"
+    r"|tel"
+    r"|mobile|fax|call|routing|aba|swift)\b|금액|잔액|전화|휴대폰|연락처|접수|주문|승인)"
+    r"(?:[\s:=#.'\"()-]|no\b|number\b|num\b|of\b|is\b|was\b|번호|은|는)*$",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+class UsAccountRecognizer(StructuredRecognizer):
+    """Account numbers without a form of their own (United States, United Kingdom and others): by cue alone."""
 
     ENTITY = US_BANK_NUMBER
     PATTERNS = (
-        ("one run", r"(?<![\w.,-])\d{8,17}(?![\w-]|[.,]\d)", WEAK),
-        ("groups", r"(?<![\w.,-])\d{3,6}(?:[ -]\d{2,6}){1,3}(?![\w-]|[.,]\d)", WEAK),
-        ("masked", r"(?<!\w)[*xX]{4,12}-?\d{3,4}(?!\w)", WEAK),
+        ("one run", rf"{RUN_BEFORE}\d{{6,17}}{RUN_AFTER}", WEAK),
+        ("groups", rf"{BEFORE}\d{{2,8}}(?:[ -]\d{{2,8}}){{1,4}}{AFTER}", WEAK),
+        ("masked", r"(?<![0-9A-Za-z])[*xX•]{3,12}[ -]?\d{3,4}(?![0-9A-Za-z])", WEAK),
     )
-    GATE = r"\d(?:[ -]?\d){6}|[*xX]{4}-?\d{3}"
+    GATE = r"\d(?:[ -]?\d){5}|[*xX•]{3}[ -]?\d{3}"
     CUES = _ACCOUNT_CUE
 
-    def grade(self, value: str, pattern: Pattern) -> float:
+    def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
+        value = text[start:end]
         if pattern.name == "masked":
             return pattern.score
+        number = digits(value)
         years = all(len(group) == 4 and group[:2] in ("19", "20") for group in value.replace("-", " ").split())
-        return pattern.score if 7 <= len(digits(value)) <= 17 and not years else 0.0
+        if not 6 <= len(number) <= 17 or years or is_date(value) or in_formula(text, start, end):
+            return 0.0
+        if _ACCOUNT_OTHER.search(text, max(0, start - 40), start):
+            return 0.0
+        # Six and seven digits are account numbers of small banks; they want the word right before them.
+        if len(number) < 8 and not _ACCOUNT_RIGHT_BEFORE.search(text, max(0, start - 40), start):
+            return 0.0
+        return pattern.score
 
 
-class KoreanAccountRecognizer(CuedRecognizer):
-    """Account numbers of Korean banks: 10 to 16 digits in the groups of each bank, near a word about accounts."""
+_ACCOUNT_RIGHT_BEFORE = re.compile(
+    rf"(?:\bacc(?:oun)?t\.?|\ba/c|\bacc\.?|\bkonto(?:nummer)?|(?:checking|savings))(?:s|[ ](?:no|number|id"
+    rf"|ending))?{JOIN}*$",
+    re.IGNORECASE | re.ASCII,
+)
+# Korean banks; their names stand before an account number as "국민 123456-01-123456" without any other word.
+_KOREAN_BANK = (
+    r"은행|뱅크|농협|신협|새마을금고|수협|우체국|축협|산림조합|저축은행|토스|국민|신한|하나|우리|기업|카카오|케이뱅크|씨티"
+    r"|제일|부산|대구|광주|전북|경남|제주|산업|수출입|iM뱅크"
+)
+_KOREAN_ACCOUNT_CUE = (
+    r"계좌|통장|입금|송금|이체|출금|예금|적금|청약|환불|자동이체|보냈|보내|부쳐|인출|수수료|급여|월급|납부|예금주|가상"
+    rf"|{_KOREAN_BANK}"
+)
+# National telephone numbers, resident and business numbers in hyphens are not accounts.
+_NO_ACCOUNT = re.compile(
+    r"(?:01[016789]|0(?:2|[3-6][1-5]|70|50\d))[ ]?-[ ]?\d{3,4}[ ]?-[ ]?\d{4}|1[568]\d{2}-\d{4}|\d{3}-\d{2}-\d{5}"
+    r"|97[89]-\d{1,5}-\d{1,7}-\d{1,6}(?:-\d)?",
+    re.ASCII,
+)
+
+
+class KoreanAccountRecognizer(StructuredRecognizer):
+    """Account numbers of Korean banks: 10 to 16 digits in the groups of each bank, near a word about accounts.
+
+    Groups as the banks print them (Korea Financial Telecommunications and Clearings Institute, bank code list): KB
+    6-2-6 and 3-2-4-3, Shinhan 3-3-6 and 3-2-6, Woori 4-3-6, Hana 3-6-5, NH 3-4-4-2, 3-2-6 and 6-2-6, IBK 3-6-2-3,
+    KakaoBank 4-2-7, Toss 4-4-4, K bank 3-3-6, post office 6-2-6, MG 4-4-4-1, Shinhyup 3-3-6 and 5-2-6, Suhyup 3-2-6-1,
+    Citi 3-6-3, SC 3-2-6, Busan and Daegu 3-4-4-2 and 3-2-6-1, Kwangju and Jeonbuk 3-3-6.
+    """
 
     ENTITY = KR_BANK_ACCOUNT
     PATTERNS = (
-        ("groups", r"(?<![\w.,-])\d{2,6}[ ]?-[ ]?\d{2,6}(?:[ ]?-[ ]?\d{1,7}){1,2}(?![\d-]|[.,]\d|[ ]?[=+*/])", 0.1),
-        ("groups with spaces", r"(?<![\w.,-])\d{3,6}[ ]\d{2,6}[ ]\d{4,7}(?:[ ]\d{1,3})?(?![\d-]|[.,]\d)", WEAK),
-        ("one run", r"(?<![\w.,-])\d{10,14}(?![\d-]|[.,]\d)", WEAK),
+        (
+            "groups",
+            rf"{BEFORE}\d{{2,6}}[ ]?-[ ]?\d{{2,6}}(?:[ ]?-[ ]?\d{{1,7}}){{1,2}}(?![0-9A-Za-z%]|-\d|[.,]\d"
+            rf"|[ ]?[=+*/])",
+            0.1,
+        ),
+        ("groups with spaces", rf"{BEFORE}\d{{3,6}}[ .]\d{{2,6}}[ .]\d{{4,7}}(?:[ .]\d{{1,3}})?{AFTER}", WEAK),
+        ("two groups", rf"{BEFORE}\d{{3,8}}[ ]?-[ ]?\d{{4,9}}{AFTER}", WEAK),
+        ("one run", rf"{RUN_BEFORE}\d{{10,16}}{RUN_AFTER}", WEAK),
+        ("masked", rf"{BEFORE}\d{{3,6}}-[0-9*]{{2,6}}-(?=[0-9*]*\*)[0-9*]{{4,7}}(?![0-9A-Za-z*])", 0.1),
     )
-    GATE = r"\d(?:[ -]{0,3}\d){9}"
-    CUES = (
-        r"계좌|통장|입금|송금|이체|출금|은행|뱅크|예금|농협|신협|새마을금고|수협|우체국|토스|증권|보냈|보내|인출|수수료"
+    GATE = r"\d(?:[ .-]{0,3}\d){9}|\d{3}-[0-9*]{2,6}-[0-9*]{4}"
+    CUES = _KOREAN_ACCOUNT_CUE
+    # What nobody but a Korean bank writes: twelve to fourteen digits in three or four hyphenated groups.
+    _SHAPES = re.compile(
+        r"\d{6}-\d{2}-\d{6}|\d{3}-\d{2}-\d{4}-\d{3}|\d{3}-\d{3}-\d{6}|\d{3}-\d{2}-\d{6}(?:-\d)?|\d{4}-\d{3}-\d{6}"
+        r"|\d{3}-\d{6}-\d{5}|\d{3}-\d{4}-\d{4}-\d{2}|\d{3}-\d{6}-\d{2}-\d{3}|\d{4}-\d{2}-\d{7}"
+        r"|\d{4}-\d{4}-\d{4}(?:-\d)?"
+        r"|\d{5}-\d{2}-\d{6}|\d{3}-\d{6}-\d{3}|\d{3}-\d{4}-\d{5,6}|\d{3}-\d{5}-\d{2}-\d{3}|\d{4}-\d{5}-\d{3}",
+        re.ASCII,
     )
 
-    def grade(self, value: str, pattern: Pattern) -> float:
+    def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
+        value = text[start:end]
         count = len(digits(value))
+        if pattern.name == "masked":
+            return pattern.score if 4 <= count else 0.0
+        if not 10 <= count <= 16 or _NO_ACCOUNT.fullmatch(value) or is_date(value) or in_formula(text, start, end):
+            return 0.0
+        if pattern.name == "groups" and 11 <= count <= 14 and self._SHAPES.fullmatch(value.replace(" ", "")):
+            return LEAST_WITH_CUE if count >= 12 and value[:2] not in ("19", "20") else pattern.score
         if pattern.name == "groups" and 12 <= count <= 16 and value[:2] not in ("19", "20"):
             return LEAST_WITH_CUE  # hardly anything else comes in such groups
-        return pattern.score if 10 <= count <= 16 else 0.0
+        if pattern.name == "one run" and count in (15, 16) and luhn(digits(value)):
+            return 0.0  # a card
+        return pattern.score
 
 
 class KoreanAccountInEnglishRecognizer(KoreanAccountRecognizer):
     """The same in English, where only an account number comes in three hyphenated groups of eleven digits or more."""
 
     PATTERNS = KoreanAccountRecognizer.PATTERNS[:1]
-    CUES = r"acc(?:oun)?t|\bbank|\bdeposit|\bwire|\bremit|\btransfer"
+    CUES = (
+        r"acc(?:oun)?t|\bbank|\bdeposit|\bwire|\bremit|\btransfer|kookmin|shinhan|woori|hana|nonghyup|\bibk\b|kakao"
+        r"|\btoss\b"
+    )
 
-    def grade(self, value: str, pattern: Pattern) -> float:
+    def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
+        value = text[start:end]
+        if _NO_ACCOUNT.fullmatch(value) or is_date(value) or in_formula(text, start, end):
+            return 0.0
         return pattern.score if 11 <= len(digits(value)) <= 16 else 0.0
+
+
+class BrokerageRecognizer(StructuredRecognizer):
+    """Securities accounts: five to fourteen characters right behind a word about brokers, retirement or custody.
+
+    Korean houses print eight digits and a product code of two (12345678-01), some 3-2-6; American ones eight or nine
+    digits, often behind a letter or two (Z12-345678, U1234567); custodians six to twelve.
+    """
+
+    ENTITY = BROKERAGE_ACCOUNT
+    FLAGS = regex.ASCII  # the letters before a number are capitals
+    _FORM = (
+        r"(?:[A-Z]{1,3}[ -]?\d{2,8}(?:-\d{2,8}){0,2}|\d{2,9}(?:[ ]?-[ ]?\d{1,8}){1,3}"
+        r"|\d{3,4}[ ]\d{3,4}(?:[ ]\d{2,4})?"
+        r"|\d{6,14})"
+    )
+    # These words are about an account by themselves; the others only with the word `account` behind them.
+    _PRODUCT = (
+        r"(?:brokerage|custody|custodial|custodian|depot(?:nummer)?|isa|sipp|ira|roth|roth ira|rollover ira|sep[ -]ira"
+        r"|401 ?\(?k\)?|403 ?\(?b\)?|529 plan|hsa|tfsa|rrsp|demat|prime brokerage)"
+    )
+    _BROKER = (
+        r"(?:securities|securities trading|trading|investment|investing|margin|stock|share dealing|dealing|portfolio"
+        r"|mutual fund|fund|nominee|futures|options|pension|retirement|wealth|advisory|managed|equity|dvp|settlement"
+        r"|schwab|fidelity|vanguard|e\*?trade|ameritrade|robinhood|interactive brokers|ibkr|merrill(?: edge| lynch)?)"
+    )
+    _LINK = (
+        r"(?:[\s:=#\"'\\(\[|*,_-]|(?i:no\b\.?|nos\b\.?|nr\b\.?|number\b|num\b|id\b|account\b|acct\b\.?|a/c\b|plan\b|ending"
+        r"\b|in\b|is\b|was\b|with\b|under\b|at\b|of\b|held\b|my\b|the\b|schwab|fidelity|vanguard)){1,14}"
+    )
+    _ACCOUNT = r"[ _-]?(?:accounts?|accts?|acc|a/c)"
+    PATTERNS = (
+        (
+            "after the word",
+            rf"(?<![A-Za-z0-9])(?i:{_PRODUCT}(?:{_ACCOUNT})?|{_BROKER}{_ACCOUNT}){_LINK}"
+            rf"(?P<value>{_FORM})(?![0-9A-Za-z%]|-\d|[.,]\d)",
+            LIKELY + 0.06,
+        ),
+        (
+            "in Korean",
+            r"(?:증권\s?(?:사\s?)?(?:종합\s?|위탁\s?|거래\s?)*(?:계좌|구좌)?|위탁\s?(?:계좌|자\s?계좌)?|주식\s?(?:거래\s?)?계좌"
+            r"|연금\s?(?:저축\s?)?(?:계좌|펀드)?"
+            r"|퇴직연금\s?(?:계좌)?|ISA\s?(?:계좌)?|IRP\s?(?:계좌)?|CMA\s?(?:계좌)?|선물\s?옵션\s?계좌|종합\s?매매\s?계좌|수탁\s?계좌"
+            r"|해외\s?주식\s?계좌|펀드\s?계좌)"
+            r"(?:\s?번호)?(?:\s|[:=\"'(\[,]|은|는|이|가|를|을|의|에서|로|제|번호|계좌){0,6}"
+            r"(?P<value>\d{2,9}(?:[ ]?-[ ]?\d{1,8}){1,3}|\d{3,5}[ ]\d{2,5}(?:[ ]\d{2,4})?|\d{7,14})"
+            r"(?![0-9A-Za-z%]|-\d|[.,]\d)",
+            LIKELY + 0.06,
+        ),
+        (
+            "before the word",
+            rf"{BEFORE}(?P<value>\d{{3,8}}-\d{{2,8}}(?:-\d{{2,6}})?|\d{{8,12}})(?=\s?(?:번\s?)?(?:증권|위탁|주식|연금"
+            rf"|종합매매)\s?계좌"
+            r"|[ ]?[(,]?[ ](?i:is my (?:brokerage|ira|trading|custody)|brokerage account))",
+            LIKELY + 0.06,
+        ),
+    )
+    GATE = r"\d(?:[ -]{0,3}\d){4}"
+
+    def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
+        value = text[start:end]
+        count = len(digits(value))
+        if not 5 <= count <= 15 or is_date(value) or _AMOUNT_WORD.match(text, end):
+            return 0.0
+        if value.isdigit() and len(value) == 16 and luhn(value):
+            return 0.0
+        groups = re.findall(r"\d+", value)
+        if all(len(group) == 4 and group[:2] in ("19", "20") for group in groups):
+            return 0.0
+        return 0.0 if count < 6 and not re.match("[A-Za-z]", value) else pattern.score
+
+
+_AMOUNT_WORD = re.compile(
+    r"\s?(?:%|원|달러|주(?![가-힣])|만|억|천|shares?\b|units?\b|dollars?\b|won\b|million\b|billion\b|USD\b|KRW\b|EUR\b|GBP\b)",
+    re.IGNORECASE | re.ASCII,
+)

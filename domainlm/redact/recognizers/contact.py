@@ -34,7 +34,8 @@ class EmailRecognizer(StructuredRecognizer):
         ("quoted or inside host", rf"(?:\"[^\"\s]{{1,64}}\"|[{_LATIN}._%+-]{{1,64}})@[{_LATIN}-]{{2,63}}\b", WEAK),
         (
             "spelled out",
-            rf"[{_LATIN}._%+-]{{1,64}}\s?[\[({{<]\s?at\s?[\])}}>]\s?[{_LATIN}-]{{1,63}}(?:\s?(?:[\[({{<]\s?dot\s?[\])}}>]"
+            rf"[{_LATIN}._%+-]{{1,64}}\s?[\[({{<]\s?at\s?[\])}}>]\s?[{_LATIN}-]{{1,63}}(?:\s?"
+            rf"(?:[\[({{<]\s?dot\s?[\])}}>]"
             rf"|\.)\s?[{_LATIN}-]{{2,63}}){{1,4}}",
             STRONG,
         ),
@@ -62,8 +63,9 @@ _ANNOUNCED = re.compile(
     r"|call(?:ed|ing|s|er|ers)?(?:[ ](?:me|him|her|us|them|back|from|you|my[ ]\w{2,10}))?"
     r"|callback|text(?:ed|ing|s)?(?:[ ](?:me|him|her|us|them|messages?|from))?|sms(?:es)?|whats ?app|telegram|signal"
     r"|viber|wechat|line id|messages?|voice ?mails?|rang|ring(?:ing|s)?(?:[ ]me)?|dial(?:ed|led|ling|s)?"
-    r"|reach(?:ed|able)?(?:[ ](?:me|him|her|us|them))?|contact(?:ed|able|[ ]no|[ ]me)?|contacts?(?:[ ]number)?"
-    r"|answer(?:ed|ing|s)?|hot ?line|land ?line|direct[ ]line|direct|desk|office|home|work|switchboard"
+    r"|reach(?:ed|able)?[ ](?:me|him|her|us|them|at|on|by|under|via)|contact(?:ed|able|[ ]no|[ ]me)?|contacts?(?:[ ]number)?"
+    r"|answer(?:ed|ing|s)?[ ](?:at|on|to)"
+    r"|hot ?line|land ?line|direct[ ]line|switchboard|(?:direct|desk|office|home|work|private|registered)[ ]?[:=#|(-]"
     r"|handy(?:nummer)?|rufnummer|telefonnummer|portable|numéro|número|nummer|msisdn|sim|otp|ph|hp"
     r"|registered number|(?:my|his|her|their|our|new|old|wrong|right|correct|current|same|this|that|whose"
     r"|different|daytime|evening|emergency|alternate|alternative|backup|secondary|primary|customer'?s)"
@@ -72,7 +74,8 @@ _ANNOUNCED = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _JOINED = re.compile(
-    rf"(?:{JOIN}|[.;]\s|\b(?:me|him|her|them|us|you|back|from|with|using|via|by|please|or|and|now|instead|work|home|office"
+    rf"(?:{JOIN}|[.;]\s|\b(?:me|him|her|them|us|you|back|from|with|using|via|by|please|or|and|now|instead|work|home"
+    rf"|office"
     r"|mobile|cell|direct|primary|secondary|today|still|has|have|been|changed|updated|should|not|isn't|can|only|also"
     r"|after|before|between|during|any ?time|tomorrow|tonight|noon|lunch|morning|evening)\b|[)\]])*",
     re.IGNORECASE | re.ASCII,
@@ -84,21 +87,27 @@ _LABELLED = re.compile(
     r"(?:전화|연락|문자|통화|팩스|발신|수신|부재중|걸|인증번호|카톡)"
     r"|\s?번(?:으로|은|이|에)?(?![가-힣])"
     r"|[\s,]{1,3}(?:is|was) (?:my|his|her|the|our) (?:\w{2,8} )?(?:number|phone|mobile|cell)"
-    r"|[\s,]{1,2}(?:rang|called|texted|keeps calling|does not answer|no longer works|calling me|is not reachable)",
+    r"|[\s,]{1,2}(?:rang|called|texted|keeps calling|does not answer|no longer works|calling me|is not reachable)\b",
     re.IGNORECASE | re.ASCII,
 )
 # A word between the two that the number speaks of instead.
 _OTHER = re.compile(
-    r"\b(?:acc(?:oun)?t|a/c|card|visa|mastercard|amex|order|invoice|iban|ssn|social|policy|claim|case|ticket|routing|swift"
-    r"|isin|cusip|amount|balance|pay|paid|price|page|passport|licen[cs]e|ref|reference|transaction|shares?|worth|dated?"
+    r"\b(?:acc(?:oun)?t|a/c|card|visa|mastercard|amex|order|invoice|iban|ssn|social|policy|claim|case|ticket|routing"
+    r"|swift"
+    r"|isin|cusip|amount|balance|pay|paid|price|page|passport|licen[cs]e|ref|reference|transaction|shares?|worth"
+    r"|dated?"
     r"|born|dob|nino|nhs|loan|contract|aba|ip|zip|totals?|rose|fell|revenue|sales)\b"
     r"|계좌|카드|주문|송장|금액|잔액|주민|여권|면허|접수|사건|생년|증권",
     re.IGNORECASE | re.ASCII,
 )
 _NEAR = re.compile(
-    r"phone|\btel\b|\btel[.:]|mobile|\bcell\b|\bcall(?:ed|ing|s)?\b|\btext(?:ed|ing)?\b|\bsms\b|whatsapp|\bfax\b|contact"
+    r"phone|\btel\b|\btel[.:]|mobile|\bcell\b|\bcall(?:ed|ing|s)?\b|\btext(?:ed|ing)?\b|\bsms\b|whatsapp|\bfax\b"
+    r"|contact"
     r"|\breach\b|\bdial|\bring\b|hotline|handy|rufnummer|전화|휴대폰|휴대전화|핸드폰|연락|팩스|문자|통화",
     re.IGNORECASE | re.ASCII,
+)
+_RANGE_AFTER = re.compile(
+    r"\s?-?(?:range|levels?|points?|zone|band|strikes?|calls?|puts?|mark|shares)\b", re.IGNORECASE
 )
 _ANNOUNCED_REACH, _NEAR_REACH = 64, 48
 _BETWEEN = 40
@@ -115,7 +124,7 @@ class PhoneRecognizer(StructuredRecognizer):
 
     ENTITY = PHONE_NUMBER
     _EXTENSION = r"(?:[ ,]{0,2}(?:ext\.?|extension|x|내선)[ ]?\d{1,6})?"
-    _GAP = r"[ ]?[-./ \u00b7][ ]?"
+    _GAP = r"(?:[ ]?[-. \u00b7][ ]?|/)"
     PATTERNS = (
         (
             "international",
@@ -212,6 +221,8 @@ class PhoneRecognizer(StructuredRecognizer):
             return 0.0
         if name == "over a line break":
             return self._SURE if value[:2] == "01" or _announced(text, start, end) else 0.0
+        if _RANGE_AFTER.match(text, end):
+            return 0.0
         # What a card or a Korean account looks like is not a telephone number by its form alone.
         if _announced(text, start, end):
             if len(number) >= 13 and luhn(number) and not value.startswith("00"):

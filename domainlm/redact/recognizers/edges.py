@@ -1,0 +1,62 @@
+"""Where a number may begin and end, and recognizers that judge a match by what stands around it.
+
+A comma or a point between digits is a thousands separator or a decimal sign, so a value does not begin behind one; but
+in a row of comma-separated values the comma is a border, which is why runs of digits too long for a thousands group may
+stand behind it. An underscore or a hyphen behind a letter (`card_4539…`, `tel-02…`) is a border, too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from presidio_analyzer import Pattern
+
+from domainlm.redact.recognizers.base import CuedRecognizer
+from domainlm.redact.recognizers.securities import protected
+
+BEFORE = r"(?<![0-9A-Za-z+$€£₩¥])(?<!\d[.,-])(?<!\.)"
+AFTER = r"(?![0-9A-Za-z%]|[-.,]\d)"
+# For a single run of digits, which no thousands separator can cut.
+RUN_BEFORE = r"(?<![0-9A-Za-z+$€£₩¥])(?<!\d[.-])(?<!\.)"
+RUN_AFTER = r"(?![0-9A-Za-z%]|[-.]\d)"
+# A connector between a label and its value: `phone (mobile): "`, `account no. is `, `계좌번호는 `.
+JOIN = (
+    r"(?:[\s:=#('\"\[\\<>*|_/,–-]|no\b\.?|nos\b\.?|nr\b\.?|number\b|num\b|is\b|was\b|are\b|on file|which\b|reads\b"
+    r"|to\b"
+    r"|at\b|on\b|the\b|be\b|as\b|of\b|은|는|이|가|번호|로|을|를|:)"
+)
+
+
+class StructuredRecognizer(CuedRecognizer):
+    """A recognizer whose matches are judged in their text, and that never takes a security or a page for a person's."""
+
+    def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
+        """The score of a match in its place; 0 refuses it. A score below the threshold still wants a cue of CUES."""
+        return self.grade(text[start:end], pattern)
+
+    def matches(self, text: str) -> Iterator[tuple[Pattern, int, int]]:
+        """See `CuedRecognizer.matches`; each pattern comes with the score that `judge` gave the match."""
+        for pattern, start, end in super().matches(text):
+            if start >= end or protected(text, start, end):
+                continue
+            score = self.judge(text, start, end, pattern)
+            if score > 0:
+                yield _Judged(pattern, score), start, end
+
+    def grade(self, value: str, pattern: Pattern) -> float:
+        """The score that `judge` gave; of a pattern that was not judged yet, its own."""
+        return pattern.score
+
+
+class _Judged(Pattern):
+    """A pattern with the score of one of its matches."""
+
+    def __init__(self, pattern: Pattern, score: float) -> None:
+        # The parent's initialiser would compile the expression again for every match.
+        self.name, self.regex, self.score, self.compiled_regex = pattern.name, pattern.regex, score, None
+
+
+def nearest_end(cues: re.Pattern[str], text: str, start: int, reach: int) -> int | None:
+    """Where the last cue before a position ends, at most `reach` characters away."""
+    return max((cue.end() for cue in cues.finditer(text, max(0, start - reach), start)), default=None)
