@@ -1,9 +1,9 @@
 """The check of a whole run configuration, in well under a second, before torch or ZenML is imported.
 
 ZenML itself ignores unknown top-level keys and misspelled step names in silence, and finds a wrong parameter only when
-it compiles the run. Here every key that nothing knows is an error which names the key, its file and line, and the nearest
-right one. ZenML's own two lists of keys are copied below, because importing ZenML takes seconds; a test compares them
-with the installed version.
+it compiles the run. Here every key that nothing knows is an error which names the key, its file and line, and the
+nearest right one. ZenML's own two lists of keys are copied below, because importing ZenML takes seconds; a test compares
+them with the installed version.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ Fault = tuple[tuple[str | int, ...], str]
 Lines = dict[tuple[str | int, ...], int]
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # libyaml is ten times as fast
     """A safe loader for which a repeated key is an error: PyYAML would let the last one win in silence."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -45,7 +45,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
         raise ConfigurationError(f"is not UTF-8 (byte {error.start})", str(path), "save the file as UTF-8") from None
     try:
         content = yaml.load(text, _Loader)
-        node = yaml.compose(text, yaml.SafeLoader)
+        node = yaml.compose(text, _Loader)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigurationError(f"is not valid YAML: {error.problem}", f"{path}{line}", "mend the line") from None
