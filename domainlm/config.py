@@ -2,8 +2,8 @@
 
 ZenML itself ignores unknown top-level keys and misspelled step names in silence, and finds a wrong parameter only when
 it compiles the run. Here every key that nothing knows is an error which names the key, its file and line, and the
-nearest right one. ZenML's own two lists of keys are copied below, because importing ZenML takes seconds; a test compares
-them with the installed version.
+nearest right one. ZenML's own two lists of keys are copied below, because importing ZenML takes seconds; a test
+compares them with the installed version.
 """
 
 from __future__ import annotations
