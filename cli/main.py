@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from cli import clean, dashboard, run, scan, setup
+from cli import clean, dashboard, keys, run, scan, setup, vault
 from domainlm.errors import DomainLMError
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app.command("setup")(setup.setup)
 app.command("dashboard")(dashboard.dashboard)
 app.command("clean")(clean.clean)
 app.command("scan", epilog=scan.EPILOG)(scan.scan)
+app.add_typer(vault.app, name="vault")
+app.add_typer(keys.app, name="keys")
 
 
 @app.callback()

@@ -15,13 +15,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from domainlm.errors import SecretError
-from domainlm.keys import KeyRing, rotation_file, sync_folder, write_secret_file
+from domainlm.keys import DEVELOPMENT, KeyRing, rotation_file, sync_folder, write_secret_file
 from domainlm.redact.access import AccessLog
 from domainlm.redact.quarantine import Quarantine
 from domainlm.redact.vault import Vault
@@ -79,6 +80,8 @@ def rotate(
                     "the present key is not in a file, so the new one needs a place", "rotation", "say --new-file FILE"
                 )
             taken = target.exists() and target != present_file
+            if not key_id and target == present_file and present.key_id.startswith(DEVELOPMENT):
+                key_id = f"{DEVELOPMENT}-{secrets.token_hex(4)}"  # what production refuses stays refused
             new = present.succeeded_by(KeyRing.of_file(target) if taken else KeyRing.new(key_id))
             write_secret_file(
                 plan,

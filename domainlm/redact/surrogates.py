@@ -208,7 +208,8 @@ class Surrogates:
             return False
         if entity == PERSON and any(len(word) > 1 and word in self._words for word in _WORD.findall(made.casefold())):
             return False
-        return identity not in self._plain and _comparable(made.casefold()) not in self._plain
+        # A telephone number's identity has a country's digits that its spelling may lack.
+        return (identity if entity != PHONE_NUMBER else _comparable(made)) not in self._plain
 
 
 def _comparable(text: str) -> str:
