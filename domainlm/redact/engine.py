@@ -1,25 +1,43 @@
-"""The analyzer: Presidio's engine with our recognizers, a prefilter before it, and nothing said about what it reads.
+"""The analyzer: our recognizers in Presidio's manner, with short cuts that change no finding, and never a word said.
 
-A text that no recognizer's gate matches cannot hold a finding, so most text never reaches Presidio; the findings are
-the same with and without the prefilter.
+The plain way is Presidio's own `AnalyzerEngine`: it cuts the text into words, asks every recognizer for every pattern,
+and compares everything with everything. The fast way asks only for the patterns that one pass over the text (see
+`prefilter`) did not rule out, and cuts no words that nobody asks for; most text ends after that pass. That both find
+the same is held by a differential test; `benchmarks/redact_speed.py` tells how far apart they are in time.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 from domainlm.digests import digest_json
 from domainlm.redact.folding import Folded, fold
 from domainlm.redact.settings import RedactSettings
 
+if TYPE_CHECKING:
+    from presidio_analyzer import EntityRecognizer, RecognizerResult
+    from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
+
+    from domainlm.redact.prefilter import Prefilter
+    from domainlm.redact.recognizers.base import Budget, CuedRecognizer
+
 LANGUAGES = ("en", "ko")
+TOO_LONG, TIME_OUT, TOO_MANY, ERROR = "too-long", "time-out", "too-many-findings", "analysis-error"
+# From here on it pays to rule out single patterns, whose automaton takes seconds to build.
+TEXTS_BEFORE_PATTERNS = 2000
 _WORDS = re.compile(r"\w+|\W")
 _LOGGERS = ("presidio-analyzer", "presidio-anonymizer")
+
+Span = tuple[int, int, str, float]  # start, end, entity, score
+Least = Mapping[str, float]
 
 
 class AnalysisFailed(Exception):
@@ -46,29 +64,42 @@ class Finding:
 
 
 class Scanner:
-    """Finds personal data in texts.
+    """Finds personal data in texts, one at a time: neither threads nor processes may share one.
 
     Args:
-        settings: entities, regions, threshold, time-out.
-        prefilter: whether texts without any gate skip the analyzer; off only to compare the two.
+        settings: entities, regions, threshold, time-outs, external models.
+        context: further words that count as a cue, by entity: those of the jurisdictions' profiles.
+        prefilter: whether the pass over the text decides what is searched for; off only to compare the two.
+        plain: whether Presidio's own engine does it all, without any short cut; only to compare the two.
     """
 
     def __init__(
-        self, settings: RedactSettings, context: Mapping[str, tuple[str, ...]] | None = None, prefilter: bool = True
+        self,
+        settings: RedactSettings,
+        context: Mapping[str, tuple[str, ...]] | None = None,
+        prefilter: bool = True,
+        plain: bool = False,
     ) -> None:
         from domainlm.redact.recognizers import recognizers
+        from domainlm.redact.recognizers.base import Budget
 
         self.settings = settings
-        self.analyzed = 0
-        self._recognizers = [
-            recognizer
-            for language in LANGUAGES
-            for recognizer in recognizers(language, settings, context)
-            if recognizer.ENTITY in settings.wanted
-        ]
-        gates = dict.fromkeys(recognizer.GATE for recognizer in self._recognizers)
-        self._prefilter = re.compile("|".join(f"(?:{gate})" for gate in gates), re.ASCII) if prefilter else None
-        self._engine = _engine(self._recognizers, settings.threshold)
+        self._budget = Budget()
+        self._recognizers = {language: recognizers(language, settings, context) for language in LANGUAGES}
+        for recognizer in chain.from_iterable(self._recognizers.values()):
+            recognizer.budget = self._budget
+        self._analyzer: _Plain | _Fast
+        if plain:
+            self._analyzer = _Plain(self._recognizers, settings)
+        else:
+            self._analyzer = _Fast(self._recognizers, settings, self._budget, prefilter)
+        self._least = dict.fromkeys(settings.wanted, settings.threshold)
+        self._set: tuple[Any, ...] = ()
+
+    @property
+    def analyzed(self) -> int:
+        """How many texts some recognizer has read."""
+        return self._analyzer.analyzed
 
     @property
     def digest(self) -> str:
@@ -78,55 +109,279 @@ class Scanner:
         libraries = ("presidio-analyzer", "phonenumbers", "spacy", "regex")
         return digest_json(
             {
-                "recognizers": [recognizer.to_dict() for recognizer in self._recognizers],
-                "settings": self.settings.model_dump(mode="json", exclude={"processes"}),
+                "recognizers": [one.to_dict() for one in chain.from_iterable(self._recognizers.values())],
+                "settings": self.settings.model_dump(mode="json", exclude={"processes", "engine"}),
                 "libraries": {name: version(name) for name in libraries},
             }
         )
 
-    def find(self, text: str, language: str) -> tuple[Folded, list[Finding]]:
+    def prepare(self) -> None:
+        """Build now what is else built when it pays off: seconds of work that many texts make good."""
+        self._analyzer.prepare()
+
+    def find(self, text: str, language: str, least: Least | None = None) -> tuple[Folded, list[Finding]]:
         """The personal data in a text, in order and without overlaps, and the plain spelling that was searched.
 
+        Args:
+            text: any text.
+            language: code of its language; an unknown one counts as English, and every recognizer reads all languages.
+            least: entity to the least score that counts; what is not in it is not looked for. The settings' by default.
+
         Raises:
-            AnalysisFailed: the analyzer failed or ran out of time; the text counts as unscanned.
+            AnalysisFailed: the text is too long, or the analyzer failed or ran out of time; it counts as unscanned.
         """
-        folded = fold(text)
-        if self._prefilter and not self._prefilter.search(folded.text):
-            return folded, []
         from domainlm.redact.recognizers.base import TooManyFindings
 
-        self.analyzed += 1
+        if len(text) > self.settings.max_characters:
+            raise AnalysisFailed(TOO_LONG)
         language = language if language in LANGUAGES else LANGUAGES[0]
+        least = self._least if least is None else least
+        self._budget.start(self.settings.text_timeout_s)
+        try:
+            self._ask_for(language, least)
+            folded = fold(text)
+            spans = self._analyzer.spans(folded.text, language, least)
+            findings = _resolve(folded, [span for span in spans if span[3] >= least.get(span[2], math.inf)])
+            self._budget.left_s()
+        except TimeoutError:
+            raise AnalysisFailed(TIME_OUT) from None
+        except TooManyFindings:
+            raise AnalysisFailed(TOO_MANY) from None
+        except Exception:  # whatever it is, the text was not scanned, and its message may quote the text
+            raise AnalysisFailed(ERROR) from None
+        return folded, findings
+
+    def _ask_for(self, language: str, least: Least) -> None:
+        wanted = (language, *least.items())
+        if wanted != self._set:
+            for recognizer in self._recognizers[language]:
+                recognizer.least = least.get(recognizer.ENTITY, math.inf)
+            self._set = wanted
+
+
+class _Plain:
+    """Presidio's own engine over the recognizers of the entities that are asked for."""
+
+    def __init__(self, recognizers: Mapping[str, list[CuedRecognizer]], settings: RedactSettings) -> None:
+        self.analyzed = 0
+        self._recognizers, self._settings = recognizers, settings
+        self._engines: dict[frozenset[str], Any] = {}
+
+    def prepare(self) -> None:
+        """Nothing is built later."""
+
+    def spans(self, text: str, language: str, least: Least) -> list[Span]:
+        """What Presidio finds, whatever its score."""
+        self.analyzed += 1
+        entities = frozenset(least)
+        if entities not in self._engines:
+            self._engines[entities] = self._build(entities)
         with _silence() as troubles:
-            try:
-                results = self._engine.analyze(folded.text, language)
-            except TimeoutError:
-                raise AnalysisFailed("time-out") from None
-            except TooManyFindings:
-                raise AnalysisFailed("too-many-findings") from None
-            except Exception:  # whatever it is, the text was not scanned, and its message may quote the text
-                raise AnalysisFailed("analysis-error") from None
+            results = self._engines[entities].analyze(text, language, score_threshold=0)
         if troubles:
-            raise AnalysisFailed("analysis-error")
-        return folded, _resolve(folded, [(item.start, item.end, item.entity_type, item.score) for item in results])
+            raise AnalysisFailed(ERROR)
+        return [(item.start, item.end, item.entity_type, item.score) for item in results]
+
+    def _build(self, entities: frozenset[str]) -> Any:
+        """An engine of its own for each set of entities: told of entities, Presidio's asks in an order of chance."""
+        with _silence():
+            from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
+
+            nlp_engine, external = _external(self._settings)
+            ours = [one for some in self._recognizers.values() for one in some if one.ENTITY in entities]
+            registry = RecognizerRegistry(recognizers=[*ours, *external], supported_languages=list(LANGUAGES))
+            return AnalyzerEngine(
+                registry=registry,
+                nlp_engine=nlp_engine or _blank_nlp_engine(),
+                supported_languages=list(LANGUAGES),
+            )
 
 
-def _resolve(folded: Folded, spans: list[tuple[int, int, str, float]]) -> list[Finding]:
+class _Fast:
+    """The same recognizers, asked only for what a pass over the text did not rule out.
+
+    What makes it the same: a recognizer whose gate is not in the text cannot match; a pattern that the second pass
+    ruled out cannot match; a recognizer that builds on others' findings raises nothing where neither its gate is nor
+    another found something (see `CuedRecognizer.GATED`). Findings inside others of the same entity, which Presidio
+    removes, are left to `_resolve`, which makes one of them anyway.
+    """
+
+    def __init__(
+        self,
+        recognizers: Mapping[str, list[CuedRecognizer]],
+        settings: RedactSettings,
+        budget: Budget,
+        prefilter: bool,
+    ) -> None:
+        from presidio_analyzer import EntityRecognizer
+
+        from domainlm.redact.recognizers.base import LEAST_WITH_CUE
+
+        self.analyzed = 0
+        self._recognizers, self._budget, self._sure = recognizers, budget, LEAST_WITH_CUE
+        self._short_cuts = {name: _ShortCuts(some) for name, some in recognizers.items()} if prefilter else {}
+        with _silence():
+            self._nlp_engine, self._external = _external(settings)
+        default = EntityRecognizer.enhance_using_context
+        everyone = [*chain.from_iterable(recognizers.values()), *self._external]
+        self._enhancing = {one.id for one in everyone if type(one).enhance_using_context is not default}
+        self._selections: dict[tuple[str, ...], tuple[set[int], set[int]]] = {}
+
+    def prepare(self) -> None:
+        """Build the second pass of every language."""
+        for short_cuts in self._short_cuts.values():
+            short_cuts.build_patterns()
+
+    def spans(self, text: str, language: str, least: Least) -> list[Span]:
+        """What the recognizers find that may count."""
+        everyone = self._recognizers[language]
+        wanted, dependent = self._selection(language, least)
+        short_cuts = self._short_cuts.get(language)
+        open_ = wanted if short_cuts is None else wanted.intersection(short_cuts.open(text, self._budget.left_s()))
+        if dependent:
+            open_ = open_.union(place for place in dependent if everyone[place].least < self._sure)
+        if not open_ and not self._external:
+            return []
+        self.analyzed += 1
+        if short_cuts is not None:
+            short_cuts.narrow(text, open_, self._budget.left_s())
+        found = {place: everyone[place].analyze(text, [everyone[place].ENTITY]) for place in sorted(open_)}
+        external, artifacts = self._ask_external(text, language) if self._external else ({}, None)
+        if external or any(
+            place in dependent or one.score >= self._sure for place, results in found.items() for one in results
+        ):
+            for place in sorted(dependent - open_):
+                if short_cuts is not None:
+                    short_cuts.widen(place)
+                found[place] = everyone[place].analyze(text, [everyone[place].ENTITY])
+        asked: list[tuple[Any, list[RecognizerResult]]] = [
+            *((everyone[place], found[place]) for place in sorted(found) if found[place]),
+            *((self._external[place], results) for place, results in external.items()),
+        ]
+        results = [item for one, own in asked for item in self._enhanced(text, one, own, asked, artifacts)]
+        if any(one.context for one in self._external):
+            results = self._with_context(text, results, artifacts)
+        return [(item.start, item.end, item.entity_type, item.score) for item in results]
+
+    def _selection(self, language: str, least: Least) -> tuple[set[int], set[int]]:
+        """The places of the recognizers that are asked for, and those of them that build on others' findings."""
+        key = (language, *least)
+        if key not in self._selections:
+            everyone = self._recognizers[language]
+            wanted = {place for place, one in enumerate(everyone) if one.ENTITY in least}
+            self._selections[key] = wanted, {place for place in wanted if not everyone[place].GATED}
+        return self._selections[key]
+
+    def _enhanced(
+        self,
+        text: str,
+        recognizer: EntityRecognizer,
+        own: list[RecognizerResult],
+        asked: Sequence[tuple[EntityRecognizer, list[RecognizerResult]]],
+        artifacts: NlpArtifacts | None,
+    ) -> list[RecognizerResult]:
+        if recognizer.id not in self._enhancing:
+            return own
+        others = [item for one, results in asked if one is not recognizer for item in results]
+        return recognizer.enhance_using_context(text, own, others, artifacts)
+
+    def _ask_external(self, text: str, language: str) -> tuple[dict[int, list[RecognizerResult]], NlpArtifacts]:
+        """What recognizers find that are not ours; they have no gates, so they read every text."""
+        with _silence() as troubles:
+            engine = self._nlp_engine or _blank_nlp_engine()
+            artifacts = engine.process_text(text, language)
+            found = {}
+            for place, one in enumerate(self._external):
+                if one.supported_language == language:
+                    results = one.analyze(text, one.supported_entities, artifacts)
+                    for item in results:
+                        item.recognition_metadata = {"recognizer_identifier": one.id} | (
+                            item.recognition_metadata or {}
+                        )
+                    found[place] = results
+        if troubles:
+            raise AnalysisFailed(ERROR)
+        return {place: results for place, results in found.items() if results}, artifacts
+
+    def _with_context(
+        self, text: str, results: list[RecognizerResult], artifacts: NlpArtifacts | None
+    ) -> list[RecognizerResult]:
+        from presidio_analyzer.context_aware_enhancers import LemmaContextAwareEnhancer
+
+        with _silence():
+            return LemmaContextAwareEnhancer().enhance_using_context(text, results, artifacts, self._external)
+
+
+class _ShortCuts:
+    """The passes over a text for the recognizers of one language.
+
+    The second, over single patterns, is worth its seconds of building only where many texts come.
+    """
+
+    def __init__(self, recognizers: Sequence[CuedRecognizer]) -> None:
+        from regex import ASCII
+
+        from domainlm.redact.prefilter import prefilter
+
+        self._recognizers = recognizers
+        self._gates = prefilter([(one.gate, ASCII) for one in recognizers])
+        self._patterns: Prefilter | None = None
+        # Of each pattern of all recognizers: whose it is, and which.
+        self._owners = [
+            (place, one) for place, some in enumerate(recognizers) for one in some.compiled if some.NARROWED
+        ]
+        self._left_to_open = TEXTS_BEFORE_PATTERNS
+
+    def open(self, text: str, timeout_s: float) -> Iterable[int]:
+        """The recognizers whose gate is in the text, perhaps with some whose gate is not."""
+        return self._gates.hits(text, timeout_s)
+
+    def build_patterns(self) -> None:
+        """Build the second pass now."""
+        from domainlm.redact.prefilter import has_hyperscan, prefilter
+
+        if self._patterns is None and has_hyperscan():
+            patterns = [compiled for _, (_, compiled) in self._owners]
+            self._patterns = prefilter([(one.pattern, one.flags) for one in patterns], search=False)
+
+    def narrow(self, text: str, places: set[int], timeout_s: float) -> None:
+        """Tell some recognizers which of their patterns to search for."""
+        if self._patterns is None:
+            self._left_to_open -= 1
+            if self._left_to_open == 0:
+                self.build_patterns()
+            return
+        searched: dict[int, list[Any]] = {place: [] for place in places if self._recognizers[place].NARROWED}
+        for number in sorted(self._patterns.hits(text, timeout_s)):
+            place, pattern = self._owners[number]
+            if place in searched:
+                searched[place].append(pattern)
+        for place, patterns in searched.items():
+            self._recognizers[place].searched = patterns
+
+    def widen(self, place: int) -> None:
+        """Have a recognizer search for all its patterns again."""
+        self._recognizers[place].searched = self._recognizers[place].compiled
+
+
+def _resolve(folded: Folded, spans: list[Span]) -> list[Finding]:
     """Overlapping spans become one that covers them all, named after the surest: nothing found may be left standing."""
     findings: list[Finding] = []
-    group: list[tuple[int, int, str, float]] = []
+    group: list[Span] = []
+    end = -1
 
     def close() -> None:
         if group:
-            start, end = group[0][0], max(span[1] for span in group)
+            start = group[0][0]
             _, _, entity, score = max(group, key=lambda span: (span[3], span[1] - span[0], span[2]))
             findings.append(Finding(*folded.original(start, end), entity, folded.text[start:end], score))
             group.clear()
 
     for span in sorted(spans):
-        if group and span[0] >= max(other[1] for other in group):
+        if span[0] >= end:
             close()
         group.append(span)
+        end = max(end, span[1]) if len(group) > 1 else span[1]
     close()
     return findings
 
@@ -151,43 +406,45 @@ def _silence() -> Iterator[list[int]]:
             logger.removeFilter(refuse)
 
 
-def _engine(built: list[Any], threshold: float) -> Any:
-    with _silence():
-        import spacy
-        from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
-        from presidio_analyzer.nlp_engine import NlpArtifacts, SpacyNlpEngine
+def _external(settings: RedactSettings) -> tuple[NlpEngine | None, list[EntityRecognizer]]:
+    """The NLP engine and the recognizers of others that the settings ask for."""
+    if not settings.nlp_engine:
+        return None, []
+    from domainlm.redact.nlp import build
 
-        class BlankNlpEngine(SpacyNlpEngine):
-            """Blank spaCy pipelines: nothing to download.
+    nlp_engine, recognizers = build(settings)
+    return nlp_engine, list(recognizers)
 
-            They give no lemmas, and Presidio's context words match lemmas: the token in small letters serves. Their own
-            tokenizers take quadratic time on a long run without a space, so a plain expression cuts the words.
-            """
 
-            def load(self) -> None:
-                rules = {
-                    "nlp": {"tokenizer": {"@tokenizers": "spacy.Tokenizer.v1"}}
-                }  # Korean's default needs a dictionary
-                self.nlp = {name: spacy.blank(name, config=rules if name == "ko" else {}) for name in LANGUAGES}
+@cache
+def _blank_nlp_engine() -> NlpEngine:
+    import spacy
+    from presidio_analyzer.nlp_engine import NlpArtifacts, SpacyNlpEngine
 
-            def process_text(self, text: str, language: str) -> NlpArtifacts:
-                words = _WORDS.findall(text)
-                tokens = spacy.tokens.Doc(self.nlp[language].vocab, words=words, spaces=[False] * len(words))
-                return NlpArtifacts(
-                    entities=[],
-                    tokens=tokens,
-                    tokens_indices=[token.idx for token in tokens],
-                    lemmas=[token.lower_ for token in tokens],
-                    nlp_engine=self,
-                    language=language,
-                )
+    class BlankNlpEngine(SpacyNlpEngine):
+        """Blank spaCy pipelines: nothing to download.
 
-        nlp_engine = BlankNlpEngine(models=[{"lang_code": name, "model_name": "blank"} for name in LANGUAGES])
-        nlp_engine.load()
-        registry = RecognizerRegistry(recognizers=built, supported_languages=list(LANGUAGES))
-        return AnalyzerEngine(
-            registry=registry,
-            nlp_engine=nlp_engine,
-            supported_languages=list(LANGUAGES),
-            default_score_threshold=threshold,
-        )
+        They give no lemmas, and Presidio's context words match lemmas: the token in small letters serves. Their own
+        tokenizers take quadratic time on a long run without a space, so a plain expression cuts the words.
+        """
+
+        def load(self) -> None:
+            # Korean's default needs a dictionary.
+            rules = {"nlp": {"tokenizer": {"@tokenizers": "spacy.Tokenizer.v1"}}}
+            self.nlp = {name: spacy.blank(name, config=rules if name == "ko" else {}) for name in LANGUAGES}
+
+        def process_text(self, text: str, language: str) -> NlpArtifacts:
+            words = _WORDS.findall(text)
+            tokens = spacy.tokens.Doc(self.nlp[language].vocab, words=words, spaces=[False] * len(words))
+            return NlpArtifacts(
+                entities=[],
+                tokens=tokens,
+                tokens_indices=[token.idx for token in tokens],
+                lemmas=[token.lower_ for token in tokens],
+                nlp_engine=self,
+                language=language,
+            )
+
+    nlp_engine = BlankNlpEngine(models=[{"lang_code": name, "model_name": "blank"} for name in LANGUAGES])
+    nlp_engine.load()
+    return nlp_engine

@@ -7,8 +7,10 @@ number 12345678" is a finding and "accounting for 12345678 shares" is none.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import regex
@@ -48,6 +50,32 @@ class TooManyFindings(Exception):
     """More findings of one entity in a text than Presidio's comparison of each with each can bear."""
 
 
+class Budget:
+    """The time that one text may still take, shared by everything that reads it. Without `start` there is no end."""
+
+    def __init__(self) -> None:
+        self._end = math.inf
+
+    def start(self, limit_s: float) -> None:
+        """Begin with a text.
+
+        Args:
+            limit_s: seconds by the clock on the wall.
+        """
+        self._end = time.monotonic() + limit_s
+
+    def left_s(self) -> float:
+        """The seconds that are left.
+
+        Raises:
+            TimeoutError: there are none.
+        """
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
 class CuedRecognizer(PatternRecognizer):
     """A recognizer of one entity by patterns, some of which count only with a cue nearby.
 
@@ -57,10 +85,14 @@ class CuedRecognizer(PatternRecognizer):
         ENTITY: what it finds.
         PATTERNS: name, regular expression and score of each; a group named `value` narrows the finding to it. Scores
             below the threshold need a cue.
-        GATE: a cheap expression without which no pattern can match; the engine's prefilter is the union of all gates.
+        GATE: an expression without which no pattern can match: cheap, case-sensitive, `re.ASCII`, and linear in the
+            text. The engine searches all gates at once and runs only the recognizers whose gate is in the text.
         CUES: expression looked for in the characters before and after a weak finding.
-        GATED: whether the recognizer stands by itself. One that builds on others' findings reads texts without its gate
-            too, and hands on weak findings.
+        GATED: whether the recognizer stands by itself. One that builds on others' findings (`enhance_using_context`)
+            hands on findings below its threshold, which `LEAST_WITH_CUE` must divide: what it raises itself, or what it
+            builds on, is at or above it, and without its gate it raises something only where another recognizer found
+            something. So it runs where its gate is, where others found something, or where a threshold is lower.
+        NARROWED: whether `matches` looks for nothing but the patterns it is told to search for.
         GUARDED: whether weak findings that look like an amount or like another kind of number are dropped.
         FLAGS: flags of the patterns; ASCII, so that a Korean particle right behind a value ends a word.
     """
@@ -70,6 +102,7 @@ class CuedRecognizer(PatternRecognizer):
     GATE: ClassVar[str]
     CUES: ClassVar[str] = ""
     GATED: ClassVar[bool] = True
+    NARROWED: ClassVar[bool] = True
     GUARDED: ClassVar[bool] = True
     FLAGS: ClassVar[int] = regex.ASCII | regex.IGNORECASE
 
@@ -80,9 +113,15 @@ class CuedRecognizer(PatternRecognizer):
             patterns=[Pattern(name, expression, score) for name, expression, score in self.PATTERNS],
             global_regex_flags=self.FLAGS,
         )
-        self.timeout_s, self.threshold = settings.regex_timeout_s, settings.threshold
-        self._compiled = [(pattern, regex.compile(pattern.regex, self.FLAGS)) for pattern in self.patterns]
-        self._gate = re.compile(self.GATE, re.ASCII)
+        self.timeout_s = settings.regex_timeout_s
+        # What the engine sets for a text: the least score that counts, the time, and which patterns may match at all.
+        self.least = settings.threshold
+        self.budget = Budget()
+        self.compiled = [(pattern, regex.compile(pattern.regex, self.FLAGS)) for pattern in self.patterns]
+        self.searched: Sequence[tuple[Pattern, regex.Pattern[str]]] = self.compiled
+        # A context word raises a finding of a recognizer that does not stand by itself, so it opens the gate as well.
+        opens = () if self.GATED else map(_as_cue, context)
+        self.gate = "|".join(f"(?:{gate})" for gate in (self.GATE, *(f"(?i:{word})" for word in opens)))
         cues = "|".join(filter(None, (self.CUES, *map(_as_cue, context))))
         self._cues = re.compile(cues, re.IGNORECASE | re.ASCII) if cues else None
 
@@ -96,18 +135,16 @@ class CuedRecognizer(PatternRecognizer):
         """All matches of all patterns, graded; see `presidio_analyzer.EntityRecognizer.analyze`.
 
         Raises:
-            TimeoutError: a pattern took longer than `timeout_s` on this text.
+            TimeoutError: a pattern took longer than `timeout_s`, or the text took its whole time.
             TooManyFindings: the text is a list of persons rather than prose.
         """
-        if self.GATED and not self._gate.search(text):
-            return []
         results = []
         for pattern, start, end in self.matches(text):
             score = self.grade(text[start:end], pattern) if start < end else 0.0
             if score <= 0 or (score < LIKELY and self.GUARDED and _guarded(text, start, end)):
                 continue
             score = min(1.0, self._with_cue(score, text, start, end))
-            if score < self.threshold and self.GATED:
+            if score < self.least and self.GATED:
                 continue
             if len(results) == MOST_FINDINGS:
                 raise TooManyFindings
@@ -125,9 +162,10 @@ class CuedRecognizer(PatternRecognizer):
 
     def matches(self, text: str) -> Iterator[tuple[Pattern, int, int]]:
         """Where each pattern matches: the group `value`, or the whole match."""
-        for pattern, compiled in self._compiled:
+        for pattern, compiled in self.searched:
             group = "value" if "value" in compiled.groupindex else 0
-            for match in compiled.finditer(text, timeout=self.timeout_s):
+            for match in compiled.finditer(text, timeout=min(self.timeout_s, self.budget.left_s())):
+                self.budget.left_s()  # what is made of a match takes time, too
                 yield pattern, *match.span(group)
 
     def _with_cue(self, score: float, text: str, start: int, end: int) -> float:
@@ -144,8 +182,8 @@ class CuedRecognizer(PatternRecognizer):
     def to_dict(self) -> dict[str, Any]:
         """The recognizer's configuration, for the digest in the report."""
         return super().to_dict() | {
-            "gate": self.GATE,
-            "cues": self.CUES,
+            "gate": self.gate,
+            "cues": self._cues.pattern if self._cues else "",
             "guarded": self.GUARDED,
             "flags": int(self.FLAGS),
         }
