@@ -58,8 +58,8 @@ def scan(
     "findings", "entities" {entity: count}, "rules"}, and "files", a list in the order of the arguments of {"path",
     "format", "found" {entity: count}, "findings" [{"line", "column", "row", "field", "entity", "score", "recognizer",
     "shape"}], "findings_left_out" (beyond 10,000 of a file), "failures" [{"line", "row", "reason", "remedy"}],
-    "skipped" (why, or ""), "redacted" (path of the copy, or "")}. Lines, columns and rows count from 1; 0: there is
-    none.
+    "failures_left_out" (beyond 1,000), "skipped" (why, or ""), "redacted" (path of the copy, or "")}. Lines, columns
+    and rows count from 1; 0: there is none.
     """
     try:
         code = _scan(files, redact, as_json, jurisdiction, show, kind)
@@ -216,8 +216,8 @@ def _print(console: Console, results: list[FileResult], show: str, rules: str) -
             place = f", line {failure.line}" if failure.line else f", row {failure.row}" if failure.row else ""
             told = f"{name}{place}: {failure.reason} -> {failure.remedy}"
             console.print(Text.assemble(("not scanned ", "bold red"), told), soft_wrap=True)
-        if len(result.failures) > 20:
-            console.print(Text(f"{name}: {len(result.failures) - 20:,} more places could not be scanned"))
+        if (more := len(result.failures) + result.failures_left_out - 20) > 0:
+            console.print(Text(f"{name}: {more:,} more places could not be scanned"))
         if result.redacted and result.redacted != "-":
             console.print(Text.assemble(("written ", "green"), printable(result.redacted)), soft_wrap=True)
     entities = summary["entities"]

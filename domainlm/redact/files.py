@@ -37,7 +37,7 @@ _BINARY = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Cell:
     """A text of a unit.
 
@@ -62,7 +62,7 @@ class Cell:
     path: tuple[Any, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Unit:
     """What is scanned at once.
 
@@ -221,30 +221,26 @@ def _cut(text: str) -> int:
 def _rows_of_table(stream: IO[bytes], delimiter: str) -> Iterator[Unit]:
     line, row, start = 1, 0, 0
     names: list[str] | None = None
-    cells_of: re.Pattern[str] | None = None
     while raw := _row(stream, row):
-        text = _decode(raw, start, f"row {row}" if row else "header")
+        where = "first row" if names is None else f"row {row + 1}"
+        text = _decode(raw, start, where)
         start += len(raw)
-        if cells_of is None:
+        if names is None:
             delimiter = delimiter or _delimiter(text)
-            cells_of = re.compile(
-                rf'(?:"(?P<quoted>(?:[^"]++|"")*+)"|(?P<plain>[^{re.escape(delimiter)}"][^{re.escape(delimiter)}]*+|))'
-                rf"(?:{re.escape(delimiter)}|\Z)"
-            )
-        spans = _split(text, cells_of, f"row {row}" if row else "header") if text.strip("\r\n") else []
+            sign = re.escape(delimiter)
+            cells_of = re.compile(rf'(?:"(?P<quoted>(?:[^"]++|"")*+)"|(?P<plain>[^{sign}"][^{sign}]*+|))(?:{sign}|\Z)')
+            spellings = _spellings(delimiter)
+        spans = _split(text, cells_of, where) if text.strip("\r\n") else []
+        header = False
         if names is None and spans:
             first = [value for value, *_ in spans]
-            names = first if _is_header(first) else []
-            if names:
-                cells = [_table_cell(span, f"column {at}", "", delimiter) for at, span in enumerate(spans, 1)]
-                yield Unit(text, cells, line)
-                line += text.count("\n")
-                continue
-        row += bool(spans)
+            header = _is_header(first)
+            names = first if header else []
+        row += bool(spans) and not header
         cells = []
-        for at, span in enumerate(spans):
-            label = names[at] if names and at < len(names) else ""
-            cells.append(_table_cell(span, label or f"column {at + 1}", label, delimiter))
+        for at, (value, begin, end, quoted) in enumerate(spans):
+            label = names[at] if names and at < len(names) and not header else ""
+            cells.append(Cell(value, begin, end, label or f"column {at + 1}", label, spellings[quoted]))
         yield Unit(text, cells, line, 1, row)
         line += text.count("\n")
 
@@ -290,15 +286,14 @@ def _split(text: str, cells_of: re.Pattern[str], where: str) -> list[tuple[str, 
         at = match.end()
 
 
-def _table_cell(span: tuple[str, int, int, bool], name: str, label: str, delimiter: str) -> Cell:
-    value, start, end, quoted = span
+def _spellings(delimiter: str) -> tuple[Callable[[str], str], Callable[[str], str]]:
+    """How a text is spelled in a cell that was not quoted, and in one that was."""
+    special = re.compile(f'[{re.escape(delimiter)}"\n\r]')
 
-    def spell(text: str) -> str:
-        if quoted or any(sign in text for sign in (delimiter, '"', "\n", "\r")):
-            return '"' + text.replace('"', '""') + '"'
-        return text
+    def quoted(text: str) -> str:
+        return '"' + text.replace('"', '""') + '"'
 
-    return Cell(value, start, end, name, label, spell)
+    return (lambda text: quoted(text) if special.search(text) else text), quoted
 
 
 def _is_header(cells: list[str]) -> bool:

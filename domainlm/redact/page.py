@@ -69,7 +69,8 @@ code,.id{font:12.5px/1.5 ui-monospace,"SF Mono",Menlo,Consolas,
 td,tbody th{overflow-wrap:anywhere}tbody th{min-width:9rem}
 .scroll{overflow-x:auto}.verdict{border:1px solid var(--line);border-left:.45rem solid var(--edge);
 background:var(--tint);
-padding:.9rem 1.2rem;border-radius:.35rem}.verdict p,.verdict ul{margin:.25rem 0;max-width:none}.verdict strong{font-size:1.2rem;
+padding:.9rem 1.2rem;border-radius:.35rem}.verdict p,.verdict ul{margin:.25rem 0;max-width:none}
+.verdict strong{font-size:1.2rem;
 color:var(--edge)}.good{--edge:var(--good)}.warn{--edge:var(--warn)}.bad{--edge:var(--bad)}
 span.good,span.warn,span.bad{color:var(--edge);font-weight:600}
 dl{display:flex;flex-wrap:wrap;gap:.6rem 2.2rem;margin:1.1rem 0 0}dl div{min-width:7rem}dt{color:var(--soft);

@@ -41,6 +41,7 @@ STANDARD_INPUT = "-"
 INPUT_BYTES = 256 * 2**20  # most that standard input may hold: it is read twice, and no temporary file may hold it
 HEAD_BYTES = 8192
 MOST_LISTED = 10_000  # findings of a file that are kept with their places; all are counted
+MOST_FAILURES = 1_000  # the same of its failures
 MOST_KNOWN = 50_000  # values of one text that keep their placeholder
 LEAST_HALVED = 2_000
 SURVIVES, INVALID = "identifier-survives", "invalid-text"
@@ -102,6 +103,7 @@ class FileResult:
         found: findings by entity.
         hits: the first `MOST_LISTED` of them.
         failures: why it, or parts of it, could not be scanned; then nothing is known of it.
+        failures_left_out: how many more than `MOST_FAILURES` there were.
         skipped: why it was passed over ("binary"), or "".
         redacted: where the copy lies, or "".
     """
@@ -111,6 +113,7 @@ class FileResult:
     found: Counter[str] = field(default_factory=Counter)
     hits: list[Hit] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    failures_left_out: int = 0
     skipped: str = ""
     redacted: str = ""
 
@@ -123,6 +126,7 @@ class FileResult:
             "findings": [asdict(hit) for hit in self.hits],
             "findings_left_out": self.found.total() - len(self.hits),
             "failures": [asdict(failure) for failure in self.failures],
+            "failures_left_out": self.failures_left_out,
             "skipped": self.skipped,
             "redacted": printable(self.redacted),
         }
@@ -153,11 +157,7 @@ class FileScanner:
         self.rules = jurisdiction or "all entities"
         self._least, context = _rules(settings, jurisdiction)
         self._scanner: Scanner = Scanner(settings, context=context) if context else Scanner(settings)
-        self._recognizers: dict[str, set[str]] = {}
-        for recognizer in getattr(self._scanner, "_recognizers", ()):
-            self._recognizers.setdefault(recognizer.ENTITY, set()).add(
-                type(recognizer).__name__.removesuffix("Recognizer")
-            )
+        self._recognizers = _recognizers_by_entity()
 
     # --- one file -------------------------------------------------------------------------------------------------
 
@@ -231,6 +231,9 @@ class FileScanner:
 
     @staticmethod
     def _fail(unit: Unit, reason: str, result: FileResult) -> None:
+        if len(result.failures) == MOST_FAILURES:
+            result.failures_left_out += 1
+            return
         result.failures.append(
             Failure(unit.line, unit.row, reason, _REMEDIES.get(reason, "look at this place by yourself"))
         )
@@ -254,8 +257,9 @@ class FileScanner:
             length = spans[-1][1] + (not cell.verbatim)
         text = "".join([*parts, unit.after])
         findings = self._announced(unit, spans, self._windows(text))
-        if findings:
-            findings = spread([fold(text)], [findings])[0]
+        if not findings:
+            return [[] for _ in spans], [set() for _ in spans]
+        findings = spread([fold(text)], [findings])[0]
         by_cell: list[list[Finding]] = []
         own: list[set[Finding]] = []
         for cell, (start, end) in zip(unit.cells, spans, strict=True):
@@ -449,6 +453,20 @@ def _raise(highest: dict[str, int], texts: list[str]) -> None:
             highest[entity] = max(highest.get(entity, 0), int(number))
 
 
+def _recognizers_by_entity() -> dict[str, list[str]]:
+    """The names of the recognizers that can have found an entity."""
+    from domainlm.redact.recognizers.base import CuedRecognizer
+
+    names: dict[str, list[str]] = {}
+    waiting = [CuedRecognizer]
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        if "ENTITY" in vars(kind):
+            names.setdefault(kind.ENTITY, []).append(kind.__name__.removesuffix("Recognizer"))
+    return names
+
+
 # --- small things -------------------------------------------------------------------------------------------------
 
 
@@ -563,6 +581,8 @@ def _rules(settings: RedactSettings, jurisdiction: str) -> tuple[dict[str, float
         own = project_root() / "domains" / "finance" / "jurisdictions"
         folder = own if own.is_dir() else folder
     profile = Profiles.load(folder).of(jurisdiction)
+    if profile.unknown:  # a run takes the strictest of all for it; a person who types can mend it
+        raise ConfigurationError("there is no profile of this jurisdiction", "--jurisdiction", f"see {folder}")
     least = {name: rule.threshold for name, rule in profile.entities.items() if name in settings.wanted}
     context: dict[str, tuple[str, ...]] = {}
     for name, rule in profile.entities.items():
