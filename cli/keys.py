@@ -16,6 +16,19 @@ from domainlm.keys import KEY_SECRET_VARIABLE, KEY_VARIABLE, KeyRing, key_file, 
 app = typer.Typer(help="The key of ids, vault and quarantine: make, show, rotate.", no_args_is_help=True)
 
 
+def keys_at_hand(mode: str | None = None) -> KeyRing:
+    """The key of this machine; ZenML, which takes seconds to import, is asked only where it holds the key.
+
+    Raises:
+        SecretError: see `KeyRing.load`.
+    """
+    if os.environ.get(KEY_SECRET_VARIABLE) and not os.environ.get(KEY_VARIABLE):
+        from steps.keys import load_keys
+
+        return load_keys(mode)
+    return KeyRing.load(mode=mode)
+
+
 def _person() -> str:
     from domainlm.redact.access import operating_system_user
 
@@ -40,9 +53,7 @@ def new(
 def show() -> None:
     """The name of the key in use, and of those before it; no secret."""
     enter_project(ready=False)
-    from steps.keys import load_keys
-
-    ring = load_keys()
+    ring = keys_at_hand()
     typer.echo(f"key '{ring.key_id}'" + "".join(f", after '{key.key_id}'" for key in reversed(ring.retired)))
 
 
@@ -60,13 +71,12 @@ def rotate(
     enter_project(ready=False)
     from domainlm.project import home
     from domainlm.redact.rotation import rotate
-    from steps.keys import load_keys
 
     present, file = None, None
     if not rotation_file().exists():
         elsewhere = os.environ.get(KEY_VARIABLE) or os.environ.get(KEY_SECRET_VARIABLE)
         file = None if elsewhere else key_file()
-        present = load_keys(mode="")  # a development key may be rotated away in production as well
+        present = keys_at_hand(mode="")  # a development key may be rotated away in production as well
     done = rotate(present, file, new_file, home(), _person(), key_id)
     typer.echo(
         f"rotated: '{done.old_key_id}' -> '{done.key_id}' in {done.file}; {done.quarantined} records sealed anew"
@@ -86,9 +96,8 @@ def rekey(
     enter_project(ready=False)
     from domainlm.project import home
     from domainlm.redact.rotation import rekey
-    from steps.keys import load_keys
 
-    ring = load_keys()
+    ring = keys_at_hand()
     count = rekey(old, ring, home(), _person())
     typer.echo(f"carried: '{old.key_id}' -> '{ring.key_id}'; {count} quarantined records sealed anew")
 
@@ -102,9 +111,7 @@ def carry(
 ) -> None:
     """The present id of each id of before a rotation, for tables that other systems keep: OLD, tab, NEW."""
     enter_project(ready=False)
-    from steps.keys import load_keys
-
-    ring, unknown = load_keys(), 0
+    ring, unknown = keys_at_hand(), 0
     for identifier in identifiers or (line.strip() for line in sys.stdin):
         if ring.knows(identifier):
             typer.echo(f"{identifier}\t{ring.carried(use, identifier)}")

@@ -1,4 +1,4 @@
-"""`domainlm vault`: originals of replaced values and quarantined records, each look at one of them with a reason, logged."""
+"""`domainlm vault`: originals of replaced values, quarantined records; a look at one wants a reason and is logged."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.environment import enter_project
+from cli.keys import keys_at_hand
 
 if TYPE_CHECKING:
     from domainlm.redact.quarantine import Quarantine
@@ -31,9 +32,8 @@ def stores() -> tuple[Vault, Quarantine]:
     from domainlm.project import home
     from domainlm.redact.quarantine import Quarantine
     from domainlm.redact.vault import Vault
-    from steps.keys import load_keys
 
-    keys = load_keys()
+    keys = keys_at_hand()
     return Vault(home() / "vault", keys), Quarantine(home() / "quarantine", keys)
 
 

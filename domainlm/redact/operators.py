@@ -63,13 +63,13 @@ class Replacer:
             equals anything in them.
         regions: countries whose telephone numbers are known, to see that two spellings are one number.
         operators: what becomes of each entity; one that is not named gets a placeholder.
-        keys: chooses surrogates and makes the subject ids of the vault.
+        keys: chooses surrogates and makes the subject ids of the vault; placeholders, masks and removal need none.
         vault: keeps originals; needed where an entity's operator is `vault`.
         record_id: what the vault files them under. Of a record without an id, such as a canary, nothing is kept.
         retention_days: days that the vault keeps an entity's values; the vault's own number for those not named.
 
     Raises:
-        ConfigurationError: an operator is unknown, or the vault is missing.
+        ConfigurationError: an operator is unknown, or the vault or the key that it needs is missing.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Replacer:
         texts: Iterable[str],
         regions: tuple[str, ...],
         operators: Mapping[str, str],
-        keys: KeyRing,
+        keys: KeyRing | None,
         vault: Vault | None,
         record_id: str,
         retention_days: Mapping[str, int] | None = None,
@@ -91,6 +91,10 @@ class Replacer:
                 raise ConfigurationError(f"unknown operator '{operator}'", entity, nearest(operator, OPERATORS))
             if operator == VAULT and vault is None and record_id:
                 raise ConfigurationError("its originals need a vault, and there is none", entity, "give it a vault")
+            if operator in (SURROGATE, VAULT) and keys is None:
+                raise ConfigurationError(
+                    f"the operator '{operator}' needs a key, and there is none", entity, "give it one"
+                )
         self.counts: Counter[str] = Counter()
         self._last: dict[str, int] = {}
         for text in self._texts:
@@ -165,6 +169,7 @@ class Replacer:
         return self._given[key]
 
     def _surrogate(self, key: tuple[str, str], finding: Finding, spelled: str) -> str | None:
+        assert self.keys is not None
         if self._surrogates is None:
             self._surrogates = Surrogates(self.keys, self._texts, self.regions)
         made = self._surrogates.of(finding.entity, finding.value, key[1])
@@ -175,7 +180,7 @@ class Replacer:
             return
         from domainlm.redact.vault import Entry
 
-        assert self.vault is not None
+        assert self.vault is not None and self.keys is not None
         first = {placeholder: (key, finding) for key, placeholder, finding in reversed(found)}
         self.vault.put(
             self.record_id,

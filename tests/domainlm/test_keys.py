@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from domainlm.errors import SecretError
+from domainlm.errors import ConfigurationError, SecretError
 from domainlm.keys import KeyRing, create_development_key
 
 ONE, TWO = KeyRing("one", b"1" * 32), KeyRing("two", b"2" * 32)
@@ -89,3 +89,83 @@ def test_sealed_bytes_open_with_the_same_key_use_and_context_only() -> None:
 
 def test_the_secret_is_not_in_the_representation() -> None:
     assert "1111" not in repr(ONE)
+
+
+def test_a_keys_name_is_part_of_every_id() -> None:
+    assert ONE.keyed_id("subject", "kim")[:8] == ONE.keyed_id("record", "lee")[:8]
+    renamed = KeyRing("another name", ONE.secret)
+    assert renamed.keyed_id("subject", "kim")[:8] != ONE.keyed_id("subject", "kim")[:8]
+    assert renamed.keyed_id("subject", "kim")[8:] != ONE.keyed_id("subject", "kim")[8:]
+    assert ONE.knows(ONE.keyed_id("subject", "kim")) and not ONE.knows(TWO.keyed_id("subject", "kim"))
+
+
+def test_an_id_keeps_its_link_through_rotations_and_the_old_key_alone_makes_no_new_one() -> None:
+    second = ONE.succeeded_by(TWO)
+    third = second.succeeded_by(KeyRing("three", b"3" * 32))
+    before = ONE.keyed_id("subject", "PERSON", "kim")
+    for ring in (second, third):
+        now = ring.keyed_id("subject", "PERSON", "kim")
+        assert ring.carried("subject", before) == now != before
+        assert ring.carried("subject", now) == now, "carrying twice does no more than once"
+        assert ring.carried("subject", second.keyed_id("subject", "PERSON", "kim")) == now
+        assert ring.keyed_id("subject", "PERSON", "lee") != now
+        assert ring.carried("record", before) != now, "uses stay apart"
+    now = second.keyed_id("subject", "PERSON", "kim")
+    # All that the old key can make, with every name it may give itself, and the new key without the old.
+    alone = [
+        ring.keyed_id("subject", *values)
+        for ring in (ONE, KeyRing("two", ONE.secret), TWO, TWO.succeeded_by(KeyRing("one", ONE.secret)))
+        for values in (("PERSON", "kim"), (before,))
+    ]
+    assert now not in alone and now[8:] not in {identifier[8:] for identifier in alone}
+
+
+def test_ids_of_no_known_key_are_left_alone() -> None:
+    stranger = KeyRing("stranger", b"9" * 32).keyed_id("subject", "kim")
+    assert ONE.succeeded_by(TWO).carried("subject", stranger) == stranger
+
+
+def test_a_retired_key_opens_nothing() -> None:
+    sealed = ONE.seal("quarantine", b"secret", b"")
+    ring = ONE.succeeded_by(TWO)
+    (retired,) = ring.retired
+    for secret in (retired.link, ring.secret):
+        with pytest.raises(SecretError):
+            KeyRing("one", secret).unseal("quarantine", sealed, b"")
+    assert base64.b64encode(ONE.secret).decode() not in json.dumps(ring.to_json())
+
+
+def test_a_ring_survives_its_own_json_and_that_of_a_secret_manager() -> None:
+    ring = ONE.succeeded_by(TWO)
+    content = ring.to_json()
+    assert KeyRing.parse(json.dumps(content), "here") == ring
+    assert KeyRing.of_json(content | {"retired": json.dumps(content["retired"])}, "here") == ring
+    assert ring.continues(ONE) and not ring.continues(KeyRing("one", b"x" * 32)) and not ring.continues(TWO)
+
+
+@pytest.mark.parametrize(
+    "retired", ["x", [{}], [{"key_id": "a", "link": "c2hvcnQ="}], [{"key_id": "two", "link": "A" * 43 + "="}], 7]
+)
+def test_a_malformed_past_is_refused(retired: object) -> None:
+    with pytest.raises(SecretError):
+        KeyRing.of_json(TWO.to_json() | {"retired": retired}, "here")
+
+
+@pytest.mark.parametrize("how", ["variable", "argument"])
+def test_production_refuses_the_development_key(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    create_development_key()
+    if how == "variable":
+        monkeypatch.setenv("DOMAINLM_MODE", "production")
+    mode = "production" if how == "argument" else None
+    with pytest.raises(SecretError, match="refused in production") as caught:
+        KeyRing.load(mode=mode)
+    assert "domainlm keys new" in str(caught.value)
+    monkeypatch.setenv("DOMAINLM_KEY", json.dumps(ONE.to_json()))
+    assert KeyRing.load(mode=mode) == ONE
+
+
+def test_a_mode_that_is_none_is_refused_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    create_development_key()
+    monkeypatch.setenv("DOMAINLM_MODE", "prodution")
+    with pytest.raises(ConfigurationError, match="did you mean 'production'"):
+        KeyRing.load()

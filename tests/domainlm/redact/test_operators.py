@@ -303,6 +303,9 @@ def test_the_vault_operator_keeps_the_original_under_its_placeholder(tmp_path):
 def test_a_vault_that_is_missing_is_an_error_and_a_canary_is_not_kept(tmp_path):
     with pytest.raises(ConfigurationError, match="vault"):
         Replacer([], REGIONS, {"PERSON": VAULT}, KEYS, None, RECORD)
+    for operator in (VAULT, SURROGATE):
+        with pytest.raises(ConfigurationError, match="needs a key"):
+            Replacer([], REGIONS, {"PERSON": operator}, None, None, "")
     vault = Vault(tmp_path / "vault", KEYS)
     for given in (vault, None):
         replacer = Replacer(["Tom Becker"], REGIONS, {"PERSON": VAULT}, KEYS, given, "")
