@@ -359,9 +359,8 @@ def _business(body: str) -> str:
     return body + str(-(total + digits[8] * 5 // 10) % 10)
 
 
-def main() -> None:
-    from importlib.metadata import version
-
+def pack_texts() -> list[LabelledText]:
+    """The pack's labelled set: each open shape in turn, then more where a structured entity has too few values."""
     shapes = read_shapes("a")
     texts = [
         text
@@ -369,18 +368,25 @@ def main() -> None:
         for text in draw([shape for shape in shapes if shape.language == language], size, 0, SEED + index)
     ]
     counts = Counter(span.entity for text in texts for span in text.spans)
-    extra = Filler(SEED + 100)
+    more = Filler(SEED + len(SIZES))
     for entity in STRUCTURED:
         holders = [shape for shape in shapes if shape.entities[entity]]
         while counts[entity] < LEAST_SPANS:
             for shape in holders:
-                text = extra.fill(shape)
-                texts.append(text)
-                counts.update(span.entity for span in text.spans)
+                texts.append(more.fill(shape))
+                counts.update(span.entity for span in texts[-1].spans)
+    return texts
+
+
+def main() -> None:
+    from importlib.metadata import version
+
+    texts = pack_texts()
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text("".join(text.to_json() + "\n" for text in texts), encoding="utf-8")
     languages = Counter(text.language for text in texts)
-    print(json.dumps({"texts": languages, "spans": counts, "faker": version("faker")}, ensure_ascii=False))
+    counts = Counter(span.entity for text in texts for span in text.spans)
+    print(json.dumps({"texts": languages, "spans": counts, "faker": version("faker")}))
 
 
 if __name__ == "__main__":
