@@ -1,7 +1,9 @@
 """One plain spelling of a text to search in, with the way back to the original's offsets.
 
 Full-width digits, exotic spaces and dashes, digits of other scripts, zero-width characters and decomposed Hangul would
-otherwise hide a value from every pattern. The text that is stored is the original with spans replaced, never this one.
+otherwise hide a value from every pattern; so would HTML entities, URL encoding, JSON's escapes and a line break behind
+a hyphen. What a base64 blob says is read behind the blob, and every character of it leads back to the whole blob, so
+that a finding inside takes all of it. The text that is stored is the original with spans replaced, never this one.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
+
+from domainlm.redact.forms import blobs, decoded_units
 
 # Format characters, fillers, variation selectors, the keycap and soft hyphens: they take no room on the screen.
 _INVISIBLE = (
@@ -22,6 +26,14 @@ _COMBINING = "\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\
 _IRREGULAR = re.compile(f"[{_INVISIBLE}{_JAMO}{_COMBINING}]")
 _UNIT = re.compile(
     f"(?P<hidden>[{_INVISIBLE}])|[{_JAMO}][\u1161-\u11a7](?:[\u11a8-\u11ff])?|[^{_INVISIBLE}][{_COMBINING}]*", re.DOTALL
+)
+# Words shorter than this hide nothing in base64 that a person could be told by.
+_LONG_WORD = 16
+# A value goes on behind the line: a hyphen, an at sign or a soft break of quoted-printable between two of its parts.
+_BROKEN = re.compile(
+    r"(?P<kept>(?<=\d)-)[ \t]?\r?\n[ \t>#*/]{0,6}(?=\d)"
+    r"|(?P<at>(?<=[0-9A-Za-z])@)[ \t]?\r?\n[ \t>#*/]{0,6}(?=[0-9A-Za-z])"
+    r"|(?<=[0-9A-Za-z])[ \t]?\r?\n[ \t>#*/]{0,6}(?P<at2>@)(?=[0-9A-Za-z])|=\r?\n"
 )
 
 
@@ -47,11 +59,73 @@ class Folded:
 
 
 def fold(text: str) -> Folded:
-    """The plain spelling of a text: one character for one, less what is invisible or combines with its neighbour."""
-    if text.isascii():
-        return Folded(text)
+    """The plain spelling of a text: encodings resolved, what is invisible or combines with its neighbour left out."""
+    folded = Folded(text)
+    if ("&" in text or "%" in text or "\\" in text) and (units := decoded_units(text)):
+        folded = _replaced(folded, units)
+    if "\n" in folded.text and _may_be_broken(folded.text):
+        folded = _replaced(folded, _joined(folded.text))
+    if not folded.text.isascii():
+        folded = _plain(folded)
+    if _has_long_word(folded.text):
+        folded = _with_blobs(folded)
+    return folded
+
+
+def _may_be_broken(text: str) -> bool:
+    return "-\n" in text or "@\n" in text or "\n@" in text or "=\n" in text or "\r\n" in text or "- \n" in text
+
+
+def _joined(text: str) -> list[tuple[int, int, str]]:
+    return [
+        (match.start(), match.end(), match["kept"] or match["at"] or match["at2"] or "")
+        for match in _BROKEN.finditer(text)
+    ]
+
+
+def _has_long_word(text: str) -> bool:
+    return max(map(len, text.split()), default=0) >= _LONG_WORD
+
+
+def _replaced(folded: Folded, units: list[tuple[int, int, str]]) -> Folded:
+    """A text with some stretches replaced by what they stand for; each new character leads back to its whole stretch.
+
+    Args:
+        folded: the text so far.
+        units: start, end and replacement of each stretch, in order, without overlaps.
+    """
+    if not units:
+        return folded
+    pieces: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    at = 0
+    for start, end, replacement in units:
+        pieces.append(folded.text[at:start])
+        _copy(folded, at, start, starts, ends)
+        pieces.append(replacement)
+        first, last = folded.original(start, end)
+        starts += [first] * len(replacement)
+        ends += [last] * len(replacement)
+        at = end
+    pieces.append(folded.text[at:])
+    _copy(folded, at, len(folded.text), starts, ends)
+    return Folded("".join(pieces), starts, ends)
+
+
+def _copy(folded: Folded, start: int, end: int, starts: list[int], ends: list[int]) -> None:
+    if folded.starts is None or folded.ends is None:
+        starts += range(start, end)
+        ends += range(start + 1, end + 1)
+    else:
+        starts += folded.starts[start:end]
+        ends += folded.ends[start:end]
+
+
+def _plain(folded: Folded) -> Folded:
+    text = folded.text
     if not _IRREGULAR.search(text):
-        return Folded(text.translate(_table()))
+        return Folded(text.translate(_table()), folded.starts, folded.ends)
     characters: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
@@ -60,9 +134,37 @@ def fold(text: str) -> Folded:
             continue
         composed = unicodedata.normalize("NFC", unit[0])
         characters.append(composed[0])  # a mark that does not compose is left out: it must not split a number
-        starts.append(unit.start())
-        ends.append(unit.end())
+        start, end = folded.original(unit.start(), unit.end())
+        starts.append(start)
+        ends.append(end)
     return Folded("".join(characters).translate(_table()), starts, ends)
+
+
+def _with_blobs(folded: Folded) -> Folded:
+    """The text with what each base64 blob says on a line of its own behind it; the blob itself stays to be searched."""
+    said = [(end, end, start, f"\n{fold_plain(inside)}\n") for start, end, inside in blobs(folded.text)]
+    if not said:
+        return folded
+    pieces: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    at = 0
+    for end, _, start, inside in said:
+        pieces += folded.text[at:end], inside
+        _copy(folded, at, end, starts, ends)
+        first, last = folded.original(start, end)
+        # The blob's own characters stay; those of its content lead to all of it, and never behind what follows.
+        starts += [first] * len(inside)
+        ends += [last] * len(inside)
+        at = end
+    pieces.append(folded.text[at:])
+    _copy(folded, at, len(folded.text), starts, ends)
+    return Folded("".join(pieces), starts, ends)
+
+
+def fold_plain(text: str) -> str:
+    """The plain spelling of a text whose offsets do not matter; one level, so a blob in a blob stays closed."""
+    return text if text.isascii() else _plain(Folded(text)).text
 
 
 @cache
@@ -71,6 +173,10 @@ def _table() -> dict[int, str]:
     table |= dict.fromkeys([0x00A0, 0x1680, 0x202F, 0x205F, 0x3000, *range(0x2000, 0x200B)], " ")
     table |= dict.fromkeys([0x2011, 0x2010, *range(0x2012, 0x2016), 0x2043, 0x2212, 0xFE58, 0xFE63, 0xFF70], "-")
     table |= {0xFE6B: "@", 0x2024: ".", 0x3002: ".", 0xFE52: ".", 0xFF61: ".", 0x2018: "'", 0x2019: "'", 0x02BC: "'"}
+    # ① to ⑨ in circles of four kinds; superscripts are footnotes and stay.
+    for first in (0x2460, 0x2776, 0x2780, 0x278A):
+        table |= {first + place: str(place + 1) for place in range(9)}
+    table |= {0x24EA: "0", 0x24FF: "0", 0x1F10B: "0", 0x1F10C: "0"}
     # Arabic, Devanagari, mathematical and other digits; they end below the emoji.
     table |= {
         code: str(unicodedata.decimal(chr(code)))

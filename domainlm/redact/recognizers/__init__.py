@@ -31,6 +31,7 @@ def recognizers(
         RoutingNumberRecognizer,
         UsAccountRecognizer,
     )
+    from domainlm.redact.recognizers.announced import AnnouncedAddressRecognizer, AnnouncedNameRecognizer
     from domainlm.redact.recognizers.cards import CardRecognizer
     from domainlm.redact.recognizers.contact import EmailRecognizer, IpRecognizer, PhoneRecognizer
     from domainlm.redact.recognizers.documents import DriverLicenseRecognizer, PassportRecognizer
@@ -49,6 +50,7 @@ def recognizers(
 
     kinds = (
         EmailRecognizer, PhoneRecognizer, IpRecognizer, CardRecognizer, IbanRecognizer, BicRecognizer,
+        AnnouncedNameRecognizer, AnnouncedAddressRecognizer,
         BrokerageRecognizer, PassportRecognizer, DriverLicenseRecognizer, SecretRecognizer,
         RoutingNumberRecognizer, UsAccountRecognizer, KoreanAccountRecognizer, KoreanAccountInEnglishRecognizer,
         SsnRecognizer, ResidentRegistrationRecognizer, NhsRecognizer, NinoRecognizer, DateOfBirthRecognizer,

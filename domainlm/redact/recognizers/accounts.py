@@ -35,6 +35,15 @@ _IBAN_LENGTHS = {
     29: "BR EG PS QA UA", 30: "JO KW MU YE",
     31: "MT SC", 32: "LC", 33: "RU",
 }  # fmt: skip
+# ISO 3166-1, and XK.
+_COUNTRIES = frozenset(
+    "AD AE AF AG AI AL AM AO AR AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BW BY BZ CA"
+    " CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CY CZ DE DJ DK DM DO DZ EC EE EG ER ES ET FI FJ FK FO FR GA"
+    " GB GD GE GF GG GH GI GL GM GN GP GQ GR GT GU GY HK HN HR HT HU ID IE IL IM IN IQ IR IS IT JE JM JO JP KE"
+    " KG KH KM KN KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MG MK ML MM MN MO MR MT MU MV MW MX"
+    " MY MZ NA NC NE NG NI NL NO NP NZ OM PA PE PG PH PK PL PT PY QA RE RO RS RU RW SA SC SD SE SG SI SK SL SM"
+    " SN SO SR ST SV SY SZ TD TG TH TJ TL TM TN TR TT TW TZ UA UG US UY UZ VA VE VG VN XK YE ZA ZM ZW".split()
+)
 IBAN_LENGTH = {country: length for length, countries in _IBAN_LENGTHS.items() for country in countries.split()}
 
 
@@ -42,48 +51,69 @@ class IbanRecognizer(StructuredRecognizer):
     """IBANs of the registry's countries and lengths, spaced at will; a wrong check number wants a cue.
 
     The pattern finds the head; the tail is walked to the country's length, so that neither the next word nor the next
-    cell of a row joins it.
+    cell of a row joins it. Where that does not check, any other length in capitals that does is taken as well: people
+    and programs leave a digit out, and a check number that fits by chance is one in 97.
     """
 
     ENTITY = IBAN_CODE
     PATTERNS = (
         (
             "country and check number",
-            rf"(?<![0-9A-Za-z])(?:{'|'.join(sorted(IBAN_LENGTH))})[ -]?\d[ -]?\d"
-            r"(?=(?:[ \t.-]{0,3}(?:\r?\n[ >#*/]{0,6})?[0-9A-Za-z]){11})",
+            r"(?<![0-9A-Za-z])[A-Z]{2}[ -]?\d[ -]?\d(?=(?:[ \t.-]{0,3}(?:\r?\n[ >#*/]{0,6})?[0-9A-Za-z]){10})",
             WEAK,
         ),
     )
-    GATE = r"(?<![0-9A-Za-z])[A-Za-z]{2}[ -]?\d[ -]?\d(?:[ \t\r\n>#*/.-]{0,10}[0-9A-Za-z]){11}"
+    GATE = r"(?<![0-9A-Za-z])[A-Za-z]{2}[ -]?\d[ -]?\d(?:[ \t\r\n>#*/.-]{0,10}[0-9A-Za-z]){10}"
     CUES = r"\biban\b|account|\bbank|transfer|\bsepa\b|계좌|송금|konto|compte|cuenta|conto"
     GUARDED = False
     _STEP = re.compile(r"[ \t.-]{0,3}(?:\r?\n[ >#*/]{0,6})?([0-9A-Za-z])")
+    _SHORTEST, _LONGEST = 14, 34
 
     def matches(self, text: str) -> Iterator[tuple[Pattern, int, int]]:
         """The whole number behind each head."""
         for pattern, start, end in super().matches(text):
-            yield pattern, start, self._walk(text, start, end)[1]
+            yield pattern, start, self._end(text, start, end)[0]
 
     def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
-        iban, end = self._walk(text, start, end)
-        if not iban or (end < len(text) and text[end].isascii() and text[end].isalnum()):
-            return 0.0
-        rearranged = "".join(str(int(character, 36)) for character in iban[4:] + iban[:4])
-        # One run of prose in 97 passes the check as well: "at 10 p.m. and wakes up at 6 a".
-        capitals = text[start:end].isupper() and len(digits(iban)) >= 5
-        if int(rearranged) % 97 == 1 and (capitals or len(digits(iban)) >= 12):
-            return STRONG
-        # Prose that begins with two letters and two digits has no other digit; a mistyped IBAN has many.
-        return pattern.score if len(digits(iban)) >= 12 and "\n" not in text[start:end] else 0.0
+        return self._end(text, start, end)[1]
 
-    def _walk(self, text: str, start: int, end: int) -> tuple[str, int]:
+    def _end(self, text: str, start: int, end: int) -> tuple[int, float]:
+        """Where the number behind a head ends, and its score."""
+        country = text[start : start + 2].upper()
+        if country not in _COUNTRIES:
+            return end, 0.0
+        apart = not text[start + 2].isdigit()  # "Account No 335917…": a gap there wants gaps further on as well
         iban = "".join(character for character in text[start:end] if character.isalnum()).upper()
-        for _ in range(IBAN_LENGTH[iban[:2]] - 4):
-            step = self._STEP.match(text, end)
-            if step is None:
-                return "", end
+        whole: dict[int, tuple[int, str]] = {}
+        while len(iban) < self._LONGEST and (step := self._STEP.match(text, end)):
             iban, end = iban + step[1].upper(), step.end()
-        return iban, end
+            if len(iban) >= self._SHORTEST and not (end < len(text) and text[end].isascii() and text[end].isalnum()):
+                whole[len(iban)] = end, iban
+        length = IBAN_LENGTH.get(country, 0)
+        for size in (length, *sorted(whole, reverse=True)):
+            if size not in whole:
+                continue
+            at, number = whole[size]
+            spelled, count = text[start:at], len(digits(number))
+            if apart and spelled[4:].isalnum():
+                continue
+            # One run of prose in 97 passes the check as well: "at 10 p.m. and wakes up at 6 a".
+            form = count >= 12 if size == length else spelled.isupper() and count >= 10 and "\n" not in spelled
+            if (form or (spelled.isupper() and count >= 5 and size == length)) and _checks(number):
+                return at, STRONG
+        if (
+            not apart
+            and length in whole
+            and len(digits(whole[length][1])) >= 12
+            and "\n" not in text[start : whole[length][0]]
+        ):
+            return whole[length][0], WEAK  # mistyped; prose that begins with two letters and two digits has no other
+        return end, 0.0
+
+
+def _checks(iban: str) -> bool:
+    """ISO/IEC 7064, modulus 97."""
+    return int("".join(str(int(character, 36)) for character in iban[4:] + iban[:4])) % 97 == 1
 
 
 class BicRecognizer(StructuredRecognizer):
@@ -110,6 +140,7 @@ class BicRecognizer(StructuredRecognizer):
             rf"|(?<=(?i:bic))[ ]|[ (](?=[A-Z]*\d))(?P<value>{_ANY})(?![0-9A-Za-z])",
             LIKELY,
         ),
+        ("after the word and a space", rf"(?i:swift)[ ](?P<value>{_CODE})(?![0-9A-Za-z])", LIKELY),
         (
             "after a bank",
             rf"(?:(?i:intermediary|correspondent|beneficiary|receiving|sending|ordering|remitting|issuing|advising"
@@ -144,13 +175,17 @@ class BicRecognizer(StructuredRecognizer):
         r"|[A-Z]{2}\d{2}[ ]?(?:[0-9A-Z]{2,4}[ ]?){3,8}[ (]"
     )
     # Banks whose codes have neither digit nor XXX: the word must speak of codes, not of banks.
+    # English words that have the form of a code.
+    _WORDS = frozenset("CUSTOMER MESSAGES INCIDENT BUSINESS DOCUMENT PLATFORM SANCTION MESSAGING INTERFACE".split())
     _CAPITALS_BEFORE, _CAPITALS_AFTER = re.compile(r"[A-Z]{3,}[ ]$"), re.compile(r"[ ][A-Z]{3,}")
     _CODES_NEAR = re.compile(r"(?i:\bbic\b|swift (?:code|bic)|swift[ /]?code)", re.ASCII)
 
     def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
+        value = text[start:end]
+        if pattern.name == "after the word and a space":
+            return 0.0 if value in self._WORDS or self._CAPITALS_AFTER.match(text, end) else pattern.score
         if pattern.name != "near the word":
             return pattern.score
-        value = text[start:end]
         # A word in capitals among words in capitals is a heading.
         shouted = self._CAPITALS_BEFORE.search(text, max(0, start - 12), start) or self._CAPITALS_AFTER.match(text, end)
         near = self._CODES_NEAR.search(text, max(0, start - 40), start)
@@ -294,20 +329,32 @@ class KoreanAccountRecognizer(StructuredRecognizer):
         return pattern.score
 
 
-class KoreanAccountInEnglishRecognizer(KoreanAccountRecognizer):
-    """The same in English, where only an account number comes in three hyphenated groups of eleven digits or more."""
+# Banks of any country print groups of four.
+_FOURS = re.compile(r"\d{4}-\d{4}-\d{4}(?:-\d{1,4})?")
 
-    PATTERNS = KoreanAccountRecognizer.PATTERNS[:1]
-    CUES = (
-        r"acc(?:oun)?t|\bbank|\bdeposit|\bwire|\bremit|\btransfer|kookmin|shinhan|woori|hana|nonghyup|\bibk\b|kakao"
-        r"|\btoss\b"
+
+class KoreanAccountInEnglishRecognizer(KoreanAccountRecognizer):
+    """The same in English: three hyphenated groups of eleven digits or more, any form beside a Korean bank's name."""
+
+    CUES = r"acc(?:oun)?t|\bbank|\bdeposit|\bwire|\bremit|\btransfer"
+    _BANK = re.compile(
+        r"\b(?:kookmin|kb bank|shinhan|woori|(?:keb )?hana|nonghyup|nh bank|\bibk\b|industrial bank of korea"
+        r"|kakao ?bank"
+        r"|toss ?bank|k ?bank|busan bank|daegu bank|kwangju|gwangju bank|jeonbuk|kyongnam|jeju bank|sc first"
+        r"|citibank korea"
+        r"|suhyup|shinhyup|saemaul|korea post|korean (?:bank|won|account)|seoul)\b",
+        re.IGNORECASE | re.ASCII,
     )
+    _BESIDE = 48
 
     def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
         value = text[start:end]
-        if _NO_ACCOUNT.fullmatch(value) or is_date(value) or in_formula(text, start, end):
+        count = len(digits(value))
+        if not 10 <= count <= 16 or _NO_ACCOUNT.fullmatch(value) or is_date(value) or in_formula(text, start, end):
             return 0.0
-        return pattern.score if 11 <= len(digits(value)) <= 16 else 0.0
+        if self._BANK.search(text, max(0, start - self._BESIDE), end + self._BESIDE):
+            return pattern.score + 0.1
+        return pattern.score if pattern.name == "groups" and count >= 11 and not _FOURS.fullmatch(value) else 0.0
 
 
 class BrokerageRecognizer(StructuredRecognizer):
@@ -321,7 +368,7 @@ class BrokerageRecognizer(StructuredRecognizer):
     FLAGS = regex.ASCII  # the letters before a number are capitals
     _FORM = (
         r"(?:[A-Z]{1,3}[ -]?\d{2,8}(?:-\d{2,8}){0,2}|\d{2,9}(?:[ ]?-[ ]?\d{1,8}){1,3}"
-        r"|\d{3,4}[ ]\d{3,4}(?:[ ]\d{2,4})?"
+        r"|\d{3,4}[ ]\d{3,5}(?:[ ]\d{2,4})?"
         r"|\d{6,14})"
     )
     # These words are about an account by themselves; the others only with the word `account` behind them.
@@ -335,7 +382,8 @@ class BrokerageRecognizer(StructuredRecognizer):
         r"|schwab|fidelity|vanguard|e\*?trade|ameritrade|robinhood|interactive brokers|ibkr|merrill(?: edge| lynch)?)"
     )
     _LINK = (
-        r"(?:[\s:=#\"'\\(\[|*,_-]|(?i:no\b\.?|nos\b\.?|nr\b\.?|number\b|num\b|id\b|account\b|acct\b\.?|a/c\b|plan\b|ending"
+        r"(?:[\s:=#\"'\\(\[|*,_-]|(?i:no\b\.?|nos\b\.?|nr\b\.?|number\b|num\b|id\b|account\b|acct\b\.?|a/c\b|plan\b"
+        r"|ending"
         r"\b|in\b|is\b|was\b|with\b|under\b|at\b|of\b|held\b|my\b|the\b|schwab|fidelity|vanguard)){1,14}"
     )
     _ACCOUNT = r"[ _-]?(?:accounts?|accts?|acc|a/c)"

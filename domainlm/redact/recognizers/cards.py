@@ -7,7 +7,7 @@ import re
 from presidio_analyzer import Pattern
 
 from domainlm.redact.recognizers.base import LIKELY, STRONG, WEAK, digits, luhn
-from domainlm.redact.recognizers.edges import AFTER, BEFORE, RUN_AFTER, RUN_BEFORE, StructuredRecognizer
+from domainlm.redact.recognizers.edges import FIRM_AFTER, FIRM_BEFORE, RUN_AFTER, RUN_BEFORE, StructuredRecognizer
 from domainlm.redact.settings import CREDIT_CARD
 
 # First digits of the networks (ISO/IEC 7812 register): Visa, Mastercard (two series), Amex, Diners, JCB (its older
@@ -30,7 +30,8 @@ _ISSUED = (
 )
 _CUE = (
     r"card|visa|master|amex|american express|\bcredit|\bdebit|discover|maestro|diners|\bjcb\b|union ?pay|\bcc\b|\bcvv"
-    r"|\bcvc|\bpan\b|expir|\bexp\b|카드|체크|신용|결제|승인|유효\s?기간"
+    r"|\bcvc|\bpan\b|expir|\bexp\b|declin|\bcharged?\b|plastic|contactless|paid with|\batm\b|\bmc\b|\bswipe|wallet"
+    r"|카드|체크|신용|결제|승인|유효\s?기간"
 )
 _WIDE_CUE = re.compile(_CUE, re.IGNORECASE | re.ASCII)
 _WIDE_BEFORE, _WIDE_AFTER = 240, 120
@@ -46,16 +47,21 @@ class CardRecognizer(StructuredRecognizer):
     ENTITY = CREDIT_CARD
     _GAP = r"(?:[ \t]{1,2}|[ ]?[-./_·:][ ]?)"
     PATTERNS = (
-        ("four groups", rf"{BEFORE}(?={_NETWORKS})\d{{4}}(?:{_GAP}\d{{4}}){{3}}{AFTER}", 0.35),
-        ("five groups", rf"{BEFORE}(?={_NETWORKS})\d{{4}}(?:{_GAP}\d{{4}}){{3}}{_GAP}\d{{1,3}}{AFTER}", 0.35),
-        ("Amex and Diners groups", rf"{BEFORE}(?=[123])\d{{4}}{_GAP}\d{{6}}{_GAP}\d{{4,5}}{AFTER}", 0.35),
+        ("four groups", rf"{FIRM_BEFORE}(?={_NETWORKS})\d{{4}}(?:{_GAP}\d{{4}}){{3}}{FIRM_AFTER}", 0.35),
+        (
+            "five groups",
+            rf"{FIRM_BEFORE}(?={_NETWORKS})\d{{4}}"
+            rf"(?:{_GAP}\d{{4}}){{3}}{_GAP}\d{{1,3}}{FIRM_AFTER}",
+            0.35,
+        ),
+        ("Amex and Diners groups", rf"{FIRM_BEFORE}(?=[123])\d{{4}}{_GAP}\d{{6}}{_GAP}\d{{4,5}}{FIRM_AFTER}", 0.35),
         ("one run", rf"{RUN_BEFORE}(?={_NETWORKS})\d{{12,19}}{RUN_AFTER}", WEAK),
-        ("other groups", rf"{BEFORE}(?={_NETWORKS})\d{{2,8}}(?:{_GAP}\d{{2,8}}){{1,5}}{AFTER}", WEAK),
+        ("other groups", rf"{FIRM_BEFORE}(?={_NETWORKS})\d{{2,8}}(?:{_GAP}\d{{2,8}}){{1,5}}{FIRM_AFTER}", WEAK),
         # A line ends inside the number: sixteen digits with one break among their gaps, or fifteen of Amex.
         (
             "over a line break",
-            rf"{BEFORE}(?=[23456])\d{{1,16}}(?:[ -]?\d{{2,8}}){{0,3}}[ ]?\r?\n[ >#*/]{{0,6}}"
-            rf"\d{{2,15}}(?:[ -]?\d{{2,8}}){{0,3}}{AFTER}",
+            rf"{FIRM_BEFORE}(?=[23456])\d{{1,16}}(?:[ -]?\d{{2,8}}){{0,3}}[ ]?\r?\n[ >#*/]{{0,6}}"
+            rf"\d{{2,15}}(?:[ -]?\d{{2,8}}){{0,3}}{FIRM_AFTER}",
             WEAK,
         ),
         # The middle is starred out, the rest still tells whose card it is.
@@ -82,7 +88,7 @@ class CardRecognizer(StructuredRecognizer):
             return LIKELY if issued and luhn(number) and len(number) in (15, 16) else 0.0
         if luhn(number):
             # One run in ten passes by chance: what no network issues, and odd groups and lengths, still want a cue.
-            if issued and (grouped or (run and len(number) in (14, 15, 16))):
+            if issued and (grouped or (run and (len(number) in (15, 16) or (len(number) == 14 and number[0] == "3")))):
                 return STRONG
             if issued and _WIDE_CUE.search(text, max(0, start - _WIDE_BEFORE), end + _WIDE_AFTER):
                 return LIKELY

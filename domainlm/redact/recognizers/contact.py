@@ -8,7 +8,16 @@ import re
 from presidio_analyzer import Pattern
 
 from domainlm.redact.recognizers.base import LIKELY, STRONG, WEAK, digits, luhn
-from domainlm.redact.recognizers.edges import AFTER, BEFORE, JOIN, RUN_AFTER, RUN_BEFORE, StructuredRecognizer
+from domainlm.redact.recognizers.edges import (
+    AFTER,
+    BEFORE,
+    FIRM_AFTER,
+    FIRM_BEFORE,
+    JOIN,
+    RUN_AFTER,
+    RUN_BEFORE,
+    StructuredRecognizer,
+)
 from domainlm.redact.recognizers.securities import in_formula, is_date
 from domainlm.redact.settings import EMAIL_ADDRESS, IP_ADDRESS, PHONE_NUMBER, RedactSettings
 
@@ -25,7 +34,7 @@ class EmailRecognizer(StructuredRecognizer):
     PATTERNS = (
         (
             "address",
-            rf"(?:[{_LATIN}!#$%&'*+/=?^_`{{|}}~.-]{{1,64}}|[가-힣]{{1,16}})[ ]?@[ ]?"
+            rf"(?:[{_LATIN}_+][{_LATIN}._%+'-]{{0,63}}|[가-힣]{{1,16}})[ ]?@[ ]?"
             rf"(?:[{_LATIN}가-힣](?:[{_LATIN}가-힣-]{{0,61}}[{_LATIN}가-힣])?\.){{1,8}}(?:[A-Za-z]{{2,24}}"
             rf"|xn--[A-Za-z0-9-]{{2,59}})",
             STRONG,
@@ -56,25 +65,38 @@ class EmailRecognizer(StructuredRecognizer):
     GUARDED = False
 
 
+# Numbers that are called 번호 and are not a telephone's.
+_NOT_OF_PHONES = "".join(
+    f"(?<!{word})(?<!{word} )"
+    for word in (
+        "계좌", "카드", "주민", "여권", "면허", "등록", "접수", "주문", "송장", "증권", "고객", "회원",
+        "종목", "승인", "예약", "통장", "사업자", "우편", "비밀", "인증", "일련", "거래", "관리", "운송장",
+        "펀드", "증서", "청구",
+    )
+)  # fmt: skip
 # A word that announces a telephone number right behind it …
 _ANNOUNCED = re.compile(
     r"(?:(?<![a-z])(?:(?:tele|smart|cell)?phones?|tel(?:efon[eo]?|éfono|éphone)?|mob(?:ile|il|iel|iltelefon)?"
     r"|cell(?:ular|ulare)?|fax|facsimile"
+    r"|caller ?id(?:[ ](?:showed|shows|says|said|was|is|displayed))?"
     r"|call(?:ed|ing|s|er|ers)?(?:[ ](?:me|him|her|us|them|back|from|you|my[ ]\w{2,10}))?"
-    r"|callback|text(?:ed|ing|s)?(?:[ ](?:me|him|her|us|them|messages?|from))?|sms(?:es)?|whats ?app|telegram|signal"
+    r"|callback|text(?:ed|ing|s)?(?:[ ](?:me|him|her"
+    r"|us|them|messages?|from))?|sms(?:es)?|whats ?app|telegram|signal"
     r"|viber|wechat|line id|messages?|voice ?mails?|rang|ring(?:ing|s)?(?:[ ]me)?|dial(?:ed|led|ling|s)?"
-    r"|reach(?:ed|able)?[ ](?:me|him|her|us|them|at|on|by|under|via)|contact(?:ed|able|[ ]no|[ ]me)?|contacts?(?:[ ]number)?"
+    r"|reach(?:ed|able)?[ ](?:me|him|her|us|them|at|on|by|under|via)|contact(?:ed|able|[ ]no|[ ]me)?"
+    r"|contacts?(?:[ ]number)?"
     r"|answer(?:ed|ing|s)?[ ](?:at|on|to)"
     r"|hot ?line|land ?line|direct[ ]line|switchboard|(?:direct|desk|office|home|work|private|registered)[ ]?[:=#|(-]"
     r"|handy(?:nummer)?|rufnummer|telefonnummer|portable|numéro|número|nummer|msisdn|sim|otp|ph|hp"
     r"|registered number|(?:my|his|her|their|our|new|old|wrong|right|correct|current|same|this|that|whose"
     r"|different|daytime|evening|emergency|alternate|alternative|backup|secondary|primary|customer'?s)"
     r"(?:[ ](?:new|old|current|other|work|home|own))?[ ]number)(?![a-z])"
-    r"|전화|휴대폰|휴대전화|핸드폰|폰|연락처|연락|팩스|문자|통화|콜백|대표번호|내선|직통|번호)",
+    r"|전화|휴대폰|휴대전화|핸드폰|폰|연락처|연락|팩스|문자|통화|콜백|대표번호|내선|직통"
+    rf"|{_NOT_OF_PHONES}번호)",
     re.IGNORECASE | re.ASCII,
 )
 _JOINED = re.compile(
-    rf"(?:{JOIN}|[.;]\s|\b(?:me|him|her|them|us|you|back|from|with|using|via|by|please|or|and|now|instead|work|home"
+    rf"(?:{JOIN}|[.;]\s|\.(?=:)|\b(?:me|him|her|them|us|you|back|from|with|using|via|by|please|or|and|now|instead|work|home"
     rf"|office"
     r"|mobile|cell|direct|primary|secondary|today|still|has|have|been|changed|updated|should|not|isn't|can|only|also"
     r"|after|before|between|during|any ?time|tomorrow|tonight|noon|lunch|morning|evening)\b|[)\]])*",
@@ -106,6 +128,11 @@ _NEAR = re.compile(
     r"|\breach\b|\bdial|\bring\b|hotline|handy|rufnummer|전화|휴대폰|휴대전화|핸드폰|연락|팩스|문자|통화",
     re.IGNORECASE | re.ASCII,
 )
+_ACCOUNT_BEFORE = re.compile(
+    rf"(?:계좌|통장|구좌|acc(?:oun)?t|a/c|iban|card|카드)\s?(?:번호|no|number|id)?{JOIN}*$", re.IGNORECASE | re.ASCII
+)
+_CARD_GROUPS = re.compile(r"\d+|\d{4}(?:[ -]\d{1,6}){2,4}")
+_AMOUNTS = re.compile(r"\d{1,3}(?: \d{3})+|\d{4} ?- ?\d{4}")
 _RANGE_AFTER = re.compile(
     r"\s?-?(?:range|levels?|points?|zone|band|strikes?|calls?|puts?|mark|shares)\b", re.IGNORECASE
 )
@@ -128,28 +155,28 @@ class PhoneRecognizer(StructuredRecognizer):
     PATTERNS = (
         (
             "international",
-            rf"(?<![0-9A-Za-z+])\(?\+[ ]?[1-9](?:[ .\-/()]{{0,3}}\d){{6,14}}{_EXTENSION}(?!\d|[,.]\d)",
+            rf"(?<![0-9A-Za-z+])\(?\+[ ]?\(?[1-9](?:[ .\-/()]{{0,3}}\d){{6,14}}{_EXTENSION}(?!\d|\.\d)",
             LIKELY,
         ),
         ("international by 00", rf"{BEFORE}00[ -]?[1-9](?:[ .\-/()]{{0,3}}\d){{8,13}}{_EXTENSION}{AFTER}", 0.2),
         # (212) 555-0147, 212-555-0147, 1-212-555-0147, 001-212-555-0147, 212.555.0147
         (
             "North America",
-            rf"(?<![0-9A-Za-z.$€£₩])(?<!\d[,-])(?:(?:\+?1|001)[-. ]?)?(?:\([2-9]\d{{2}}\)[ ]?[-.]?[ ]?"
-            rf"|[2-9]\d{{2}}[-.])\d{{3}}[-.]\d{{4}}{_EXTENSION}{AFTER}",
+            rf"(?<![0-9A-Za-z.$€£₩])(?<!\d-)(?:(?:\+?1|001)[-. ]?)?(?:\([2-9]\d{{2}}\)[ ]?[-.]?[ ]?"
+            rf"|[2-9]\d{{2}}[-.])\d{{3}}[-.]\d{{4}}{_EXTENSION}{FIRM_AFTER}",
             STRONG,
         ),
         ("North America with spaces", rf"{BEFORE}(?:1[ ])?[2-9]\d{{2}}[ ]\d{{3}}[ -]\d{{4}}{_EXTENSION}{AFTER}", 0.2),
         # 010-1234-5678, 010.1234.5678, 010 1234 5678, 01012345678
         (
             "Korean mobile",
-            rf"(?<![0-9A-Za-z])(?<!\d[.,-])01[016789](?:[ ]?[-. ][ ]?\d{{3,4}}[ ]?[-. ][ ]?\d{{4}}|\d{{7,8}}){AFTER}",
+            rf"{FIRM_BEFORE}01[016789](?:[ ]?[-. )][ ]?\d{{3,4}}[ ]?[-. ][ ]?\d{{4}}|\d{{7,8}}){FIRM_AFTER}",
             STRONG,
         ),
         ("Korean mobile in brackets", r"(?<![0-9A-Za-z])\(01[016789]\)[ -]?\d{3,4}[- ]?\d{4}(?!\d)", STRONG),
         (
             "Korean landline",
-            rf"(?<![0-9A-Za-z])(?<!\d[.,-])\(?0(?:2|[3-6][1-5]|70|50\d)\)?[-.) ][ ]?\d{{3,4}}[-.]\d{{4}}{AFTER}",
+            rf"{FIRM_BEFORE}\(?0(?:2|[3-6][1-5]|70|50\d)\)?[-.) ][ ]?\d{{3,4}}[-.]\d{{4}}{FIRM_AFTER}",
             LIKELY,
         ),
         ("Korean landline with spaces", rf"{BEFORE}0(?:2|[3-6][1-5]|70)[ ]\d{{3,4}}[ ]\d{{4}}{AFTER}", 0.2),
@@ -206,17 +233,16 @@ class PhoneRecognizer(StructuredRecognizer):
     def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
         value, name = text[start:end], pattern.name
         if name in self._BY_FORM:
-            return pattern.score
+            # A run of digits may begin with 010 by chance; right behind the word an account is one.
+            return 0.0 if value.isdigit() and _ACCOUNT_BEFORE.search(text, max(0, start - 32), start) else pattern.score
         number = digits(re.split("[xX내e]", value)[0])
         if name == "international":
             valid, possible = in_numbering_plan(value, self.regions)
-            return (
-                pattern.score
-                if valid or _announced(text, start, end)
-                else 0.5
-                if possible and "." not in value
-                else 0.2
-            )
+            if valid or _announced(text, start, end):
+                return pattern.score
+            # Nobody writes an amount with a plus, nine digits and no separator of thousands or decimals.
+            evident = 9 <= len(number) <= 15 and value[1] != " "
+            return (0.5 if possible else 0.42 if evident else 0.2) if "." not in value else 0.2
         if not 6 <= len(number) <= 15 or len(set(number)) == 1 or is_date(value) or in_formula(text, start, end):
             return 0.0
         if name == "over a line break":
@@ -225,18 +251,20 @@ class PhoneRecognizer(StructuredRecognizer):
             return 0.0
         # What a card or a Korean account looks like is not a telephone number by its form alone.
         if _announced(text, start, end):
-            if len(number) >= 13 and luhn(number) and not value.startswith("00"):
+            if len(number) >= 13 and number[0] in "3456" and luhn(number) and _CARD_GROUPS.fullmatch(value):
                 return 0.2
             if name == "run of digits":
                 return self._SURE if len(number) >= 7 else 0.0
             return self._SURE if len(number) >= 7 or value.count(" ") + value.count("-") + value.count(".") else 0.0
-        if name == "groups":
-            return 0.0
-        if name == "run of digits" and not (9 <= len(number) <= 12 and (number[0] == "0" or len(number) == 10)):
-            return 0.0
         if len(number) < 7 or (name == "trunk call" and not 8 <= len(number) <= 12):
             return 0.0
         near = _near(text, start)
+        if name == "groups":
+            # Groups of three behind blanks may be an amount, two equal ones a range, points decimal ones.
+            form = 8 <= len(number) <= 13 and "." not in value and not _AMOUNTS.fullmatch(value)
+            return self._SPOKEN_OF if near and form else 0.0
+        if name == "run of digits" and not 8 <= len(number) <= 13:
+            return 0.0
         if name == "bracketed area":
             return self._SPOKEN_OF if near or ("-" in value and 8 <= len(number) <= 12) else 0.0
         valid, _ = in_numbering_plan(value, self.regions)
@@ -295,7 +323,8 @@ class IpRecognizer(StructuredRecognizer):
         ("IPv4", r"(?<![0-9A-Za-z.])\d{1,3}(?:\.\d{1,3}){3}(?![0-9A-Za-z]|\.\w)", LIKELY),
         (
             "IPv6",
-            r"(?<![0-9A-Za-z:.])(?:[0-9a-f]{0,4}:){2,7}(?:[0-9a-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})?(?![0-9A-Za-z:])",
+            r"(?<![0-9A-Za-z:.])(?:[0-9a-f]{0,4}:){2,7}(?:[0-9a-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})?"
+            r"(?![0-9A-Za-z])(?!:[0-9a-f]{1,4}:)",
             LIKELY,
         ),
     )

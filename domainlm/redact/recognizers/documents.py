@@ -33,7 +33,7 @@ class PassportRecognizer(StructuredRecognizer):
     """Passport numbers behind the word, and the machine-readable zone (ICAO Doc 9303, two lines of 44 characters).
 
     Korea M12345678 and, since December 2021, M123A4567; United States and United Kingdom nine digits or a letter and
-    eight digits; Germany nine of C–Z and digits; France 12AB34567; others one to three letters and five to eight digits.
+    eight digits; Germany nine of C–Z and digits; France 12AB34567; others up to three letters and five to eight digits.
     """
 
     ENTITY = PASSPORT
@@ -84,7 +84,7 @@ class DriverLicenseRecognizer(StructuredRecognizer):
     ENTITY = DRIVER_LICENSE
     _REGION = r"(?:서울|부산|경기|강원|충북|충남|전북|전남|경북|경남|제주|대구|인천|광주|대전|울산)"
     _FORM = (
-        r"(?:[A-Z]{0,3}\d{4,14}[A-Z]{0,2}|[A-Z]\d{2,4}(?:[ -]\d{2,6}){1,4}|\d{2,4}(?:[ -]\d{2,6}){1,4}"
+        r"(?:[A-Z]{0,3}\d{4,14}[A-Z]{0,2}|[A-Z]\d{2,4}(?:[ -]\d{1,6}){1,5}|\d{2,4}(?:[ -]\d{1,6}){1,4}"
         r"|[A-Z9]{5}[ ]?\d{6}[ ]?[A-Z9]{2}[ ]?[0-9A-Z][A-Z]{2}(?:[ ]?\d{2})?|[A-Z*]{3,7}\d[0-9A-Z*]{3,8}"
         r"|[A-Z]{2}-?\d{2}-?\d{4,6})"
     )

@@ -7,7 +7,6 @@ stand behind it. An underscore or a hyphen behind a letter (`card_4539…`, `tel
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from presidio_analyzer import Pattern
@@ -20,6 +19,9 @@ AFTER = r"(?![0-9A-Za-z%]|[-.,]\d)"
 # For a single run of digits, which no thousands separator can cut.
 RUN_BEFORE = r"(?<![0-9A-Za-z+$€£₩¥])(?<!\d[.-])(?<!\.)"
 RUN_AFTER = r"(?![0-9A-Za-z%]|[-.]\d)"
+# For a form that no amount has: a comma is a border on either side.
+FIRM_BEFORE = r"(?<![0-9A-Za-z+])(?<!\d[.-])"
+FIRM_AFTER = r"(?![0-9A-Za-z]|[-.]\d)"
 # A connector between a label and its value: `phone (mobile): "`, `account no. is `, `계좌번호는 `.
 JOIN = (
     r"(?:[\s:=#('\"\[\\<>*|_/,–-]|no\b\.?|nos\b\.?|nr\b\.?|number\b|num\b|is\b|was\b|are\b|on file|which\b|reads\b"
@@ -38,6 +40,7 @@ class StructuredRecognizer(CuedRecognizer):
     def matches(self, text: str) -> Iterator[tuple[Pattern, int, int]]:
         """See `CuedRecognizer.matches`; each pattern comes with the score that `judge` gave the match."""
         for pattern, start, end in super().matches(text):
+            start, end = unbracketed(text, start, end)
             if start >= end or protected(text, start, end):
                 continue
             score = self.judge(text, start, end, pattern)
@@ -57,6 +60,14 @@ class _Judged(Pattern):
         self.name, self.regex, self.score, self.compiled_regex = pattern.name, pattern.regex, score, None
 
 
-def nearest_end(cues: re.Pattern[str], text: str, start: int, reach: int) -> int | None:
-    """Where the last cue before a position ends, at most `reach` characters away."""
-    return max((cue.end() for cue in cues.finditer(text, max(0, start - reach), start)), default=None)
+def unbracketed(text: str, start: int, end: int) -> tuple[int, int]:
+    """A span without brackets that have no partner in it, or that enclose all of it."""
+    if text[start : start + 1] == "(":
+        partner = text.find(")", start, end)
+        if partner == -1:
+            start += 1
+        elif partner == end - 1:
+            start, end = start + 1, end - 1
+    if text[end - 1 : end] == ")" and "(" not in text[start:end]:
+        end -= 1
+    return start, end

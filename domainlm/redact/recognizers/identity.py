@@ -7,7 +7,16 @@ import re
 from presidio_analyzer import Pattern
 
 from domainlm.redact.recognizers.base import LIKELY, STRONG, WEAK, digits
-from domainlm.redact.recognizers.edges import AFTER, BEFORE, JOIN, RUN_AFTER, RUN_BEFORE, StructuredRecognizer
+from domainlm.redact.recognizers.edges import (
+    AFTER,
+    BEFORE,
+    FIRM_AFTER,
+    FIRM_BEFORE,
+    JOIN,
+    RUN_AFTER,
+    RUN_BEFORE,
+    StructuredRecognizer,
+)
 from domainlm.redact.settings import DATE_OF_BIRTH, KR_RRN, UK_NHS, UK_NINO, US_SSN
 
 
@@ -16,7 +25,7 @@ class SsnRecognizer(StructuredRecognizer):
 
     ENTITY = US_SSN
     PATTERNS = (
-        ("hyphens", rf"{BEFORE}\d{{3}}[ ]?-[ ]?\d{{2}}[ ]?-[ ]?\d{{4}}{AFTER}", LIKELY),
+        ("hyphens", rf"{FIRM_BEFORE}\d{{3}}[ ]?-[ ]?\d{{2}}[ ]?-[ ]?\d{{4}}{FIRM_AFTER}", LIKELY),
         ("spaces, dots or slashes", rf"{BEFORE}\d{{3}}([ ./_])\d{{2}}\1\d{{4}}{AFTER}", WEAK),
         ("one run", rf"{RUN_BEFORE}\d{{9}}{RUN_AFTER}", WEAK),
         ("masked", r"(?<![0-9A-Za-z-])[*xX•]{3}-[*xX•]{2}-\d{4}(?![0-9A-Za-z-])", LIKELY),
@@ -44,14 +53,15 @@ class ResidentRegistrationRecognizer(StructuredRecognizer):
     ENTITY = KR_RRN
     _DATE = r"\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
     PATTERNS = (
-        ("hyphen", rf"(?<![0-9A-Za-z])(?<!\d[.,-]){_DATE}[ ]?[-–~][ ]?[0-9]\d{{6}}(?!\d|-\d)", STRONG),
+        ("hyphen", rf"{FIRM_BEFORE}{_DATE}[ ]?[-–~][ ]?[0-9]\d{{6}}(?!\d|-\d)", STRONG),
         ("space", rf"{BEFORE}{_DATE}[ ./][1-8]\d{{6}}(?!\d|[.,]\d)", 0.1),
         ("one run", rf"{RUN_BEFORE}{_DATE}[1-8]\d{{6}}(?![\d-]|\.\d)", 0.1),
         ("over a line break", rf"{BEFORE}{_DATE}[ ]?-?[ ]?\r?\n[ >#*/]{{0,6}}-?[1-8]\d{{6}}(?!\d|-\d)", 0.1),
         ("masked", rf"(?<!\d){_DATE}[ ]?-?[ ]?[1-8][*xX●•○]{{6}}", STRONG),
         (
             "in two halves",
-            rf"앞\s?자리[는은가:]?[ ]?(?P<value>{_DATE}[,.]?[ ]?(?:이고|고)?[, ]{{0,2}}뒷\s?자리[는은가:]?[ ]?[1-8]\d{{6}})(?!\d)",
+            rf"앞\s?자리[는은가:]?[ ]?(?P<value>{_DATE}[,.]?[ ]?(?:이고|고)?[, ]{{0,2}}"
+            r"뒷\s?자리[는은가:]?[ ]?[1-8]\d{6})(?!\d)",
             STRONG,
         ),
     )
@@ -135,7 +145,8 @@ class DateOfBirthRecognizer(StructuredRecognizer):
         ),
         (
             "before the word",
-            rf"(?<!\d)(?P<value>{_DATE})(?=[ ]?(?:일[ ]?)?생(?![산명활성보일계각선수])|[ ]?(?:에|일에)?[ ]?태어|[ ]?출생)",
+            rf"(?<!\d)(?P<value>{_DATE})"
+            r"(?=[ ]?(?:일[ ]?)?생(?![산명활성보일계각선수])|[ ]?(?:에|일에)?[ ]?태어|[ ]?출생)",
             STRONG,
         ),
         (

@@ -122,7 +122,8 @@ class SecretRecognizer(StructuredRecognizer):
         ),
         (
             "said in Korean",
-            r"(?:비밀\s?번호|패스워드|암호|비번|인증\s?키)(?:는|은|가|를|:|=)?[ ]?[:=]?[ ]?[\"'(]?(?P<value>[!-~]{4,60}?)"
+            r"(?:비밀\s?번호|패스워드|암호|비번|인증\s?키)(?:는|은|가|를|:|=)?[ ]?[:=]?[ ]?[\"'(]?"
+            r"(?P<value>[!-~]{4,60}?)"
             r"(?=입니다|이에요|예요|이고|으로|로|라고|인데|[\s\"'),]|$)",
             LIKELY,
         ),
@@ -141,7 +142,8 @@ class SecretRecognizer(StructuredRecognizer):
     GATE = (
         r"://|-----BEGIN|(?i:pass|pwd|secret|token|api[ _-]?key|access[ _-]?key|private[_-]?key"
         r"|[a-z]_?-?key[\"' ]{0,2}[:=]|credential|bearer"
-        r"|authorization|x-a|jdbc:|cv[vcn]|pin[ :=은는])|비밀|패스워드|암호|비번|키|AKIA|ASIA|AROA|AIDA|gh[pousr]_|github_pat"
+        r"|authorization|x-a|jdbc:|cv[vcn]|pin[ :=은는])"
+        r"|비밀|패스워드|암호|비번|키|AKIA|ASIA|AROA|AIDA|gh[pousr]_|github_pat"
         r"|glpat|sk-|k_live|k_test|xox"
         r"|AIza|ya29|SG\.|hf_|npm_|pypi-|dop_v1|shp|whsec|rzp_|EAAC|sq0|eyJ"
     )

@@ -32,7 +32,7 @@ _DATES = re.compile(
     r"(?:[ T~–-]{1,3}\d{0,2}(?:[:.-]?\d{1,2}){0,4})?",
     re.ASCII,
 )
-_FORMULA_BEFORE = re.compile(r"(?:\d|\)|[a-z])\s?[=×*/^]\s?$", re.IGNORECASE | re.ASCII)
+_FORMULA_BEFORE = re.compile(r"[\d)]\s?[=×*/^]\s?$", re.ASCII)
 _FORMULA_AFTER = re.compile(r"\s?[×*^]\s?[\d(]", re.ASCII)
 _REACH = 40
 _TOKEN_SIDE = 24
