@@ -58,11 +58,11 @@ def reveal(
 def forget(
     subjects: Annotated[list[str], typer.Argument(metavar="SUBJECT...", help="Subject ids.")], reason: Reason = ""
 ) -> None:
-    """Delete a subject's key and values, for good; nothing of it will be kept again."""
-    vault, _ = stores()
+    """Delete a subject's key and values, and quarantined records of it, for good; nothing of it will be kept again."""
+    vault, quarantine = stores()
     for subject in subjects:
         count = vault.forget(subject, reason, _person())
-        typer.echo(f"forgotten: {subject}, {count} values")
+        typer.echo(f"forgotten: {subject}, {count} values, {quarantine.forget(subject)} quarantined records")
 
 
 @app.command()

@@ -119,6 +119,20 @@ class Quarantine:
                 deleted += 1
         return deleted, closed
 
+    def forget(self, subject: str) -> int:
+        """Delete the records whose source names a subject (its id, also one of before a rotation); returns how many.
+
+        What a record's text says of a person is not known here: nobody could make the record safe. Its time ends with
+        its retention.
+        """
+        subject, deleted = self.keys.carried("subject", subject), 0
+        for name in list(self.names()):
+            with suppress(DomainLMError, ValueError, KeyError):
+                if subject in self._opened(name)["record"].get("subjects", ()):
+                    (self.folder / name).unlink(missing_ok=True)
+                    deleted += 1
+        return deleted
+
     def rekey(self, old: KeyRing) -> int:
         """Seal every record anew, under the present key and with its ids and name carried to it. A kill leaves each of
         the old key or of the new one, and the next call goes on; returns how many were of the old key.

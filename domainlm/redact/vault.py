@@ -205,7 +205,7 @@ class Vault:
 
         Raises:
             AccessRefused: no reason, or this is no subject id.
-            ArtifactError: the log cannot be written, so nothing is deleted.
+            ArtifactError: the log cannot be written, so nothing is deleted; or the journal could not be cleared.
         """
         refusal = self._reason_refused(reason)
         if not _SUBJECT.fullmatch(subject):
@@ -472,7 +472,14 @@ class Vault:
         """Empty the write-ahead logs, which still hold what was deleted."""
         for file in (KEYS_FILE, VALUES_FILE):
             if (self.folder / file).exists():
-                self._connection(file).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                with _legible(self.folder / file):
+                    busy = self._connection(file).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                if busy:
+                    raise ArtifactError(
+                        "what was deleted is still in the journal, which another process keeps open",
+                        str(self.folder / f"{file}-wal"),
+                        "end that process, then run `domainlm vault expire`: it clears the journal",
+                    )
 
 
 _REMEDIES = {

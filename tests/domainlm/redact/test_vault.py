@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import pkgutil
 import shutil
 import sqlite3
 import stat
@@ -416,6 +417,15 @@ def test_quarantined_records_expire_and_a_nightly_run_does_not_renew_them(keys, 
     assert quarantine.expire(DAY + timedelta(days=99)) == (0, [left])
 
 
+def test_quarantined_records_of_a_forgotten_subject_go(keys, record, tmp_path):
+    quarantine = Quarantine(tmp_path / "quarantine", keys)
+    subject = subject_id(keys, NAME)
+    quarantine.store(record("of a customer", subjects=[subject]), "too-long", today=DAY)
+    other = quarantine.store(record("of nobody"), "too-long", today=DAY)
+    assert (quarantine.forget(subject), quarantine.forget(subject)) == (1, 0)
+    assert list(quarantine.names()) == [other]
+
+
 # Rotation
 
 
@@ -491,38 +501,58 @@ def test_a_given_new_key_is_taken_and_the_present_file_stays(stores, home):
     check_rotated(home, old, new, ids)
 
 
-class Killed(BaseException):
-    """Stands for a kill: nothing catches it."""
-
-
 KILLS = {
-    "before the stores": "domainlm.redact.rotation.rekey",
-    "between the vault's files": "domainlm.redact.vault.Vault._rekey_values",
-    "in the transaction of the keys": "domainlm.redact.vault.Vault._mark",
-    "before the quarantine": "domainlm.redact.quarantine.Quarantine.rekey",
-    "in the quarantine": "domainlm.redact.quarantine.sync_folder",
-    "before the log": "domainlm.redact.access.AccessLog.rekey",
-    "before the key file": "domainlm.redact.rotation.sync_folder",
+    "before anything": ("domainlm.redact.rotation.write_secret_file", 1),
+    "before the stores": ("domainlm.redact.rotation.rekey", 1),
+    "before the keys are marked": ("domainlm.redact.vault.Vault._mark", 1),
+    "between the vault's files": ("domainlm.redact.vault.Vault._rekey_values", 1),
+    "before the values are marked": ("domainlm.redact.vault.Vault._mark", 2),
+    "before the journals are cleared": ("domainlm.redact.vault.Vault._clear_journals", 1),
+    "before the quarantine": ("domainlm.redact.quarantine.Quarantine.rekey", 1),
+    "before a record is sealed": ("domainlm.redact.quarantine.Quarantine._write", 1),
+    "before a draft is deleted": ("domainlm.redact.quarantine.Path.unlink", 1),
+    "before the old record is deleted": ("domainlm.redact.quarantine.Path.unlink", 2),
+    "after the quarantine": ("domainlm.redact.quarantine.sync_folder", 1),
+    "before the log": ("domainlm.redact.access.AccessLog.rekey", 1),
+    "in the log's entry": ("domainlm.redact.access.AccessLog._write_head", 2),
+    "before the old key is put aside": ("domainlm.redact.rotation.write_secret_file", 2),
+    "before the key file": ("domainlm.redact.rotation.write_secret_file", 3),
+    "before the plan goes": ("domainlm.redact.rotation.sync_folder", 1),
 }
 
 
+def _rotate_and_die(file: Path, home: Path, place: str, times: int) -> None:
+    """Rotate in a process that ends without another word at the n-th call of a function."""
+    module, _, name = place.rpartition(".")
+    owner = pkgutil.resolve_name(module)
+    real, calls = getattr(owner, name), []
+
+    def die(*arguments: object, **more: object) -> object:
+        calls.append(1)
+        return os._exit(9) if len(calls) == times else real(*arguments, **more)
+
+    setattr(owner, name, die)
+    rotate(KeyRing.of_file(file), file, None, home, "officer", key_id="bank-2024")
+    os._exit(0)
+
+
 @pytest.mark.parametrize("moment", KILLS)
-def test_a_rotation_that_was_killed_is_finished_by_the_next(stores, home, monkeypatch, moment):
+def test_a_rotation_that_was_killed_is_finished_by_the_next_or_never_was(stores, home, monkeypatch, moment):
     old, file, ids = stores
-
-    def kill(*_, **__):
-        raise Killed
-
+    process = multiprocessing.get_context("fork").Process(target=_rotate_and_die, args=(file, home, *KILLS[moment]))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 9, "it was not killed at that moment"
     monkeypatch.setenv("DOMAINLM_KEY_FILE", str(file))
-    with monkeypatch.context() as patch:
-        patch.setattr(KILLS[moment], kill)
-        with pytest.raises(Killed):
-            rotate(KeyRing.of_file(file), file, None, home, "officer", key_id="bank-2024")
     if rotation_file().exists():
         with pytest.raises(SecretError, match="interrupted"):
             KeyRing.load()
         assert stat.S_IMODE(rotation_file().stat().st_mode) == 0o600
         rotate(None, None, None, home, "officer")
+    elif moment == "before anything":
+        assert KeyRing.load() == old
+        Vault(home / "vault", old).reveal(ids["subject"], REASON, "auditor")
+        return
     check_rotated(home, old, KeyRing.load(), ids)
     assert KeyRing.load().key_id == "bank-2024"
 
