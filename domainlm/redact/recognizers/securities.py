@@ -17,12 +17,18 @@ _SEDOL = re.compile(r"[0-9B-DF-HJ-NP-TV-Z]{6}[0-9]")
 
 _NAMED = re.compile(
     r"(?:\b(?:isin|cusip|sedol|valoren|wkn|lei|figi|cik|doi|isbn|issn|arxiv|ticker|ein|duns|gvkey|permid|vat|patent"
-    r"|docket|employer identification|(?:commission )?file|registration statement|page|pages|pp?\.|section|paragraph"
-    r"|footnote|note|version|release|build|zip|zip ?code|postcode)(?![a-z])"
+    r"|docket|employer identification|commission file|registration statement)(?![a-z])"
     r"|사업자\s?(?:등록)?\s?번호|법인\s?(?:등록)?\s?번호|종목\s?(?:코드|번호)?|공시\s?번호|우편\s?번호|특허\s?번호)"
     r"(?:[\s:=#('\"\[*|_/-]|no\b\.?|nos\b\.?|number\b|num\b|code\b|id\b|is\b|was\b|은|는|이|가){0,12}$",
     re.IGNORECASE | re.ASCII,
 )
+# A part of a document has a short number; "card on file: 4539 …" and "note: 279-30-…" are none.
+_PLACED = re.compile(
+    r"\b(?:page|pages|pp?\.|section|paragraph|footnote|note|version|release|build|zip|zip ?code|postcode)(?![a-z])"
+    r"(?:[\s:=#('\"\[*|_/-]|no\b\.?|nos\b\.?|number\b|num\b|code\b){0,12}$",
+    re.IGNORECASE | re.ASCII,
+)
+_MOST_PLACE_DIGITS = 6
 # A DOI or an arXiv number that the span is a part of; a year range; a formula.
 _PATH_BEFORE = re.compile(r"(?:\b10\.\d{4,9}/\S{0,40}|arxiv:\S{0,16})$", re.IGNORECASE | re.ASCII)
 _YEARS = re.compile(r"(?:(?:19|20)\d{2}[ ,/–~-]{0,3}){2,}")
@@ -41,6 +47,9 @@ _TOKEN_SIDE = 24
 def protected(text: str, start: int, end: int) -> bool:
     """Whether a span names a security, a company, a document or a part of one, rather than belonging to a person."""
     if _NAMED.search(text, max(0, start - _REACH), start) or _PATH_BEFORE.search(text, max(0, start - _REACH), start):
+        return True
+    short = sum(character.isdigit() for character in text[start:end]) <= _MOST_PLACE_DIGITS
+    if short and _PLACED.search(text, max(0, start - _REACH), start):
         return True
     left, right = _token(text, start, end)
     return is_security(text[left:right])
