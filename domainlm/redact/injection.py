@@ -16,6 +16,7 @@ import binascii
 import html
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from urllib.parse import unquote
 
 from domainlm.redact.folding import fold
@@ -88,7 +89,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
         r"(?:set|put|leave|forget|ignore|no longer)",
     ),
     (OVERRIDE, r"\bsudo (?:ignore|forget|disregard|override|reveal|print)\b"),
-    (OVERRIDE, r"\big\w{2,6} (?:al+|any) (?:the |your |of )?(?:your )?pr\w{3,9} in\w{6,12}\b"),  # ignroe all previus ...
+    (OVERRIDE, r"\big\w{2,6} (?:al+|any) (?:the |your |of )?(?:your )?pr\w{3,9} in\w{6,12}\b"),  # misspelt
     (
         OVERRIDE,
         rf"\b(?:ignore|disregard|forget|override) (?:(?:all|any|every|the|these|those|of|your|my) ){{0,4}}{_ORDERS}"
@@ -291,7 +292,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ),
     (
         EXFILTRATION,
-        r"\buse your (?:\w+ ){0,2}(?:tool|plugin|function|browser|interpreter|terminal|access)s? to\b",
+        r"\buse your (?:\w+ ){0,2}(?:tool|plugin|function|browser|interpreter|terminal)s? to\b",
     ),
     (EXFILTRATION, r"\bpaste [^.]{0,30}\bcontents? (?:in|into|to) your (?:reply|answer|response|output)\b"),
     # speaking to it, about the reader
@@ -319,7 +320,8 @@ _WORDS: tuple[tuple[str, str], ...] = (
     (
         ADDRESSED,
         r"\b(?:do not|don t|never) (?:mention|reveal|disclose|show|repeat|acknowledge|report)"
-        r" (?:this|these|the above|that) (?:hidden )?(?:instructions?|messages?|paragraphs?|notes?|prompts?|texts?|sentences?|commands?|lines?)\b",
+        r" (?:this|these|the above|that) (?:hidden )?(?:instructions?|messages?"
+        r"|paragraphs?|notes?|prompts?|texts?|sentences?|commands?|lines?)\b",
     ),
     (
         ADDRESSED,
@@ -479,7 +481,9 @@ _SMUGGLED = re.compile("[\u200b-\u200f\u2060-\u2064\ufeff]{12,}|[\U000e0100-\U00
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}")
 _PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
 _SPACED = re.compile(r"(?<!\w)\w(?: \w(?!\w)){2,}")
-_LEET = re.compile(r"\b(?=[a-z0-9@$]{0,30}[a-z])(?:[a-z]{1,12}[01345@$]{1,2}|[01345@$][a-z]){1}[a-z]{1,12}(?:[01345@$]{1,2}[a-z]{1,12}){0,3}\b", re.IGNORECASE)
+_LEET = re.compile(  # a digit or sign within letters: 1gn0re, prev1ous
+    r"\b(?:[a-z]{1,12}[01345@$]{1,2}|[01345@$][a-z])[a-z]{1,12}(?:[01345@$]{1,2}[a-z]{1,12}){0,3}\b", re.IGNORECASE
+)
 _LEET_LETTERS = str.maketrans("01345@$", "oieasas")
 _STOP, _OTHER = re.compile(r"[.!?;\n\r\u3002]+"), re.compile(r"[^\w.]+|_+")
 _ELEMENT = re.compile(r"<[a-z][^<>]{0,600}>", re.IGNORECASE)
@@ -508,7 +512,7 @@ def injection(text: str) -> str | None:
     """
     if _SMUGGLED.search(text) or any(_smuggles(tag[1], tag[2]) for tag in _TAGGED.finditer(text)):
         return HIDDEN
-    for view in _views(fold(text).text, DECODINGS):
+    for view in _views(text, DECODINGS):
         for reason, mark in _MARKS:
             if mark.search(view):
                 return reason
@@ -533,7 +537,7 @@ def plain_words(text: str) -> str:
 def _transcript(text: str) -> bool:
     """Turns of a made-up conversation in which the assistant has spoken already."""
     turns = ["assistant" if turn[1].lower() in ("assistant", "ai") else "user" for turn in _TURN.finditer(text)]
-    changes = sum(turn != other for turn, other in zip(turns, turns[1:], strict=False))
+    changes = sum(turn != other for turn, other in pairwise(turns))
     return "assistant" in turns and changes >= 2
 
 
@@ -543,18 +547,20 @@ def _smuggles(flag: str, tagged: str) -> bool:
 
 
 def _views(text: str, depth: int) -> Iterator[str]:
-    """The text, and what it says once decoded; as many decodings of decodings as `depth`."""
-    yield text
+    """The folded text, and what it says once decoded; as many decodings of decodings as `depth`."""
+    folded = fold(text).text
+    yield folded
     if not depth:
         return
     decoded = set()
-    if "&" in text:
-        decoded.add(html.unescape(text))
-    if _PERCENT.search(text):
-        decoded.add(unquote(text, errors="replace"))
-    decoded.add("\n".join(filter(None, (_decoded(run[0]) for run in _BASE64.finditer(text)))))
-    for other in sorted(decoded - {text, ""}):
-        yield from _views(fold(other).text, depth - 1)
+    for spelling in {text, folded}:  # folding joins broken lines, and so may join base64 to what follows it
+        if "&" in spelling:
+            decoded.add(html.unescape(spelling))
+        if _PERCENT.search(spelling):
+            decoded.add(unquote(spelling, errors="replace"))
+        decoded.add("\n".join(filter(None, (_decoded(run[0]) for run in _BASE64.finditer(spelling)))))
+    for other in sorted(decoded - {text, folded, ""}):
+        yield from _views(other, depth - 1)
 
 
 def _decoded(run: str) -> str:
