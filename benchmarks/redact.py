@@ -9,7 +9,8 @@ structured rows alone, since they repeat the few shapes that have the rare entit
 looked at), half `b` is sealed and gives the headline.
 
 With `--labelled` it takes a JSON list of {"full_text", "spans": [{"entity_type", "start_position", "end_position"}]}
-(the format of Microsoft's presidio-research), puts a fresh identity of its type in place of every span, and scores that.
+(the format of Microsoft's presidio-research), puts a fresh identity of its type in place of every span, and scores
+that.
 
 How it counts (domainlm/redact/quality.py): a value is found when findings of its own entity cover all its letters and
 digits; `exact` asks for the very same bounds. A value found as another entity is a miss and a wrong finding, but no
@@ -63,7 +64,7 @@ from domainlm.redact.settings import (  # noqa: E402
     US_SSN,
     RedactSettings,
 )
-from domains.makers.identities import Identities  # noqa: E402
+from domains.makers.identities import ENGLISH_ADDRESSES, Identities  # noqa: E402
 from domains.makers.labelled import draw, read_shapes  # noqa: E402
 
 LEAST_SPANS, TEXTS = 800, 3000
@@ -154,19 +155,33 @@ def _relexicalise(
 
 
 def _fresh(kind: str, entity: str, old: str, language: str, identities: Identities) -> str:
-    """Somebody or something else of the same type, a name with as many parts."""
-    fake = identities._fake("ko_KR" if language == "ko" else "en_US")
+    """Somebody or something else of the same type, built like the old value: as many parts, the same case."""
+    value = _unlike(kind, entity, old, language, identities)
+    cased = any(sign.isalpha() for sign in old) and entity in (PERSON, LOCATION)
+    return value.lower() if cased and old.islower() else value.upper() if cased and old.isupper() else value
+
+
+def _unlike(kind: str, entity: str, old: str, language: str, identities: Identities) -> str:
+    fake, pick = identities.fake("ko_KR" if language == "ko" else "en_US"), identities.random
     if entity == PERSON:
         first, last = identities.name(language)
+        words = old.split()
         if "가" <= last[0] <= "힣":
             return last + first
-        if kind == "LAST_NAME":
-            return last
-        return first if kind == "FIRST_NAME" or len(old.split()) == 1 else f"{first} {last}"
+        if kind in ("FIRST_NAME", "LAST_NAME") or len(words) == 1:
+            return {"FIRST_NAME": first, "LAST_NAME": last}.get(kind) or pick.choice((first, last))
+        initial = next((word for word in words[1:-1] if len(word.rstrip(".")) == 1), "")
+        return " ".join(filter(None, (first, pick.choice("ABEJLMRST") + initial[1:] if initial else "", last)))
     if kind in GPE:
-        return str(identities.random.choice((fake.city, fake.country if language == "en" else fake.city))())
+        return str(pick.choice((fake.city, fake.country) if language == "en" else (fake.city,))())
+    if entity == LOCATION and old.isdigit():
+        return identities.digits(len(old))  # a ZIP code, or the number of a house that was marked by itself
     if kind == "ZIP_CODE":
         return str(fake.postcode())
+    if entity == LOCATION and language == "en" and not re.search(r"[,\n]", old) and len(old.split()) <= 5:
+        parts = identities.fake(pick.choice(list(ENGLISH_ADDRESSES)))
+        flat = re.match(r"(?i)(apt|suite|flat|unit|room)\b", old)
+        return str(fake.secondary_address() if flat else parts.street_address()).replace("\n", " ")
     if entity:
         return identities.draw(entity, language, "lines" if "\n" in old else "")
     if kind in ("ORGANIZATION", "ORG"):
@@ -174,7 +189,7 @@ def _fresh(kind: str, entity: str, old: str, language: str, identities: Identiti
     if kind == "DOMAIN_NAME":
         return str(fake.domain_name())
     if kind == "AGE" and old.isdigit():
-        return str(identities.random.randrange(18, 95))
+        return str(pick.randrange(18, 95))
     if kind in ("TITLE", "PREFIX") and language == "en":
         return str(fake.prefix())
     return old  # dates, nationalities, addresses of the web: nobody's, so the old one serves

@@ -162,15 +162,16 @@ class Identities:
             )
             return first.title() if pick.random() < 0.3 else first, pick.choice(ROMAN_SURNAMES)
         if language == "ko" and style != "foreign":
-            fake = self._fake("ko_KR")
+            fake = self.fake("ko_KR")
             surname = pick.choice(RARE_SURNAMES) if pick.random() < 0.04 else fake.last_name()
             return fake.first_name(), surname
-        fake = self._fake(self._weighted(ENGLISH_NAMES))
+        fake = self.fake(self._weighted(ENGLISH_NAMES))
         return fake.first_name(), fake.last_name()
 
     # -- helpers
 
-    def _fake(self, locale: str) -> Any:
+    def fake(self, locale: str) -> Any:
+        """Faker of a locale, at a fresh place of the stream."""
         fake = _faker(locale)
         fake.seed_instance(self.random.getrandbits(48))
         return fake
@@ -214,7 +215,7 @@ class Identities:
     def _email(self, language: str, style: str) -> str:
         pick = self.random
         first, last = self.name("en", "ko_roman" if language == "ko" and pick.random() < 0.7 else "")
-        fake = self._fake("en_US")
+        fake = self.fake("en_US")
         if pick.random() < 0.45:
             return fake.email() if pick.random() < 0.5 else fake.company_email()
         plain = {"first": _ascii(first) or "info", "last": _ascii(last) or "office", "n": pick.randrange(1, 99)}
@@ -279,7 +280,7 @@ class Identities:
             return self.pattern(pick.choice(forms))
         while True:
             locale = self._weighted(TELEPHONES)
-            value: str = self._fake(locale).phone_number()
+            value: str = self.fake(locale).phone_number()
             try:
                 number = phonenumbers.parse(value, locale[3:])
             except phonenumbers.NumberParseException:
@@ -288,13 +289,13 @@ class Identities:
                 return value
 
     def _ip(self, language: str, style: str) -> str:
-        fake = self._fake("en_US")
+        fake = self.fake("en_US")
         kind = self.random.random()
         value = fake.ipv4_public() if kind < 0.55 else fake.ipv4_private() if kind < 0.8 else fake.ipv6()
         return str(value)
 
     def _card(self, language: str, style: str) -> str:
-        value = self._fake("en_US").credit_card_number(self._weighted(CARDS))
+        value = self.fake("en_US").credit_card_number(self._weighted(CARDS))
         sizes = {16: (4, 4, 4, 4), 15: (4, 6, 5), 14: (4, 6, 4), 13: (4, 4, 5), 12: (4, 4, 4)}[len(value)]
         kind = self.random.random()
         if kind < 0.3:
@@ -302,7 +303,7 @@ class Identities:
         return self._grouped(value, *sizes, separators="--  " if kind < 0.93 else ".\u00a0")
 
     def _iban(self, language: str, style: str) -> str:
-        value: str = self._fake(self._weighted(IBANS)).iban()
+        value: str = self.fake(self._weighted(IBANS)).iban()
         kind = self.random.random()
         if kind < 0.5:
             return value
@@ -352,7 +353,7 @@ class Identities:
         return _first_not_zero(self.pattern(self.random.choice(forms)), self.random)
 
     def _ssn(self, language: str, style: str) -> str:
-        value: str = self._fake("en_US").ssn()
+        value: str = self.fake("en_US").ssn()
         kind = self.random.random()
         return value if kind < 0.75 else value.replace("-", " ") if kind < 0.88 else value.replace("-", ".")
 
@@ -507,7 +508,7 @@ class Identities:
     def _address(self, language: str, style: str) -> str:
         pick = self.random
         if language == "ko":
-            value: str = self._fake("ko_KR").address().replace("\n", " ")
+            value: str = self.fake("ko_KR").address().replace("\n", " ")
             kind = pick.random()
             if kind < 0.35:
                 value += f", {pick.randrange(101, 120)}동 {pick.randrange(1, 25)}{pick.randrange(1, 9):02}호"
@@ -522,7 +523,7 @@ class Identities:
                 )
                 value = f"{place} {pick.randrange(1, 900)}-{pick.randrange(1, 99)}"
             return value
-        lines = self._fake(self._weighted(ENGLISH_ADDRESSES)).address()
+        lines = self.fake(self._weighted(ENGLISH_ADDRESSES)).address()
         lines = "\n".join(line.strip() for line in lines.splitlines())
         return str(lines if style == "lines" else lines.replace("\n", ", "))
 
