@@ -48,7 +48,8 @@ def protected(text: str, start: int, end: int) -> bool:
     """Whether a span names a security, a company, a document or a part of one, rather than belonging to a person."""
     if _NAMED.search(text, max(0, start - _REACH), start) or _PATH_BEFORE.search(text, max(0, start - _REACH), start):
         return True
-    short = sum(character.isdigit() for character in text[start:end]) <= _MOST_PLACE_DIGITS
+    value = text[start:end]
+    short = sum(map(str.isdigit, value)) <= _MOST_PLACE_DIGITS and not any(map(str.isalpha, value))
     if short and _PLACED.search(text, max(0, start - _REACH), start):
         return True
     left, right = _token(text, start, end)
