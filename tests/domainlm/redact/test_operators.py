@@ -331,3 +331,34 @@ def test_no_operator_leaves_the_value_or_touches_the_rest(operator, tmp_path):
     for value in ("홍길동", "Becker", "tom@", "0343", "４５"):
         assert value not in out
     assert replacer.counts == {operator: 4}
+
+
+LETTERS = {
+    "en": (
+        "Dear Mr. Tom Becker, your card 4539 1488 0343 6467 was used on 2024-03-15 for $1,234.56. Tom, phone us on"
+        " 212-555-0147 or +44 7911 123456, or write to tom.becker@example.net from 10.20.30.40. SSN: 219-09-9999,"
+        " IBAN DE89 3704 0044 0532 0130 00, date of birth: 12 March 1985, account number: 98765432."
+    ),
+    "ko": (
+        "예금주: 홍길동, 주민등록번호 900101-1234567, 전화 010-2345-6789, 계좌 110-123-456789."
+        " 홍길동 고객님께 감사드립니다."
+    ),
+}
+
+
+@pytest.mark.parametrize("language", LETTERS)
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_no_operator_lets_the_second_look_take_its_own_work_for_a_leak(scanner, operator, language):
+    from domainlm.redact.rescan import survivors
+    from domainlm.redact.settings import STRUCTURED
+
+    text = LETTERS[language]
+    _, findings = scanner.find(text, language)
+    assert len(findings) >= 4
+    replacer = Replacer([text], REGIONS, dict.fromkeys(ENTITIES, operator), KEYS, None, "")
+    out = replacer.replace(text, findings)
+    for finding in findings:
+        assert finding.value not in out
+    plain = replacer.rescanned(out)
+    assert not survivors(plain, ENTITIES)
+    assert [finding for finding in scanner.find(plain, language)[1] if finding.entity in STRUCTURED] == []
