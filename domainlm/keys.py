@@ -176,7 +176,7 @@ class KeyRing:
 
     @classmethod
     def of_json(cls, content: Any, where: str) -> KeyRing:
-        """A key from what `to_json` made; `retired` may be JSON in a string, as secret managers hold strings alone.
+        """A key from what `to_json` made; `retired` may be a list as well.
 
         Raises:
             SecretError: it is malformed.
@@ -213,13 +213,13 @@ class KeyRing:
         """Whether ids of an old key can be carried to this ring."""
         return any(key.key_id == old.key_id and hmac.compare_digest(key.link, old._link) for key in self.retired)
 
-    def to_json(self) -> dict[str, Any]:
-        """What a key file holds. Secret."""
-        content: dict[str, Any] = {"key_id": self.key_id, "secret": base64.b64encode(self.secret).decode()}
+    def to_json(self) -> dict[str, str]:
+        """What a key file holds: strings alone, as secret managers want them. Secret."""
+        content = {"key_id": self.key_id, "secret": base64.b64encode(self.secret).decode()}
         if self.retired:
-            content["retired"] = [
-                {"key_id": key.key_id, "link": base64.b64encode(key.link).decode()} for key in self.retired
-            ]
+            content["retired"] = json.dumps(
+                [{"key_id": key.key_id, "link": base64.b64encode(key.link).decode()} for key in self.retired]
+            )
         return content
 
     def succeeded_by(self, new: KeyRing) -> KeyRing:

@@ -2,7 +2,7 @@
 
     zenml secret create redaction-key --values=@bank.key     (and delete the file)
 
-The secret holds what a key file does: `key_id`, `secret`, and `retired` after a rotation (as JSON in a string).
+The secret holds what a key file does: `key_id`, `secret`, and `retired` after a rotation.
 """
 
 from __future__ import annotations
