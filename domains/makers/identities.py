@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 import string
 from collections.abc import Callable
 from functools import cache
@@ -201,7 +202,7 @@ class Identities:
         if kind == "zero":
             place = self.random.randrange(1, len(value))
             return value[:place] + self.random.choice(ZERO_WIDTH) + value[place:]
-        return value.replace("-", self.random.choice(("\u2011", "\u2013", "\u2010", " - ")))
+        return re.sub(" *- *", self.random.choice(("\u2011", "\u2013", "\u2010", " - ")), value)
 
     def _grouped(self, value: str, *sizes: int, separators: str = " -") -> str:
         parts, start = [], 0
@@ -542,6 +543,4 @@ def _first_not_zero(value: str, pick: random.Random) -> str:
 
 def _no_zero_group(value: str, pick: random.Random) -> str:
     """Subscriber numbers in Korea start with 2 to 9."""
-    import re
-
     return re.sub(r"(?<=[-. )])[01](?=\d{2,3}[-.\u2013 ])", lambda _: str(pick.randrange(2, 10)), value)

@@ -198,7 +198,7 @@ class Filler:
     def fill(self, shape: Shape) -> LabelledText:
         """A text with its spans."""
         people: dict[str, tuple[str, str]] = {}
-        bank = ""
+        bank, personal = "", bool(shape.entities)
         text, spans, last = "", [], 0
         for match in _PART.finditer(shape.text):
             text += shape.text[last : match.start()]
@@ -219,7 +219,7 @@ class Filler:
                 value = bank = self.random.choice(list(KR_BANKS))
             else:
                 value = self._harmless(slot)
-            if entity or slot in _NOT_JUDGED:
+            if entity or slot in _NOT_JUDGED or (personal and slot in _PLACES):
                 spans.append(Span(len(text), len(text) + len(value), entity or UNJUDGED))
             text += value
         return LabelledText(
@@ -307,6 +307,7 @@ class Filler:
 
 
 _NOT_JUDGED = frozenset("NEWS_PERSON HOTLINE TOWN".split())
+_PLACES = frozenset("CITY CITY_KO COUNTRY".split())  # beside a person's data they hint at the person: not judged there
 _HARMLESS = frozenset(
     "MONEY MONEY_KO RATE DATE DATE_KO TIME QUARTER QUARTER_KO YEAR NUM PRICE INDEX TICKER ISIN CUSIP LEI ORDER TRACKING"
     " UUID HASH VERSION BRN COMPANY COMPANY_KO BANK BANK_KO KR_BANK CITY CITY_KO COUNTRY".split()
