@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -32,12 +33,14 @@ from domainlm.redact.files import (
     kind_of,
     units,
 )
-from domainlm.redact.settings import PERSON, STRUCTURED, RedactSettings
+from domainlm.redact.settings import PERSON, REMOVE, STRUCTURED, RedactSettings
 
 if TYPE_CHECKING:
     from domainlm.redact.engine import Finding, Scanner
+    from domainlm.redact.operators import Replacer
 
 STANDARD_INPUT = "-"
+_PROFILES = "domains/finance/jurisdictions"
 INPUT_BYTES = 256 * 2**20  # most that standard input may hold: it is read twice, and no temporary file may hold it
 HEAD_BYTES = 8192
 MOST_LISTED = 10_000  # findings of a file that are kept with their places; all are counted
@@ -155,7 +158,7 @@ class FileScanner:
 
         self.settings = settings
         self.rules = jurisdiction or "all entities"
-        self._least, context = _rules(settings, jurisdiction)
+        self._least, context, self._operators = _rules(settings, jurisdiction)
         self._scanner: Scanner = Scanner(settings, context=context) if context else Scanner(settings)
         self._recognizers = _recognizers_by_entity()
 
@@ -363,7 +366,7 @@ class FileScanner:
                     os.unlink(path)
 
     def _write(self, stream: IO[bytes], result: FileResult, target: BytesIO | str) -> None:
-        numbers = _Numbers(self.settings.phone_regions, _highest(stream, result.format))
+        numbers = _Numbers(self.settings.phone_regions, self._operators, _highest(stream, result.format))
         stream.seek(0)
         if result.format == PARQUET:
             table = ParquetCopy(stream, target)
@@ -400,39 +403,32 @@ class _Numbers:
 
     Args:
         regions: countries whose telephone numbers are known.
+        operators: entities that are removed rather than replaced.
         highest: placeholders that the file itself holds already.
     """
 
-    def __init__(self, regions: tuple[str, ...], highest: dict[str, int]) -> None:
-        self._regions, self._highest = regions, highest
-        self._over_all = self._new([])
+    def __init__(self, regions: tuple[str, ...], operators: dict[str, str], highest: dict[str, int]) -> None:
+        self._regions, self._operators, self._highest = regions, operators, highest
+        self._over_all = self._new([f"[{entity}_{number}]" for entity, number in highest.items()])
 
-    def _new(self, texts: list[str]) -> Any:
-        from domainlm.redact.placeholders import Placeholders
+    def _new(self, texts: list[str]) -> Replacer:
+        from domainlm.redact.operators import Replacer
 
-        return Placeholders(
-            [*texts, *(f"[{entity}_{number}]" for entity, number in self._highest.items())], self._regions
-        )
+        return Replacer(texts, self._regions, self._operators, None, None, "")
 
     def replaced(self, unit: Unit, found: list[list[Finding]]) -> list[str]:
         """The texts of a unit's cells with placeholders for what was found."""
         texts = [cell.text for cell in unit.cells]
         if not any(found):
             return texts
-        if unit.fresh:
-            from domainlm.redact.placeholders import Placeholders
-
-            placeholders = Placeholders(texts, self._regions)
-        else:
-            if len(self._over_all.values) > MOST_KNOWN:  # memory is bounded; numbers go on, so that none is given twice
-                self._over_all = self._new([])
-            placeholders = self._over_all
+        replacer = self._new(texts) if unit.fresh else self._over_all
         changed = [
-            placeholders.replace(text, findings) if findings else text
-            for text, findings in zip(texts, found, strict=True)
+            replacer.replace(text, findings) if findings else text for text, findings in zip(texts, found, strict=True)
         ]
         if not unit.fresh:
             _raise(self._highest, changed)
+            if len(replacer.values) > MOST_KNOWN:  # memory is bounded; numbers go on, so that none is given twice
+                self._over_all = self._new([f"[{entity}_{number}]" for entity, number in self._highest.items()])
         return changed
 
 
@@ -516,11 +512,10 @@ def _only_placeholders(text: str) -> bool:
     return not any(character.isalnum() or character == "*" for character in _PLACEHOLDER.sub("", text))
 
 
+@lru_cache(maxsize=4096)
 def _announced(name: str) -> str | None:
-    try:
-        from domainlm.redact.forms import announced
-    except ImportError:
-        return None
+    from domainlm.redact.forms import announced
+
     return announced(name)
 
 
@@ -566,28 +561,35 @@ def printable(name: str) -> str:
     )
 
 
-def _rules(settings: RedactSettings, jurisdiction: str) -> tuple[dict[str, float] | None, dict[str, tuple[str, ...]]]:
-    """Least scores and context words of the profiles of a jurisdiction."""
-    if not jurisdiction:
-        return None, {}
-    try:
-        from domainlm.redact.profiles import Profiles
-    except ImportError:
-        raise ConfigurationError("there are no jurisdiction profiles", "--jurisdiction", "leave it out") from None
-    from domainlm.project import SOURCE_ROOT, project_root
+def _rules(
+    settings: RedactSettings, jurisdiction: str
+) -> tuple[dict[str, float] | None, dict[str, tuple[str, ...]], dict[str, str]]:
+    """Least scores, context words and operators of the profiles of a jurisdiction.
 
-    folder = SOURCE_ROOT / "domains" / "finance" / "jurisdictions"
+    A copy holds placeholders, or nothing where the rules say `remove`: masks, surrogates and the vault's way back are
+    weaker than a placeholder, need keys, and look like personal data to whoever scans the copy.
+    """
+    if not jurisdiction:
+        return None, {}, {}
+    from domainlm.project import SOURCE_ROOT, project_root
+    from domainlm.redact.profiles import Profiles
+
+    folder = SOURCE_ROOT / _PROFILES
     with suppress(ConfigurationError):
-        own = project_root() / "domains" / "finance" / "jurisdictions"
+        own = project_root() / _PROFILES
         folder = own if own.is_dir() else folder
     profile = Profiles.load(folder).of(jurisdiction)
     if profile.unknown:  # a run takes the strictest of all for it; a person who types can mend it
         raise ConfigurationError("there is no profile of this jurisdiction", "--jurisdiction", f"see {folder}")
-    least = {name: rule.threshold for name, rule in profile.entities.items() if name in settings.wanted}
-    context: dict[str, tuple[str, ...]] = {}
-    for name, rule in profile.entities.items():
-        context[name] = tuple(dict.fromkeys(word for words in rule.context.values() for word in words))
-    return least, context
+    rules = {name: rule for name, rule in profile.entities.items() if name in settings.wanted}
+    words = {
+        name: dict.fromkeys(word for group in rule.context.values() for word in group) for name, rule in rules.items()
+    }
+    return (
+        {name: rule.threshold for name, rule in rules.items()},
+        {name: tuple(group) for name, group in words.items()},
+        {name: REMOVE for name, rule in rules.items() if rule.operator == REMOVE},
+    )
 
 
 def find_files(paths: list[str]) -> Iterator[tuple[str, bool, str]]:

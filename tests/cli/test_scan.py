@@ -408,6 +408,8 @@ def test_jurisdictions_choose_the_rules(tmp_path):
     written(tmp_path / "a.txt", f"주민등록번호 {RRN}\n")
     done = scan("a.txt", "--jurisdiction", "us,kr", cwd=tmp_path)
     assert done.returncode == 1 and b"KR_RRN" in done.stdout and b"rules: us,kr" in done.stdout, done
+    scan("a.txt", "--jurisdiction", "us,kr", "--redact", "b.txt", cwd=tmp_path)
+    assert RRN not in (tmp_path / "b.txt").read_text() and "주민등록번호" in (tmp_path / "b.txt").read_text()
     done = scan("a.txt", "--jurisdiction", "U-S", cwd=tmp_path)
     assert done.returncode == 2 and b"->" in done.stderr
 
