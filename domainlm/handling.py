@@ -59,23 +59,3 @@ def handling_of(records: Dataset) -> str:
     if "handling" not in records.column_names:
         raise ArtifactError("the records have no column 'handling'", "", "run again from ingest, without the cache")
     return strictest(str(name) for name in records.unique("handling"))
-
-
-def require_allowed(sources: Iterable[tuple[str, str]], allow_mnpi: bool) -> None:
-    """Refuse material non-public information unless the configuration says that it may be used.
-
-    Args:
-        sources: name and handling class of each source.
-        allow_mnpi: the configuration's word; it should only be given where the model stays behind the same wall as
-            the text (an insider list, Art. 18 of Regulation (EU) 596/2014).
-
-    Raises:
-        HandlingError: a source is of class mnpi, or of an unknown one.
-    """
-    barred = [name for name, handling in sources if _rank(handling) == _rank(MNPI)]
-    if barred and not allow_mnpi:
-        raise HandlingError(
-            "holds material non-public information (handling: mnpi)",
-            f"source {', '.join(sorted(barred))}",
-            "leave the source out, or set allow_mnpi: true of redact where model and text stay behind one wall",
-        )

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlm.errors import ArtifactError, RegistrationError
-from domainlm.handling import CLASSES, HandlingError, handling_of, require_allowed, strictest
+from domainlm.handling import CLASSES, HandlingError, handling_of, strictest
 from domainlm.keys import KeyRing
 from domainlm.records import features
 from domainlm.register import handling_class
@@ -95,17 +95,6 @@ def test_records_get_the_class_of_their_source(tmp_path: Path, handling: str) ->
     found = list(stream_records(again.sources[0], again, KeyRing("test-key", bytes(range(32)))))
     assert len(found) == 3
     assert {record["handling"] for record in found} == {handling}
-
-
-def test_non_public_sources_need_leave() -> None:
-    given = [("prices", "public"), ("deals", "mnpi"), ("letters", "confidential")]
-    with pytest.raises(HandlingError, match="allow_mnpi: true") as raised:
-        require_allowed(given, allow_mnpi=False)
-    assert "deals" in str(raised.value) and "letters" not in str(raised.value)
-    require_allowed(given, allow_mnpi=True)
-    require_allowed(given[::2], allow_mnpi=False)
-    with pytest.raises(HandlingError):
-        require_allowed([("deals", "MNPI")], allow_mnpi=True)
 
 
 class Base:
