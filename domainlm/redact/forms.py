@@ -214,7 +214,9 @@ def _ordinary(character: str) -> bool:
 
 # Runs of base64's letters, over several lines where they are as long as mail and PEM break them.
 _BLOB = re.compile(
-    r"(?<![A-Za-z0-9+/_=-])(?:[A-Za-z0-9+/_-]{60,76}\r?\n)*[A-Za-z0-9+/_-]{16,}={0,2}(?![A-Za-z0-9+/_=-])", re.ASCII
+    r"(?<![A-Za-z0-9+/_=-])(?:(?:[A-Za-z0-9+/_-]{60,76}\r?\n)+[A-Za-z0-9+/_-]*={0,2}|[A-Za-z0-9+/_-]{16,}={0,2})"
+    r"(?![A-Za-z0-9+/_=-])",
+    re.ASCII,
 )
 _MIXED = re.compile(r"(?=[^A-Z]*[A-Z])(?=[^a-z]*[a-z])")
 # Share of a decoded text that must be printable; binary content (a picture, a key) is not read.

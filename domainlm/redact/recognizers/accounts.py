@@ -252,15 +252,18 @@ class UsAccountRecognizer(StructuredRecognizer):
             return 0.0
         if _ACCOUNT_OTHER.search(text, max(0, start - 40), start):
             return 0.0
-        # Six and seven digits are account numbers of small banks; they want the word right before them.
-        if len(number) < 8 and not _ACCOUNT_RIGHT_BEFORE.search(text, max(0, start - 40), start):
+        # Six and seven digits are account numbers of small banks, groups may be a telephone number: they want the word
+        # right before them.
+        if (len(number) < 8 or pattern.name == "groups") and not _ACCOUNT_RIGHT_BEFORE.search(
+            text, max(0, start - 40), start
+        ):
             return 0.0
         return pattern.score
 
 
 _ACCOUNT_RIGHT_BEFORE = re.compile(
     rf"(?:\bacc(?:oun)?t\.?|\ba/c|\bacc\.?|\bkonto(?:nummer)?|(?:checking|savings))(?:s|[ ](?:no|number|id"
-    rf"|ending))?{JOIN}*$",
+    rf"|ending))?{JOIN}*+$",
     re.IGNORECASE | re.ASCII,
 )
 # Korean banks; their names stand before an account number as "국민 123456-01-123456" without any other word.

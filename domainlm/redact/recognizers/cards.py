@@ -92,5 +92,5 @@ class CardRecognizer(StructuredRecognizer):
                 return STRONG
             if issued and _WIDE_CUE.search(text, max(0, start - _WIDE_BEFORE), end + _WIDE_AFTER):
                 return LIKELY
-            return 0.42 if run and issued and len(number) == 19 else 0.2
+            return 0.42 if run and issued and len(number) == 19 else 0.2 if issued else 0.02
         return 0.1 if pattern.name == "four groups" or (run and issued and len(number) in (15, 16)) else 0.0

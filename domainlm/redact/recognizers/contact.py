@@ -96,10 +96,17 @@ _ANNOUNCED = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _JOINED = re.compile(
-    rf"(?:{JOIN}|[.;]\s|\.(?=:)|\b(?:me|him|her|them|us|you|back|from|with|using|via|by|please|or|and|now|instead|work|home"
+    rf"(?:{JOIN}|[.;]\s|\.(?=:)|\b(?:me|him|her|them|us|you|back|from|with|using|via|by|please|or|and|now|instead"
+    rf"|work|home"
     rf"|office"
     r"|mobile|cell|direct|primary|secondary|today|still|has|have|been|changed|updated|should|not|isn't|can|only|also"
-    r"|after|before|between|during|any ?time|tomorrow|tonight|noon|lunch|morning|evening)\b|[)\]])*",
+    r"|after|before|between|during|any ?time|tomorrow|tonight|noon|lunch|morning|evening)\b|[)\]])*+",
+    re.IGNORECASE | re.ASCII,
+)
+# … or with the person who is called between the two: `reach my carer at`.
+_VIA = re.compile(
+    r"\b(?:reach|contact|call|phone|ring|text|message|buzz|sms|speak (?:to|with)|get hold of|code|otp)(?:ed|ing|s)?[ ]"
+    r"(?:[a-z'-]{1,12}[ ]){0,4}(?:at|on|under|via|by|to|is|was)[ :(]{1,3}$",
     re.IGNORECASE | re.ASCII,
 )
 # … or right before it: `416 60 039 office`, `01012345678로 전화`.
@@ -109,7 +116,8 @@ _LABELLED = re.compile(
     r"(?:전화|연락|문자|통화|팩스|발신|수신|부재중|걸|인증번호|카톡)"
     r"|\s?번(?:으로|은|이|에)?(?![가-힣])"
     r"|[\s,]{1,3}(?:is|was) (?:my|his|her|the|our) (?:\w{2,8} )?(?:number|phone|mobile|cell)"
-    r"|[\s,]{1,2}(?:rang|called|texted|keeps calling|does not answer|no longer works|calling me|is not reachable)\b",
+    r"|[\s,]{1,2}(?:rang|called|texted|keeps calling|does not answer|no longer works|calling me|is not reachable)\b"
+    r"|[?.!,]{0,1}\s(?:they|he|she|it|someone|who|which|that)\s(?:\w{1,8}\s){0,2}(?:phoned|called|rang|texted)\b",
     re.IGNORECASE | re.ASCII,
 )
 # A word between the two that the number speaks of instead.
@@ -129,10 +137,11 @@ _NEAR = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _ACCOUNT_BEFORE = re.compile(
-    rf"(?:계좌|통장|구좌|acc(?:oun)?t|a/c|iban|card|카드)\s?(?:번호|no|number|id)?{JOIN}*$", re.IGNORECASE | re.ASCII
+    rf"(?:계좌|통장|구좌|acc(?:oun)?t|a/c|iban|card|카드)\s?(?:번호|no|number|id)?{JOIN}*+$", re.IGNORECASE | re.ASCII
 )
 _CARD_GROUPS = re.compile(r"\d+|\d{4}(?:[ -]\d{1,6}){2,4}")
-_AMOUNTS = re.compile(r"\d{1,3}(?: \d{3})+|\d{4} ?- ?\d{4}")
+_EVEN = re.compile(r"\d{3,4} ?- ?\d{3,4}")
+_AMOUNTS = re.compile(r"\d{1,3}(?: \d{3})+|\d{3,4} ?- ?\d{3,4}")
 _RANGE_AFTER = re.compile(
     r"\s?-?(?:range|levels?|points?|zone|band|strikes?|calls?|puts?|mark|shares)\b", re.IGNORECASE
 )
@@ -170,7 +179,7 @@ class PhoneRecognizer(StructuredRecognizer):
         # 010-1234-5678, 010.1234.5678, 010 1234 5678, 01012345678
         (
             "Korean mobile",
-            rf"{FIRM_BEFORE}01[016789](?:[ ]?[-. )][ ]?\d{{3,4}}[ ]?[-. ][ ]?\d{{4}}|\d{{7,8}}){FIRM_AFTER}",
+            rf"{FIRM_BEFORE}(?:01[016789][ ]?[-. )][ ]?\d{{3,4}}[ ]?[-. ][ ]?\d{{4}}|010\d{{8}}){FIRM_AFTER}",
             STRONG,
         ),
         ("Korean mobile in brackets", r"(?<![0-9A-Za-z])\(01[016789]\)[ -]?\d{3,4}[- ]?\d{4}(?!\d)", STRONG),
@@ -224,7 +233,7 @@ class PhoneRecognizer(StructuredRecognizer):
         {"North America", "Korean mobile", "Korean mobile in brackets", "Korean landline", "Korean in words",
          "Korean mobile with letters"}
     )  # fmt: skip
-    _SURE, _PLAN, _SPOKEN_OF = LIKELY + 0.02, 0.45, 0.44
+    _SURE, _PLAN, _SPOKEN_OF, _EVIDENT = LIKELY + 0.02, 0.45, 0.44, 0.42
 
     def __init__(self, supported_language: str, settings: RedactSettings, *rest: object) -> None:
         super().__init__(supported_language, settings, *rest)
@@ -274,7 +283,7 @@ class PhoneRecognizer(StructuredRecognizer):
             return 0.0
         # Ten digits and a trunk zero in two groups or more are hardly ever an amount.
         evident = value.lstrip("( ")[0] == "0" and len(number) >= 9 and len(re.findall(r"\d+", value)) >= 3
-        return self._PLAN if evident or (valid and value.lstrip("( ")[0] == "0" and len(number) >= 10) else 0.0
+        return self._EVIDENT if evident or (valid and value.lstrip("( ")[0] == "0" and len(number) >= 10) else 0.0
 
     def to_dict(self) -> dict[str, object]:
         return super().to_dict() | {"regions": list(self.regions)}
@@ -288,7 +297,8 @@ def _announced(text: str, start: int, end: int) -> bool:
         between = text[cue.end() : start]
         if len(between) <= _BETWEEN and _JOINED.fullmatch(between):
             return True
-    return False
+    via = _VIA.search(text, max(0, start - _ANNOUNCED_REACH), start)
+    return via is not None and not _OTHER.search(via[0]) and not _EVEN.fullmatch(text, start, end)
 
 
 def _near(text: str, start: int) -> bool:
@@ -323,7 +333,7 @@ class IpRecognizer(StructuredRecognizer):
         ("IPv4", r"(?<![0-9A-Za-z.])\d{1,3}(?:\.\d{1,3}){3}(?![0-9A-Za-z]|\.\w)", LIKELY),
         (
             "IPv6",
-            r"(?<![0-9A-Za-z:.])(?:[0-9a-f]{0,4}:){2,7}(?:[0-9a-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})?"
+            r"(?<![0-9A-Za-z:.])(?:[0-9a-f]{0,4}:){2,7}(?:(?:\d{1,3}\.){3}\d{1,3}|[0-9a-f]{1,4}|(?<=::))"
             r"(?![0-9A-Za-z])(?!:[0-9a-f]{1,4}:)",
             LIKELY,
         ),

@@ -49,7 +49,7 @@ class PassportRecognizer(StructuredRecognizer):
         (
             "after the word",
             rf"(?:(?i:(?<![a-z])passports?|reisepass|passeport|pasaporte|(?<![a-z])ppt)|여권)"
-            rf"{_LINK}{{0,14}}?(?P<value>{_FORM})(?![0-9A-Za-z]|-\d|[.,]\d)",
+            rf"{_LINK}{{0,14}}+(?P<value>{_FORM})(?![0-9A-Za-z]|-\d|[.,]\d)",
             LIKELY + 0.1,
         ),
         (
@@ -92,10 +92,11 @@ class DriverLicenseRecognizer(StructuredRecognizer):
         (
             "after the word",
             r"(?:(?i:(?<![a-z])(?:driver|driving)(?:'?s)?[ _-]?(?:licen[cs]e|permit)|driverslicen[cs]e"
-            r"|(?<![a-z])(?:dl|d/l|dln|dl_no)(?=[ ]?(?:no|num|#|:|=|is|id|\())|(?<![a-z])licen[cs]e[ _]?(?:no|number"
+            r"|(?<![a-z])(?:dl|d/l|dln|dl_no)(?=[ ]?(?:no|num|#|:|=|is|id|\()|[ ](?:[A-Z]?\d{7}|[A-Z]\d{3}-))"
+            r"|(?<![a-z])licen[cs]e[ _]?(?:no|number"
             r"|num|#|id)(?![a-z])"
             r"|f[üu]hrerschein(?:nummer)?|permis de conduire)|운전\s?면허(?:증|번호)*|면허\s?번호|면허증)"
-            rf"{_LINK}{{0,14}}?(?P<value>{_FORM})(?![0-9A-Za-z]|-\d|[.,]\d)",
+            rf"{_LINK}{{0,14}}+(?P<value>{_FORM})(?![0-9A-Za-z]|-\d|[.,]\d)",
             LIKELY + 0.1,
         ),
         (
@@ -111,7 +112,8 @@ class DriverLicenseRecognizer(StructuredRecognizer):
         ),
     )
     GATE = (
-        r"(?i:licen[cs]e|permit|(?:^|[^a-z])d/?l(?:n|_no)?[ ]?[n#:=(i]|schein|permis)|면허|\d{2}-\d{6}-\d{2}"
+        r"(?i:licen[cs]e|permit|(?:^|[^a-z])d/?l(?:n|_no)?[ ]?(?:[n#:=(i]|[A-Za-z]?\d)|schein|permis)|면허"
+        r"|\d{2}-\d{6}-\d{2}"
         r"|[A-Z9]\d{6}[A-Z9]"
     )
 

@@ -24,7 +24,8 @@ FIRM_BEFORE = r"(?<![0-9A-Za-z+])(?<!\d[.-])"
 FIRM_AFTER = r"(?![0-9A-Za-z]|[-.]\d)"
 # A connector between a label and its value: `phone (mobile): "`, `account no. is `, `계좌번호는 `.
 JOIN = (
-    r"(?:[\s:=#('\"\[\\<>*|_/,–-]|no\b\.?|nos\b\.?|nr\b\.?|number\b|num\b|is\b|was\b|are\b|on file|which\b|reads\b"
+    r"(?:[\s:=#('\"\[\\<>*|_/,–-]|\.{2,20}|no\b\.?|nos\b\.?|nr\b\.?|number\b|num\b|is\b|was\b|are\b|on file|which\b"
+    r"|reads\b"
     r"|to\b"
     r"|at\b|on\b|the\b|be\b|as\b|of\b|은|는|이|가|번호|로|을|를|:)"
 )
@@ -63,11 +64,11 @@ class _Judged(Pattern):
 def unbracketed(text: str, start: int, end: int) -> tuple[int, int]:
     """A span without brackets that have no partner in it, or that enclose all of it."""
     if text[start : start + 1] == "(":
-        partner = text.find(")", start, end)
-        if partner == -1:
-            start += 1
-        elif partner == end - 1:
-            start, end = start + 1, end - 1
-    if text[end - 1 : end] == ")" and "(" not in text[start:end]:
-        end -= 1
-    return start, end
+        depth = 0
+        for place in range(start, end):
+            depth += (text[place] == "(") - (text[place] == ")")
+            if depth == 0:
+                return (start + 1, end - 1) if place == end - 1 else (start, end)
+        return start + 1, end
+    value = text[start:end]
+    return start, end - 1 if value.endswith(")") and value.count(")") > value.count("(") else end

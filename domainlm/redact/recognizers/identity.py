@@ -85,7 +85,7 @@ class NhsRecognizer(StructuredRecognizer):
     PATTERNS = (("ten digits", rf"{RUN_BEFORE}\d{{3}}[ .-]?\d{{3}}[ .-]?\d{{4}}{AFTER}", WEAK),)
     GATE = r"\d{3}[ .-]?\d{3}[ .-]?\d{4}"
     CUES = r"(?<![a-z])nhs(?![a-z])|national health|patient (?:no|number|id)"
-    _CALLED = re.compile(rf"(?<![a-z])nhs[\s_]?(?:no\.?|number|num|id|#)?{JOIN}*$", re.IGNORECASE | re.ASCII)
+    _CALLED = re.compile(rf"(?<![a-z])nhs[\s_]?(?:no\.?|number|num|id|#)?{JOIN}*+$", re.IGNORECASE | re.ASCII)
 
     def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
         number = digits(text[start:end])
@@ -140,7 +140,7 @@ class DateOfBirthRecognizer(StructuredRecognizer):
             r"|should|be|reads?|says|to|as|is|was|been|has|actually|really|not|currently|which|that|in|at)(?![a-z])"
             r"|:|=|-|은|는|이|가|을|를"
             r"|정보|확인|저는|제)){0,7}"
-            rf"[\s:\"'\\(\[|,>=*_-]{{0,6}}(?P<value>{_DATE})(?!\d)",
+            rf"(?:\.{{2,20}}|[\s:\"'\\(\[|,>=*_-]){{0,6}}(?P<value>{_DATE})(?!\d)",
             STRONG,
         ),
         (
