@@ -218,7 +218,7 @@ class Filler:
             elif slot == "KR_BANK":
                 value = bank = self.random.choice(list(KR_BANKS))
             else:
-                value = self._harmless(slot)
+                value = self._harmless(slot, shape.language)
             if entity or slot in _NOT_JUDGED or (personal and slot in _PLACES):
                 spans.append(Span(len(text), len(text) + len(value), entity or UNJUDGED))
             text += value
@@ -226,7 +226,7 @@ class Filler:
             text + shape.text[last:], shape.language, _jurisdiction(shape), tuple(spans), shape.id, shape.cue
         )
 
-    def _harmless(self, slot: str) -> str:
+    def _harmless(self, slot: str, language: str) -> str:
         pick, number = self.random, self.random.randrange
         year, month, day = number(2015, 2027), number(1, 13), number(1, 29)
         name = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()[month - 1]
@@ -302,11 +302,16 @@ class Filler:
             "NEWS_PERSON": NEWS,
             "HOTLINE": HOTLINES,
             "TOWN": CITIES,
+            "KOREA": ("Korea", "South Korea"),
+            "KOREA_KO": ("대한민국", "한국"),
+            "KOREA_REGION": ("경기남부", "서울", "부산"),
         }
+        if language == "ko" and slot in ("NEWS_PERSON", "HOTLINE"):
+            return pick.choice(NEWS_KO if slot == "NEWS_PERSON" else HOTLINES_KO)
         return pick.choice(options[slot])
 
 
-_NOT_JUDGED = frozenset("NEWS_PERSON HOTLINE TOWN".split())
+_NOT_JUDGED = frozenset("NEWS_PERSON HOTLINE TOWN KOREA KOREA_KO KOREA_REGION".split())
 _PLACES = frozenset("CITY CITY_KO COUNTRY".split())  # beside a person's data they hint at the person: not judged there
 _HARMLESS = frozenset(
     "MONEY MONEY_KO RATE DATE DATE_KO TIME QUARTER QUARTER_KO YEAR NUM PRICE INDEX TICKER ISIN CUSIP LEI ORDER TRACKING"
