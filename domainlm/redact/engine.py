@@ -33,6 +33,8 @@ LANGUAGES = ("en", "ko")
 TOO_LONG, TIME_OUT, TOO_MANY, ERROR = "too-long", "time-out", "too-many-findings", "analysis-error"
 # From here on it pays to rule out single patterns, whose automaton takes seconds to build.
 TEXTS_BEFORE_PATTERNS = 2000
+# Folding cannot be stopped half-way: of text beyond ASCII it does at least so many characters in a second.
+FOLDED_PER_S = 1_000_000
 _WORDS = re.compile(r"\w+|\W")
 _LOGGERS = ("presidio-analyzer", "presidio-anonymizer")
 
@@ -139,6 +141,10 @@ class Scanner:
         self._budget.start(self.settings.text_timeout_s)
         try:
             self._ask_for(language, least)
+            if not text:
+                return Folded(text), []
+            if len(text) > FOLDED_PER_S * self.settings.text_timeout_s and not text.isascii():
+                raise TimeoutError
             folded = fold(text)
             spans = self._analyzer.spans(folded.text, language, least)
             findings = _resolve(folded, [span for span in spans if span[3] >= least.get(span[2], math.inf)])

@@ -28,9 +28,9 @@ _FLAGS = ((regex.ASCII, re.ASCII), (regex.IGNORECASE, re.IGNORECASE), (regex.MUL
           (regex.DOTALL, re.DOTALL))  # fmt: skip
 # What `regex` reads otherwise than `re`: POSIX classes and fuzzy matching. The rest that only it knows is an error.
 _ONLY_REGEX = re.compile(r"\[\[:|\{[\d\s,<>=+]*[eisd][\d\s,<>=+eisd]*\}")
-_SURROGATES = re.compile("[\ud800-\udfff]")
-# They are ASCII letters in other case: the Kelvin sign, the long s, the Turkish i's.
-_FOLD_TO_ASCII = re.compile("[\u0130\u0131\u017f\u212a]")
+# Letters that are ASCII ones in other case (the Turkish i's, the long s, the Kelvin sign), and halves of characters,
+# which have no encoding: texts with them are searched for everything.
+_IRREGULAR = re.compile("[\u0130\u0131\u017f\u212a\ud800-\udfff]")
 _WORD = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")
 _ASCII = frozenset(range(0x80))
 _CATEGORIES = {
@@ -105,26 +105,27 @@ class _Weakener:
         if not wide:
             return self._zero_width(items, flags, head, tail)
         first, last = wide[0], wide[-1]
-        before, behind = items[:first], items[last + 1 :]
-        looks_back = [item for item in before if _looks(item, -1)] if head else []
-        looks_ahead = [item for item in behind if _looks(item, 1)] if tail else []
-        parts = []
-        if looks_back:
-            parts.append(self._look(looks_back[-1], flags))
-        elif not (head and _has_look(items[first])):
-            parts += [self._anchor(item, flags, head, False) for item in before]
+        before = self._border(items[:first], items[first], flags, head, False)
+        behind = self._border(items[last + 1 :], items[last], flags, False, tail)
+        parts = [before]
         for place in range(first, last + 1):
             item = items[place]
             if _is_zero_width(item):
                 parts.append(self._anchor(item, flags, False, False))
             else:
-                at_head, at_tail = place == first and head, place == last and tail
-                parts.append(self._item(item, flags, at_head and not looks_back, at_tail and not looks_ahead))
-        if looks_ahead:
-            parts.append(self._look(looks_ahead[0], flags))
-        elif not (tail and _has_look(items[last])):
-            parts += [self._anchor(item, flags, False, tail) for item in behind]
-        return "".join(parts)
+                at_head, at_tail = place == first and head and not before, place == last and tail and not behind
+                parts.append(self._item(item, flags, at_head, at_tail))
+        return "".join([*parts, behind])
+
+    def _border(self, items: Sequence[Item], neighbour: Item, flags: int, head: bool, tail: bool) -> str:
+        """What stands without width before the first or behind the last of the other items."""
+        if not head and not tail:
+            return ""
+        looks = [item for item in items if _looks(item, 1 if tail else -1)]
+        if looks:
+            return self._look(looks[0 if tail else -1], flags)
+        # A lookaround inside the neighbour is read as consumed, so the anchors would stand behind it.
+        return "" if _has_look(neighbour) else "".join(self._anchor(item, flags, head, tail) for item in items)
 
     def _zero_width(self, items: Sequence[Item], flags: int, head: bool, tail: bool) -> str:
         """One of several things that are asked of one place is enough."""
@@ -147,7 +148,8 @@ class _Weakener:
             return "(?m:^)" if value is sre.AT_BEGINNING and flags & re.MULTILINE else "^"
         if value in (sre.AT_END, sre.AT_END_STRING) and tail:
             return r"(?:\n|$)"
-        return r"\b" if value is sre.AT_BOUNDARY and flags & re.ASCII else ""
+        # At a border the repetitions next to it lose what is too much, and the boundary with it.
+        return r"\b" if value is sre.AT_BOUNDARY and flags & re.ASCII and not head and not tail else ""
 
     def _item(self, item: Item, flags: int, head: bool, tail: bool) -> str:
         kind, value = item
@@ -222,17 +224,24 @@ class _Weakener:
 
 def _trimmed(items: Sequence[Item], head: bool, tail: bool) -> Sequence[Item]:
     """The items without those at an edge that may be absent: the expression matches where the rest does."""
-    while tail and items and not any(_looks(item, 1) for item in _edge(reversed(items))):
-        last = len(items) - 1 - len(_edge(reversed(items)))
-        if last < 0 or items[last][0] not in _REPEATS or items[last][1][0]:
+    while tail and (last := len(items) - 1 - len(behind := _edge(reversed(items)))) >= 0:
+        if _is_bound(behind, 1) or items[last][0] not in _REPEATS or items[last][1][0]:
             break
         items = items[:last]
-    while head and items and not any(_looks(item, -1) for item in _edge(items)):
-        first = len(_edge(items))
-        if first == len(items) or items[first][0] not in _REPEATS or items[first][1][0]:
+    while head and (first := len(before := _edge(items))) < len(items):
+        if _is_bound(before, -1) or items[first][0] not in _REPEATS or items[first][1][0]:
             break
         items = items[first + 1 :]
     return items
+
+
+def _is_bound(border: Iterable[Item], direction: int) -> bool:
+    """Whether what stands without width at a border asks for something there, so that nothing may be left out."""
+    free = (sre.ASSERT, sre.ASSERT_NOT)
+    return any(
+        _looks(item, direction) or (item[0] not in free and item[1] not in (sre.AT_BOUNDARY, sre.AT_NON_BOUNDARY))
+        for item in border
+    )
 
 
 def _window(items: Sequence[Item]) -> Sequence[Item]:
@@ -403,12 +412,9 @@ class HyperscanPrefilter:
 
     def hits(self, text: str, timeout_s: float) -> Collection[int]:
         """See `Prefilter.hits`."""
-        if not text.isascii() and _FOLD_TO_ASCII.search(text):
+        if not text.isascii() and _IRREGULAR.search(text):
             return self._everything
-        try:
-            encoded = text.encode()
-        except UnicodeEncodeError:
-            encoded = _SURROGATES.sub("\ufffd", text).encode()
+        encoded = text.encode()
         self._seen = [*self._always]
         if self._database is not None:
             self._database.scan(encoded, match_event_handler=self._note)
