@@ -38,6 +38,8 @@ from domainlm.redact.settings import (
 
 USE = "surrogate"
 _MOST_CHOICES = 400
+_MOST_SHARED = 6  # characters in a row, such as 555-01x or the prefix of a test card
+_DIGITS_ALONE = (CREDIT_CARD, ABA_ROUTING_NUMBER, US_SSN, KR_RRN, UK_NHS)
 _WORD = re.compile(r"[^\W\d_]+")
 _UPPER, _LOWER = "ABCDEFGHJKLMNPQRSTUVWXYZ", "abcdefghjkmnpqrstuvwxyz"
 
@@ -191,6 +193,8 @@ class Surrogates:
 
     def _choose(self, entity: str, value: str, normalised: str) -> str | None:
         make = _MAKERS.get(entity, _account)
+        if entity in _DIGITS_ALONE and any(character.isalpha() and character not in "xX" for character in value):
+            make = _account
         for choice in range(_MOST_CHOICES):
             draws = Draws(self.keys.mac(USE, entity, normalised, str(choice)))
             if entity == PHONE_NUMBER:
@@ -204,6 +208,8 @@ class Surrogates:
         return None
 
     def _free(self, entity: str, normalised: str, made: str, identity: str) -> bool:
+        if entity not in (LOCATION, DATE_OF_BIRTH) and _shared(normalised, made):
+            return False
         if self._owner.get(identity, (entity, normalised)) != (entity, normalised):
             return False
         if entity == PERSON and any(len(word) > 1 and word in self._words for word in _WORD.findall(made.casefold())):
@@ -214,6 +220,14 @@ class Surrogates:
 
 def _comparable(text: str) -> str:
     return "".join(character for character in text if character.isalnum() or character == "\n")
+
+
+def _shared(value: str, made: str) -> bool:
+    """Whether a surrogate kept its value, or seven characters of it in a row."""
+    value, made = _comparable(value.casefold()), _comparable(made.casefold())
+    return (len(value) > 2 and value in made) or any(
+        value[at : at + _MOST_SHARED + 1] in made for at in range(len(value) - _MOST_SHARED)
+    )
 
 
 def part_of_name(surrogate: str, value: str, part: str) -> str:
@@ -352,6 +366,9 @@ def _telephone(value: str, regions: tuple[str, ...], draws: Draws) -> tuple[str,
     main = value[: extension.start()] if extension else value
     tail = _laid(extension[0], draws.digits(sum(map(str.isdigit, extension[0])))) if extension else ""
     digits = "".join(character for character in main if character.isdigit())
+    if len(digits) < 6 or any(character.isalpha() for character in main):
+        made = _account(value, draws)
+        return made, _comparable(made.casefold())
     abroad = main.lstrip("( ").startswith(("+", "00"))
     country = _country_code(main, regions)
     if country == 1 and len(digits) >= 10:
@@ -468,14 +485,18 @@ def _stem(word: str, draws: Draws) -> str:
 
 
 def _same_classes(text: str, draws: Draws) -> str:
-    """Letters for letters and digits for digits; anything else stays."""
-    return "".join(
-        draws.pick("0123456789") if character.isdigit()
-        else draws.pick(_UPPER) if character.isupper() and character.isascii() and character not in "X"
-        else draws.pick(_LOWER) if character.islower() and character.isascii() and character not in "x"
-        else character
-        for character in text
-    )  # fmt: skip
+    """Letters for letters and digits for digits; an x, which stars a digit out, and anything else stays."""
+
+    def other(character: str) -> str:
+        if character.isnumeric():
+            return draws.pick("0123456789")
+        if "가" <= character <= "힣":
+            return draws.pick(_KOREAN_FIRST)
+        if character.isalpha() and character not in "xX":
+            return draws.pick(_UPPER if character.isupper() else _LOWER)
+        return character
+
+    return "".join(map(other, text))
 
 
 def _laid(spelling: str, digits: str) -> str:

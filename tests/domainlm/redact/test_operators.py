@@ -362,3 +362,20 @@ def test_no_operator_lets_the_second_look_take_its_own_work_for_a_leak(scanner, 
     plain = replacer.rescanned(out)
     assert not survivors(plain, ENTITIES)
     assert [finding for finding in scanner.find(plain, language)[1] if finding.entity in STRUCTURED] == []
+
+
+def test_strange_spellings_are_replaced_as_well():
+    """Whatever a recognizer may take for a value: an operator must neither fail on it nor leave it."""
+    generator = random.Random(7)
+    alphabet = "0123456789-+*xX().,:@/ \t\nabzAZéßİſ김길동로구٣²①Ⅷ४📈\u200b\u0301'\"[]{}$"
+    for _ in range(1500):
+        value = "".join(generator.choices(alphabet, k=generator.randint(1, 24)))
+        entity = generator.choice(ENTITIES)
+        text = f"before ({value}) behind"
+        finding = [Finding(8, 8 + len(value), entity, value, 0.9)]
+        for operator in (SURROGATE, MASK, REMOVE):
+            out = Replacer([text], REGIONS, {entity: operator}, KEYS, None, RECORD).replace(text, finding)
+            assert out.startswith("before") and out.endswith(" behind")
+            core = value.strip("-+*xX().,:@/ \t\n'\"[]{}$\u200b")
+            if len(core) > 3 and entity != "LOCATION":
+                assert core not in out, (entity, operator, value)
