@@ -61,6 +61,11 @@ def _redaction(found: dict[str, Any]) -> str:
     return (
         f"{sum(entities.values()):,} values replaced in {found['records_changed']:,} records ({most or 'none'}); "
         f"{found['records_quarantined']} in quarantine; {found['canaries']} of {found['canaries']} canaries caught"
+        + "".join(
+            f", {rate:.0%} of the planted names ({name.removeprefix('name_canaries_')})"
+            for name, rate in found.items()
+            if name.startswith("name_canaries_")
+        )
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, Field
@@ -51,6 +51,9 @@ class PipelineSettings(Settings):
     )
     pack: str = Field(default="domains/finance", description="the domain pack: evaluation tasks and contracts")
     controls: bool = Field(default=True, description="also train the shuffled-label and the from-scratch control")
+    mode: Literal["", "development", "production"] = Field(
+        default="", description="production refuses the development key; empty: what DOMAINLM_MODE says"
+    )
 
 
 # Invocation id in the DAG -> the settings model of its stage. Ids that begin with `base_` build the embedded base.

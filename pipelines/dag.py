@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from domainlm.keys import KeyRing
 from domainlm.project import resolve
+from domainlm.redact.policy import read_policy
 from domainlm.tasks import load_tasks
 from domainlm.validate import read_suite
 from steps.evaluate import evaluate
 from steps.ingest import ingest
+from steps.keys import load_keys
 from steps.prepare import prepare_against_base
 from steps.redact import redact
 from steps.register import register
@@ -26,11 +27,11 @@ class Tuned(NamedTuple):
     registration: Any
 
 
-def finetuning_dag(base: Any, pack: str, controls: bool = True) -> Tuned:
+def finetuning_dag(base: Any, pack: str, controls: bool = True, mode: str = "") -> Tuned:
     """ingest -> redact -> prepare -> validate -> vocabulary -> train -> evaluate -> register."""
     definitions = list(load_tasks(resolve(pack) / "tasks").values())
     sources = ingest()
-    redacted, _ = redact(sources, key_id=KeyRing.load().key_id)
+    redacted, _ = redact(sources, policy=read_policy(pack), key_id=load_keys(mode or None).key_id)
     records, _ = prepare_against_base(redacted, base, id="prepare")
     verdict = validate(records, suite=read_suite(f"{pack}/contracts/records.json"))
     tokenizer, _ = vocabulary(records, verdict, base)

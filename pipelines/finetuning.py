@@ -16,14 +16,17 @@ from steps.resolve_base import resolve_base
 
 
 @pipeline(**hooks.around_a_run)
-def finetuning_pipeline(base: str = EMBEDDED, pack: str = "domains/finance", controls: bool = True) -> None:
+def finetuning_pipeline(
+    base: str = EMBEDDED, pack: str = "domains/finance", controls: bool = True, mode: str = ""
+) -> None:
     """Fine-tune a base model on the sources of the run configuration.
 
     Args:
         base: `embedded` trains a small base on the corpus first; else a local path or a hub id.
         pack: the domain pack with tasks and contracts.
         controls: also train the shuffled-label and the from-scratch control.
+        mode: `production` refuses the development key; by default what DOMAINLM_MODE says.
     """
-    model = pretraining_dag(pack) if base == EMBEDDED else resolve_base(name=base)
-    tuned = finetuning_dag(model, pack, controls)
+    model = pretraining_dag(pack, mode) if base == EMBEDDED else resolve_base(name=base)
+    tuned = finetuning_dag(model, pack, controls, mode)
     record(tuned.registration)

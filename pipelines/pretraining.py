@@ -10,20 +10,21 @@ from typing import Any
 
 from zenml import pipeline
 
-from domainlm.keys import KeyRing
+from domainlm.redact.policy import read_policy
 from domainlm.validate import read_suite
 from pipelines import hooks
 from steps.ingest import ingest
+from steps.keys import load_keys
 from steps.prepare import prepare
 from steps.pretrain import pretrain
 from steps.redact import redact
 from steps.validate import validate
 
 
-def pretraining_dag(pack: str) -> Any:
+def pretraining_dag(pack: str, mode: str = "") -> Any:
     """Corpus -> the same gates as any data -> a base model from scratch."""
     sources = ingest(id="base_ingest")
-    redacted, _ = redact(sources, key_id=KeyRing.load().key_id, id="base_redact")
+    redacted, _ = redact(sources, policy=read_policy(pack), key_id=load_keys(mode or None).key_id, id="base_redact")
     prepared, _ = prepare(redacted, id="base_prepare")
     verdict = validate(prepared, suite=read_suite(f"{pack}/contracts/corpus.json"), id="base_validate")
     base, _ = pretrain(prepared, verdict)
@@ -31,10 +32,11 @@ def pretraining_dag(pack: str) -> Any:
 
 
 @pipeline(**hooks.around_a_run)
-def pretraining_pipeline(pack: str = "domains/finance") -> None:
+def pretraining_pipeline(pack: str = "domains/finance", mode: str = "") -> None:
     """Train the embedded base.
 
     Args:
         pack: the domain pack whose contract the corpus must keep.
+        mode: `production` refuses the development key.
     """
-    pretraining_dag(pack)
+    pretraining_dag(pack, mode)

@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from datasets import Dataset
 from zenml import log_metadata
 
 from domainlm.errors import SecretError
-from domainlm.keys import KeyRing
 from domainlm.names import REDACT
 from domainlm.project import home
-from domainlm.redact import RedactionReport, Redactor
+from domainlm.redact import Policy, RedactionReport, Redactor
 from domainlm.redact.settings import RedactSettings
 from domainlm.sources import SourceManifest
+from steps.keys import load_keys
 from steps.stage import stage_step
 
 
 @stage_step(REDACT)
 def redact(
-    sources: SourceManifest, key_id: str, settings: RedactSettings
+    sources: SourceManifest, policy: dict[str, Any], key_id: str, settings: RedactSettings
 ) -> tuple[Annotated[Dataset, "redacted_records"], Annotated[RedactionReport, "redaction_report"]]:
     """Replace personal data by placeholders; quarantine what stays risky.
 
     Args:
         sources: where the raw text lies, each file with its digest.
+        policy: the domain pack's jurisdictions, and the digests of its tagger and labelled set, read when the run was
+            compiled, so that a changed rule runs again.
         key_id: the key that keyed ids are made with; part of the cache key.
         settings: entities, thresholds, quarantine rules.
 
     Raises:
         SecretError: the key at hand is not the one that the run was compiled for.
-        RedactionIncomplete: a planted canary survived, or too much went to quarantine.
+        RedactionIncomplete: a planted canary survived, too few planted names were found, or too much went to
+            quarantine.
     """
-    keys = KeyRing.load()
+    keys = load_keys()
     if keys.key_id != key_id:
         raise SecretError(
             f"the key at hand is '{keys.key_id}', the run wants '{key_id}'", "redact", "mount the run's key"
         )
-    redacted, report = Redactor(settings, keys, home() / "quarantine").run(sources)
+    rules = Policy.of(policy)
+    redactor = Redactor(settings, keys, home() / "quarantine", profiles=rules.profiles, labelled=rules.labelled)
+    redacted, report = redactor.run(sources)
     log_metadata(report.summary())
     return redacted, report

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from domainlm.errors import RedactionIncomplete
 from domainlm.records import DOCUMENT, Record
 from domainlm.redact.folding import fold
+from domainlm.redact.report import NameCanaries, Rate
+from domainlm.redact.rules import Rules
 from domainlm.redact.settings import (
     CREDIT_CARD,
     EMAIL_ADDRESS,
@@ -14,6 +16,7 @@ from domainlm.redact.settings import (
     IP_ADDRESS,
     KR_BANK_ACCOUNT,
     KR_RRN,
+    PERSON,
     PHONE_NUMBER,
     US_SSN,
 )
@@ -96,3 +99,90 @@ def _legible(value: str, text: str) -> bool:
     return value.casefold() in plain or (
         bool(digits) and digits in "".join(character for character in plain if character.isdigit())
     )
+
+
+# Planted names, and the sentences that carry them: some announce the name, some do not, as real messages do and do not.
+_NAMES = {
+    "en": (
+        "Margaret Oyelaran", "Tomasz Wierzbicki", "Jia Hui Tan", "Rosalind Kettering", "Omar Abdelrahim",
+        "Lucía Berasategui", "Duncan MacAllister", "Shreya Venkataraman",
+    ),
+    "ko": ("박서윤", "정도현", "남궁지민", "김나래", "오세훈", "윤아름", "최병철", "한결"),
+}  # fmt: skip
+_NAME_CARRIERS = {
+    "en": (
+        "Dear Mr. {}, your request has been received.",
+        "Dear {}, we could not process the payment.",
+        "Kind regards,\n{}",
+        "My name is {} and I opened an account last year.",
+        "Account holder: {}",
+        "Please add my husband {} to the savings account.",
+        "{} called about the declined card.",
+        "Could you ask {} to sign the loan agreement?",
+        "The transfer was sent by {} on Monday.",
+        "I spoke with {} at your branch yesterday.",
+        "Please send the statement to {} instead of me.",
+        "{} has not received the new card.",
+        "The beneficiary is {}.",
+        "We met {} to discuss the mortgage.",
+        "Signed by {} in the presence of a witness.",
+        "From: {} <customer@example.com>",
+    ),
+    "ko": (
+        "{} 고객님, 문의해 주셔서 감사합니다.",
+        "예금주: {}",
+        "성명 {} / 상품 정기예금",
+        "제 이름은 {}입니다.",
+        "{} 씨가 어제 지점에 방문했습니다.",
+        "담당자 {}에게 서류를 전달했습니다.",
+        "{}님 명의의 통장입니다.",
+        "수취인은 {}이고 금액은 30만원입니다.",
+        "안녕하세요, {}입니다. 카드가 정지됐어요.",
+        "고객 {}의 대출 신청이 접수되었습니다.",
+        "아내 {} 앞으로 보험을 들고 싶습니다.",
+        "감사합니다. {} 드림",
+        "{}가 계좌 해지를 요청함.",
+        "보증인 {}의 동의가 필요합니다.",
+        "신청인({}) 서명이 빠졌습니다.",
+        "{} 고객이 한도 상향을 원합니다.",
+    ),
+}
+
+
+def check_names(redact: Callable[[Record], Record | None], rules: Rules) -> list[NameCanaries]:
+    """Send the planted names through a redaction, and compare the share that was found with what the rules ask for.
+
+    Args:
+        redact: what will redact the data; a refused record counts as found, since nothing of it is passed on.
+        rules: the strictest in use.
+
+    Raises:
+        RedactionIncomplete: the lower bound of the rate's interval lies below the rules' `name_canary_rate`.
+    """
+    if PERSON not in rules.least:
+        return []
+    found: list[NameCanaries] = []
+    for language, carriers in _NAME_CARRIERS.items():
+        hits = sent = 0
+        for carrier in carriers:
+            for name in _NAMES[language]:
+                sent += 1
+                redacted = redact(_record(carrier.format(name), language, sent))
+                hits += redacted is None or not _names_left(name, redacted["messages"][0]["content"])
+        found.append(
+            NameCanaries(language=language, found=Rate.count(hits, sent), threshold=rules.name_canary_rate)
+        )
+    if missed := [item for item in found if item.found.low < item.threshold]:
+        told = ", ".join(f"{item.language} {item.found.hits} of {item.found.of}" for item in missed)
+        raise RedactionIncomplete(
+            f"too few planted names were found ({told}): the lower bound of a rate must reach"
+            f" {missed[0].threshold:g}; no text was read",
+            "redact",
+            "turn the tagger on (name_engine), give an nlp_engine, or lower name_canary_rate of the profile",
+        )
+    return found
+
+
+def _names_left(name: str, text: str) -> bool:
+    plain = fold(text).text
+    return any(part in plain for part in name.split())

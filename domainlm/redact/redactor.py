@@ -1,212 +1,175 @@
-"""From raw records to redacted ones: the only stage that holds raw text, and it writes none of it."""
+"""From raw sources to redacted records: the only stage that holds raw text, and it writes none of it."""
 
 from __future__ import annotations
 
 import atexit
-import re
 import shutil
 import tempfile
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domainlm.errors import RedactionIncomplete
+from domainlm.digests import digest_folder, digest_json
+from domainlm.errors import ConfigurationError, RedactionIncomplete
+from domainlm.handling import MNPI
 from domainlm.keys import KeyRing
-from domainlm.project import home
+from domainlm.project import home, resolve
 from domainlm.records import Record
-from domainlm.redact.canaries import check_canaries
+from domainlm.redact.outcome import Outcome
 from domainlm.redact.quarantine import Quarantine
-from domainlm.redact.report import QuarantinedRecord, RedactionReport
-from domainlm.redact.settings import IMPERSONAL, PLACEHOLDER, STRUCTURED, RedactSettings
+from domainlm.redact.record import RecordRedactor, SourceTraits
+from domainlm.redact.report import LabelledQuality, RedactionReport
+from domainlm.redact.rules import RuleBook
+from domainlm.redact.settings import RedactSettings
+from domainlm.redact.tally import Tally
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from domainlm.redact.engine import Scanner
+    from domainlm.redact.profiles import Profiles
     from domainlm.sources import SourceManifest
 
 BATCH_ROWS = 500
-INVALID_TEXT, TOO_LONG, SURVIVES, IN_LABEL, MALFORMED = (
-    "invalid-text", "too-long", "identifier-survives", "identifier-in-label", "malformed-record",
-)  # fmt: skip
-_UNSAFE = re.compile("[\x00\ud800-\udfff]")
-# These columns may come from the source's own cells, and are passed on as they are.
-_CODES = {
-    "language": re.compile(r"[a-z]{2}"),
-    "jurisdiction": re.compile(r"([a-z]{2}(,[a-z]{2})*)?"),
-    "timestamp": re.compile(r"(\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?)?"),
-}
-
-
-@dataclass
-class Outcome:
-    """What became of one record: itself, redacted, or the reason why it must not pass."""
-
-    record: Record | None
-    reason: str = ""
-    entities: Counter[str] = field(default_factory=Counter)
-    texts: int = 0
-    texts_analyzed: int = 0
-    characters: int = 0
-
-
-class RecordRedactor:
-    """Redacts one record at a time; what each process of a redaction holds.
-
-    Args:
-        settings: see `RedactSettings`.
-        keys: makes the subject ids.
-    """
-
-    def __init__(self, settings: RedactSettings, keys: KeyRing) -> None:
-        from domainlm.redact.engine import Scanner
-
-        self.settings, self.keys = settings, keys
-        self.scanner: Scanner = Scanner(settings)
-        self.canaries = check_canaries(lambda record: self.redact(record).record, settings.wanted)
-
-    def redact(self, record: Record) -> Outcome:
-        """A copy of a record with placeholders and subject ids, or a reason code. Never raises, never quotes."""
-        from domainlm.redact.engine import AnalysisFailed
-
-        analyzed = self.scanner.analyzed
-        try:
-            outcome = self._redact(record)
-        except AnalysisFailed as failure:
-            outcome = Outcome(None, str(failure))
-        except Exception:  # fail closed: an error's message may quote the text, so not even its kind is told
-            outcome = Outcome(None, "analysis-error")
-        outcome.texts_analyzed = self.scanner.analyzed - analyzed
-        return outcome
-
-    def _redact(self, record: Record) -> Outcome:
-        from domainlm.redact.placeholders import Placeholders, normalise
-        from domainlm.redact.spreading import spread
-
-        texts = [*(turn["content"] for turn in record["messages"]), record["context"]]
-        count = {"texts": len(texts), "characters": sum(map(len, texts))}
-        if reason := self._refusal(record, texts):
-            return Outcome(None, reason, **count)
-        language = record["language"]
-        scans = [self.scanner.find(text, language) for text in texts]
-        findings = spread([folded for folded, _ in scans], [found for _, found in scans])
-        placeholders = Placeholders(texts, self.settings.phone_regions)
-        redacted = [
-            placeholders.replace(text, found) if found else text for text, found in zip(texts, findings, strict=True)
-        ]
-        if self.scanner.find(record["label"], language)[1]:
-            return Outcome(None, IN_LABEL, **count)
-        if any(self._survives(text, bool(found), language) for text, found in zip(redacted, findings, strict=True)):
-            return Outcome(None, SURVIVES, **count)
-        regions = self.settings.phone_regions
-        subjects = {
-            self.keys.keyed_id("subject", item.entity, normalise(item.entity, item.value, regions))
-            for item in chain.from_iterable(findings)
-            if item.entity not in IMPERSONAL
-        }
-        safe: Record = {
-            **record,
-            "messages": [
-                {"role": turn["role"], "content": text}
-                for turn, text in zip(record["messages"], redacted, strict=False)
-            ],
-            "context": redacted[-1],
-            "subjects": sorted(subjects.union(record["subjects"])),
-        }
-        return Outcome(safe, "", Counter(item.entity for item in chain.from_iterable(findings)), **count)
-
-    def _refusal(self, record: Record, texts: list[str]) -> str:
-        strings = [value for value in record.values() if isinstance(value, str)]
-        if any(_UNSAFE.search(text) for text in chain(texts, strings, record["subjects"])):
-            return INVALID_TEXT
-        if any(len(text) > self.settings.max_characters for text in texts):
-            return TOO_LONG
-        if any(not code.fullmatch(record[name]) for name, code in _CODES.items()):
-            return MALFORMED
-        return ""
-
-    def _survives(self, text: str, changed: bool, language: str) -> bool:
-        from domainlm.redact.rescan import survivors
-
-        if survivors(text, self.settings.wanted):
-            return True
-        return changed and any(item.entity in STRUCTURED for item in self.scanner.find(text, language)[1])
 
 
 class Redactor:
-    """Replaces personal data by placeholders, and seals away what cannot be made safe.
+    """Replaces personal data, and seals away what cannot be made safe.
 
     Args:
-        settings: what is replaced, and how much may be quarantined.
-        keys: the key of subject ids and of the quarantine; there is no redaction without one.
+        settings: what holds beside the profiles, and how the work is done.
+        keys: the key of subject ids, vault and quarantine; there is no redaction without one.
         quarantine: folder of the sealed records.
         work: folder of the redacted records; a temporary one in the project's own folder by default.
+        profiles: rules by jurisdiction; None to go by the settings alone.
+        labelled: the labelled set on which the report states precision and recall; None for none.
+        vault: folder of revealable values, for rules whose operator is `vault`; in the project's own by default.
     """
 
-    def __init__(self, settings: RedactSettings, keys: KeyRing, quarantine: Path, work: Path | None = None) -> None:
+    def __init__(
+        self,
+        settings: RedactSettings,
+        keys: KeyRing,
+        quarantine: Path,
+        work: Path | None = None,
+        profiles: Profiles | None = None,
+        labelled: Path | None = None,
+        vault: Path | None = None,
+    ) -> None:
         self.settings, self.keys = settings, keys
         self.quarantine = Quarantine(quarantine, keys)
-        self.work = work
+        self.work, self.profiles, self.labelled, self.vault = work, profiles, labelled, vault
 
     def run(self, manifest: SourceManifest) -> tuple[Dataset, RedactionReport]:
         """Stream the sources of a manifest and redact them.
 
         Raises:
-            RedactionIncomplete: a canary survived, or too many records had to be quarantined.
+            RedactionIncomplete: a canary survived, too few planted names were found, or too many records had to be
+                quarantined.
             SourceError: a source changed since the manifest was made.
+            ConfigurationError: a source of material non-public information without leave.
         """
-        from domainlm.sources import stream_records
+        from domainlm.redact import shards
+        from domainlm.sources import compare_with_manifest, stream_records
 
-        return self.redact(
-            chain.from_iterable(stream_records(entry, manifest, self.keys) for entry in manifest.sources)
-        )
+        self._refuse_mnpi(manifest)
+        redactor = self._redactor(SourceTraits.of(manifest.sources))
+
+        def outcomes(folder: Path) -> Iterator[Outcome]:
+            if self.settings.engine == "local" and self.settings.processes == 1:
+                records = (stream_records(entry, manifest, self.keys) for entry in manifest.sources)
+                yield from _one_by_one(chain.from_iterable(records), redactor)
+            else:
+                compare_with_manifest(manifest)
+                yield from shards.outcomes(manifest, redactor, folder)
+                compare_with_manifest(manifest)
+
+        return self._write(outcomes, redactor)
 
     def redact(self, records: Iterable[Record]) -> tuple[Dataset, RedactionReport]:
         """Redact raw records, one after the other: memory does not grow with them. See `run`."""
+        redactor = self._redactor(SourceTraits())
+        return self._write(lambda _: _one_by_one(records, redactor), redactor)
+
+    def _redactor(self, traits: SourceTraits) -> RecordRedactor:
+        redactor = RecordRedactor(self.settings, self.keys, self.profiles, traits)
+        if redactor.book.reveals:
+            from domainlm.redact.vault import Vault
+
+            redactor.vault = Vault(self.vault or home() / "vault", self.keys)
+        return redactor
+
+    def _refuse_mnpi(self, manifest: SourceManifest) -> None:
+        names = [entry.name for entry in manifest.sources if entry.handling == MNPI]
+        if names and not self.settings.allow_mnpi:
+            raise ConfigurationError(
+                "material non-public information is not read without leave",
+                f"sources {', '.join(names)}",
+                "leave them out, or set allow_mnpi: true of redact after those responsible have agreed",
+            )
+
+    def _write(
+        self, outcomes: Callable[[Path], Iterator[Outcome]], redactor: RecordRedactor
+    ) -> tuple[Dataset, RedactionReport]:
         from datasets import Dataset
 
-        redactor = RecordRedactor(self.settings, self.keys)
+        names = redactor.name_canaries
+        quality = self._quality(redactor)
         folder = self._folder()
         draft, path = folder / "records.draft", folder / "records.arrow"
-        tally = _Tally()
+        tally = Tally()
         try:
-            _write(self._pass(records, redactor, tally), draft)
-            self._check_share(tally)
+            _write_arrow(self._pass(outcomes(folder), tally, redactor.book), draft)
+            self._check_share(tally, redactor)
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
-        return Dataset.from_file(str(path)), tally.report(self.keys.key_id, redactor)
+        report = tally.report(self.keys, redactor.book, redactor.canaries, names, quality, self._digests(redactor))
+        return Dataset.from_file(str(path)), report
 
-    def _pass(self, records: Iterable[Record], redactor: RecordRedactor, tally: _Tally) -> Iterator[Record]:
-        for record, outcome in self._outcomes(records, redactor):
-            tally.add(record, outcome)
-            if outcome.record is None:
-                file = self.quarantine.store(record, outcome.reason)
-                tally.quarantined.append(
-                    QuarantinedRecord(file=file, reason=outcome.reason, source=record["source"], row=record["row"])
-                )
-            else:
+    def _pass(self, outcomes: Iterable[Outcome], tally: Tally, book: RuleBook) -> Iterator[Record]:
+        for outcome in outcomes:
+            if outcome.record is not None:
+                tally.add(outcome, "")
                 yield outcome.record
+            else:
+                assert outcome.original is not None
+                profile = book.of(outcome.origin["jurisdiction"]).profile
+                days = profile.retention_days if profile else None
+                tally.add(outcome, self.quarantine.store(outcome.original, outcome.reason, days))
 
-    def _outcomes(self, records: Iterable[Record], redactor: RecordRedactor) -> Iterator[tuple[Record, Outcome]]:
-        if self.settings.processes > 1:
-            from domainlm.redact.processes import outcomes
+    def _quality(self, redactor: RecordRedactor) -> LabelledQuality | None:
+        if self.labelled is None:
+            return None
+        from domainlm.redact.quality import measure
 
-            return outcomes(records, self.settings, self.keys)
-        return ((record, redactor.redact(record)) for record in records)
+        return measure(
+            lambda text, language, jurisdiction: redactor.scanner.find(
+                text, language, redactor.book.of(jurisdiction).least
+            )[1],
+            self.labelled,
+        )
 
-    def _check_share(self, tally: _Tally) -> None:
-        quarantined, allowed = len(tally.quarantined), self.settings.max_quarantined_share
+    def _digests(self, redactor: RecordRedactor) -> dict[str, str]:
+        settings = self.settings
+        tagger = resolve(settings.tagger)
+        return {
+            "recognizers": redactor.scanner.digest,
+            "profiles": self.profiles.digest if self.profiles else "",
+            "tagger": digest_folder(tagger) if settings.name_engine == "tagger" and tagger.is_dir() else "",
+            "settings": digest_json(settings.model_dump(mode="json", exclude={"processes", "engine"})),
+        }
+
+    def _check_share(self, tally: Tally, redactor: RecordRedactor) -> None:
+        quarantined = len(tally.quarantined)
+        allowed = min((redactor.book.of(codes).max_quarantined_share for codes in tally.jurisdictions), default=1.0)
         if quarantined > allowed * tally.records:
             reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(tally.reasons.items()))
             raise RedactionIncomplete(
                 f"{quarantined} of {tally.records} records had to be quarantined ({reasons}), more than the share of"
                 f" {allowed:g}",
                 str(self.quarantine.folder),
-                "look at them with the key, mend their source, or raise max_quarantined_share of redact",
+                "look at them with `domainlm vault quarantine`, mend their source, or raise max_quarantined_share",
             )
 
     def _folder(self) -> Path:
@@ -221,73 +184,11 @@ class Redactor:
         return self.work
 
 
-class _Tally:
-    """Counts of a redaction while it runs."""
-
-    def __init__(self) -> None:
-        self.records = self.changed = self.texts = self.texts_analyzed = self.characters = 0
-        self.reasons: Counter[str] = Counter()
-        self.quarantined: list[QuarantinedRecord] = []
-        self.entities: Counter[str] = Counter()
-        self.by_source: dict[str, Counter[str]] = {}
-        self.by_language: dict[str, Counter[str]] = {}
-        self.by_jurisdiction: dict[str, Counter[str]] = {}
-        self.subjects: set[str] = set()
-
-    def add(self, record: Record, outcome: Outcome) -> None:
-        """Count one record."""
-        self.records += 1
-        self.texts += outcome.texts
-        self.texts_analyzed += outcome.texts_analyzed
-        self.characters += outcome.characters
-        if outcome.record is None:
-            self.reasons[outcome.reason] += 1
-            return
-        self.changed += bool(outcome.entities)
-        self.entities += outcome.entities
-        self.by_source.setdefault(record["source"], Counter()).update(outcome.entities)
-        self.by_language.setdefault(record["language"], Counter()).update(outcome.entities)
-        self.by_jurisdiction.setdefault(record["jurisdiction"], Counter()).update(outcome.entities)
-        self.subjects.update(outcome.record["subjects"])
-
-    def report(self, key_id: str, redactor: RecordRedactor) -> RedactionReport:
-        """The report of everything counted."""
-        from importlib.metadata import version
-
-        def flat(counts: dict[str, Counter[str]]) -> dict[str, dict[str, int]]:
-            return {name: dict(sorted(counter.items())) for name, counter in sorted(counts.items())}
-
-        return RedactionReport(
-            records_in=self.records,
-            records_out=self.records - len(self.quarantined),
-            records_changed=self.changed,
-            records_quarantined=len(self.quarantined),
-            quarantine_reasons=dict(sorted(self.reasons.items())),
-            quarantined=self.quarantined,
-            entities=dict(sorted(self.entities.items())),
-            entities_by_source=flat(self.by_source),
-            entities_by_language=flat(self.by_language),
-            entities_by_jurisdiction=flat(self.by_jurisdiction),
-            operators={PLACEHOLDER: sum(self.entities.values())} if self.entities else {},
-            handling={},
-            handling_class="",
-            profiles=[],
-            most_changed={},
-            name_canaries=[],
-            quality=None,
-            residual_risk=[],
-            subjects=len(self.subjects),
-            texts=self.texts,
-            texts_analyzed=self.texts_analyzed,
-            characters=self.characters,
-            canaries=redactor.canaries,
-            key_id=key_id,
-            versions={name: version(name) for name in ("presidio-analyzer", "presidio-anonymizer")},
-            digests={"recognizers": redactor.scanner.digest},
-        )
+def _one_by_one(records: Iterable[Record], redactor: RecordRedactor) -> Iterator[Outcome]:
+    return (redactor.redact(record) for record in records)
 
 
-def _write(records: Iterator[Record], path: Path) -> None:
+def _write_arrow(records: Iterator[Record], path: Path) -> None:
     """Write records as an Arrow stream, batch by batch."""
     import pyarrow
 

@@ -165,9 +165,13 @@ class RedactionReport(Report):
     residual_risk: list[str]
 
     def summary(self) -> dict[str, Any]:
-        """The flat figures, with the count of each entity and each reason."""
+        """The flat figures, with the count of each entity and each reason, and what was measured."""
+        measured = {f"name_canaries_{item.language}": item.found.rate for item in self.name_canaries}
+        if self.quality is not None:
+            measured["labelled_texts_leaking"] = self.quality.leaking.rate
         return (
             super().summary()
+            | measured
             | {f"entities_{name.lower()}": count for name, count in self.entities.items()}
             | {f"quarantined_{reason.replace('-', '_')}": count for reason, count in self.quarantine_reasons.items()}
         )

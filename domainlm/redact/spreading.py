@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from domainlm.redact.engine import Finding
 from domainlm.redact.folding import Folded
@@ -25,12 +26,22 @@ def spread(texts: list[Folded], findings: list[list[Finding]]) -> list[list[Find
     }
     if not known:
         return findings
-    known = _parts_of_names(known.values(), _words_outside(texts, findings)) | known
+    parts = _parts_of_names(known.values(), _words_outside(texts, findings))
+    # "Tom" found by itself is Tom Becker: one person, one placeholder, one keyed id.
+    findings = [
+        [replace(item, value=parts[item.value].value) if _is_part(item, parts) else item for item in found]
+        for found in findings
+    ]
+    known = parts | {value: item for value, item in known.items() if not _is_part(item, parts)}
     longest_first = sorted(known, key=lambda value: (-len(value), value))
     anywhere = re.compile("|".join(f"{_left(value)}{re.escape(value)}{_right(value)}" for value in longest_first))
     return [
         sorted(found + _elsewhere(text, found, known, anywhere)) for text, found in zip(texts, findings, strict=True)
     ]
+
+
+def _is_part(finding: Finding, parts: dict[str, Finding]) -> bool:
+    return finding.entity == PERSON and finding.value in parts
 
 
 def _elsewhere(

@@ -1,5 +1,6 @@
 """From raw records to redacted ones, and what must never be seen on the way."""
 
+import copy
 import json
 import logging
 import os
@@ -13,7 +14,8 @@ from domainlm.errors import RedactionIncomplete, SecretError
 from domainlm.keys import KeyRing
 from domainlm.records import features
 from domainlm.redact import Redactor
-from domainlm.redact.redactor import RecordRedactor
+from domainlm.redact.record import RecordRedactor
+from domainlm.redact.rules import RuleBook
 from domainlm.redact.settings import RedactSettings
 
 LETTER = (
@@ -27,12 +29,12 @@ SECRETS = ("Becker", "4539 1488 0343 6467", "212-555-0147", "tom.becker@example.
 @pytest.fixture(scope="module")
 def one():
     """The redactor of single records; every record of these tests goes through this very one."""
-    return RecordRedactor(RedactSettings(), KeyRing("test-key", bytes(range(32))))
+    return RecordRedactor(RedactSettings(max_quarantined_share=0.5), KeyRing("test-key", bytes(range(32))))
 
 
 @pytest.fixture
 def redactor(one, keys, tmp_path, monkeypatch):
-    monkeypatch.setattr("domainlm.redact.redactor.RecordRedactor", lambda *_: one)
+    monkeypatch.setattr("domainlm.redact.redactor.RecordRedactor", lambda *_, **__: one)
     return Redactor(RedactSettings(max_quarantined_share=0.5), keys, tmp_path / "quarantine", tmp_path / "work")
 
 
@@ -93,8 +95,8 @@ def test_subject_ids_are_keyed_and_link_one_person_across_records(redactor, one,
     assert rows[1]["subjects"] == [phone]
     assert rows[2]["subjects"] == ["f" * 32]
     assert report.subjects == 3
-    other = RecordRedactor.__new__(RecordRedactor)
-    other.settings, other.scanner, other.keys = one.settings, one.scanner, KeyRing("other", bytes(32))
+    other = copy.copy(one)
+    other.keys = KeyRing("other", bytes(32))
     assert other.redact(record("연락처 010-1234-5678")).record["subjects"] != [phone]
 
 
@@ -147,7 +149,7 @@ def test_what_survives_the_redaction_is_not_passed_on(one, record, monkeypatch):
     monkeypatch.setattr(
         one.scanner,
         "find",
-        lambda text, language: (__import__("domainlm.redact.folding").redact.folding.fold(text), []),
+        lambda text, language, least=None: (__import__("domainlm.redact.folding").redact.folding.fold(text), []),
     )
     for text in (
         "ssn 219-09-9999",
@@ -164,7 +166,7 @@ def test_an_error_of_the_analysis_quarantines_without_a_word_of_the_text(one, re
     def broken(*_, **__):
         raise ValueError("Did not find word 'Becker'")
 
-    monkeypatch.setattr(one.scanner._engine, "analyze", broken)
+    monkeypatch.setattr(one.scanner._analyzer, "spans", broken)
     with caplog.at_level(logging.DEBUG):
         outcome = one.redact(record(LETTER))
     assert (outcome.record, outcome.reason) == (None, "analysis-error")
@@ -172,8 +174,9 @@ def test_an_error_of_the_analysis_quarantines_without_a_word_of_the_text(one, re
 
 
 def test_more_quarantine_than_allowed_fails_the_run_and_leaves_no_output(one, keys, record, tmp_path, monkeypatch):
-    monkeypatch.setattr("domainlm.redact.redactor.RecordRedactor", lambda *_: one)
-    redactor = Redactor(RedactSettings(max_quarantined_share=0.1), keys, tmp_path / "quarantine", tmp_path / "work")
+    monkeypatch.setattr("domainlm.redact.redactor.RecordRedactor", lambda *_, **__: one)
+    monkeypatch.setattr(one, "book", RuleBook(RedactSettings(max_quarantined_share=0.1), None))
+    redactor = Redactor(RedactSettings(), keys, tmp_path / "quarantine", tmp_path / "work")
     with pytest.raises(RedactionIncomplete) as failure:
         redactor.redact([record(LETTER + "\x00"), *(record("clean") for _ in range(8))])
     assert "1 of 9 records" in str(failure.value) and "invalid-text 1" in str(failure.value)
@@ -243,7 +246,7 @@ def test_misspelled_settings_are_refused_with_a_hint():
 
 
 def test_the_default_work_folder_lies_in_the_projects_home(one, keys, record, tmp_path, home, monkeypatch):
-    monkeypatch.setattr("domainlm.redact.redactor.RecordRedactor", lambda *_: one)
+    monkeypatch.setattr("domainlm.redact.redactor.RecordRedactor", lambda *_, **__: one)
     rows, _ = Redactor(RedactSettings(), keys, tmp_path / "quarantine").redact([record("clean")])
     (cache,) = rows.cache_files
     assert Path(cache["filename"]).is_relative_to(home)
@@ -251,22 +254,11 @@ def test_the_default_work_folder_lies_in_the_projects_home(one, keys, record, tm
     assert not (tmp_path / "quarantine").exists()
 
 
-def test_several_processes_give_the_same_records_in_the_same_order(one, keys, record, tmp_path, monkeypatch):
-    records = [record(f"Dear Mr. Tom Becker, item {number} of 010-1234-56{number % 90 + 10}.") for number in range(150)]
-    records[70]["context"] = "\x00"
-    parallel = Redactor(RedactSettings(processes=2), keys, tmp_path / "q2", tmp_path / "w2")
-    rows, report = parallel.redact(records)
-    monkeypatch.setattr("domainlm.redact.redactor.RecordRedactor", lambda *_: one)
-    alone, alone_report = Redactor(RedactSettings(), keys, tmp_path / "q1", tmp_path / "w1").redact(records)
-    assert digest_dataset(rows) == digest_dataset(alone)
-    assert report.digest == alone_report.digest
-
-
 def test_the_sources_of_a_manifest_are_redacted(one, keys, tmp_path, monkeypatch):
     from domainlm.ingest import ingest
     from domainlm.ingest.settings import IngestSettings
 
-    monkeypatch.setattr("domainlm.redact.redactor.RecordRedactor", lambda *_: one)
+    monkeypatch.setattr("domainlm.redact.redactor.RecordRedactor", lambda *_, **__: one)
     path = tmp_path / "letters.csv"
     path.write_text(
         'text,label\n"Dear Mr. Tom Becker, hello.",positive\n"KOSPI rose to 2,300.",neutral\n', encoding="utf-8"

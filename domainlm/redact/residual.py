@@ -1,0 +1,78 @@
+"""What may still stand in a redacted text, said so that an officer can weigh it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from domainlm.redact.report import LabelledQuality, NameCanaries, Rate
+from domainlm.redact.settings import MASK, SURROGATE, VAULT
+
+CUED_LANGUAGES = ("en", "ko")
+
+
+def residual_risk(
+    languages: Counter[str],
+    operators: Counter[str],
+    quarantined: int,
+    name_canaries: list[NameCanaries],
+    quality: LabelledQuality | None,
+) -> list[str]:
+    """One sentence a remaining risk.
+
+    Args:
+        languages: records by language.
+        operators: values replaced, by operator.
+        quarantined: records that were sealed away.
+        name_canaries: the planted names.
+        quality: precision and recall on the labelled set; None where there was none.
+    """
+    said = []
+    if quality is None:
+        said.append("No labelled set was given, so how much this configuration finds was not measured in this run.")
+    else:
+        said.append(
+            f"On {quality.texts} labelled texts that were not used to build it, this configuration left at least one"
+            f" personal value legible in {_percent(quality.leaking)} of the texts that hold any. Other texts may do"
+            " better or worse."
+        )
+        weak = sorted(
+            (row.recall.rate, row.entity, row.language, row.recall) for row in quality.rows if row.recall.low < 0.9
+        )
+        if weak:
+            told = "; ".join(f"{entity} ({language}) {_percent(rate)}" for _, entity, language, rate in weak)
+            said.append(f"Found there with less than 90 % certainty: {told}.")
+    for canary in name_canaries:
+        said.append(
+            f"Of the planted names ({canary.language}), {_percent(canary.found)} were found. A name that nothing around"
+            " it announces, and that the tagger does not recognize, stays in the text."
+        )
+    if not name_canaries:
+        said.append("Names of persons were not looked for.")
+    if others := {name: count for name, count in languages.items() if name not in CUED_LANGUAGES}:
+        told = ", ".join(f"{name or 'no valid code'}: {count}" for name, count in sorted(others.items()))
+        said.append(
+            f"Words that announce a value are known in English and Korean, beside the context words of the profiles."
+            f" Records in other languages ({told}) were searched with these."
+        )
+    if operators[SURROGATE]:
+        said.append(
+            f"{operators[SURROGATE]} values were replaced by made-up ones: the text does not show which are real."
+        )
+    if operators[VAULT]:
+        said.append(
+            f"{operators[VAULT]} values can be revealed again by whoever holds the vault and its key; each access is"
+            " logged."
+        )
+    if operators[MASK]:
+        said.append(f"{operators[MASK]} values were masked: their last digits still stand in the text.")
+    if quarantined:
+        said.append(f"{quarantined} records were not passed on; they lie encrypted until somebody decides about them.")
+    said.append(
+        "A person may also be recognized by what is told about him or her (a rare job, a place, an event); no rule here"
+        " looks for that. Images and scanned pages are not read."
+    )
+    return said
+
+
+def _percent(rate: Rate) -> str:
+    return f"{rate.rate:.1%} (95 % interval {rate.low:.1%} to {rate.high:.1%})"
