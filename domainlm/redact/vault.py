@@ -119,6 +119,16 @@ class Vault:
     def __reduce__(self) -> tuple[type[Vault], tuple[Path, KeyRing, int]]:
         return Vault, (self.folder, self.keys, self.retention_days)
 
+    def check(self) -> None:
+        """Open what is there, so that a run with another key ends before a text is read.
+
+        Raises:
+            SecretError: the vault belongs to another key.
+            ArtifactError: it cannot be read.
+        """
+        for file in (KEYS_FILE, VALUES_FILE):
+            self._read(file, "SELECT 1")
+
     def put(self, record: str, entries: Iterable[Entry], today: date | None = None) -> int:
         """Keep values of one record; what is already there for a placeholder is replaced, its day of creation stays
         where it is the same person's. A subject that was forgotten stays forgotten: nothing of it is kept.

@@ -146,13 +146,17 @@ def test_no_raw_value_is_in_any_file_of_the_vault_nor_in_logs_errors_or_represen
 
 
 def test_the_wrong_key_opens_nothing(vault):
+    vault.check()
+    assert not vault.folder.exists(), "a look creates nothing"
     record, subject = fill(vault)
+    vault.check()
     for wrong in (KeyRing("test-key", b"x" * 32), KeyRing("another", vault.keys.secret)):
         thief = Vault(vault.folder, wrong)
         for act in (
             lambda thief=thief: thief.reveal(f"{record}:[PERSON_1]", REASON, "thief"),
             lambda thief=thief: thief.put(record, [Entry(subject, "[PERSON_9]", "PERSON", "x")]),
             lambda thief=thief: thief.entries(),
+            lambda thief=thief: thief.check(),
         ):
             with pytest.raises(SecretError, match="belongs to the key"):
                 act()
