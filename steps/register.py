@@ -56,12 +56,8 @@ def register(
         tracking_uri=_tracking_uri(), artifacts=home() / "mlflow" / "artifacts",
     )  # fmt: skip
     log_metadata(registration.summary())
-    evidence = {
-        "digests": registration.digests,
-        "registry_version": registration.version,
-        "handling_class": registration.handling,
-    }
-    log_metadata(evidence, infer_model=True)
+    evidence = {"digests": registration.digests, "registry_version": registration.version}
+    log_metadata(evidence | {"handling_class": registration.handling}, infer_model=True)
     return registration
 
 
