@@ -13,11 +13,12 @@ With `--labelled` it takes a JSON list of {"full_text", "spans": [{"entity_type"
 that.
 
 How it counts (domainlm/redact/quality.py): a value is found when findings of its own entity cover all its letters and
-digits; `exact` asks for the very same bounds. A value found as another entity is a miss and a wrong finding, but no
-leak. Leak rate: texts with personal data in which a letter or digit of a value stays, of all such texts. Types of a
-labelled file that are no personal data by this project's policy (organisations, titles, nationalities, dates, ages,
-domain names) are no targets, and a finding on them is a false alarm unless it also overlaps a target. GPE counts as
-LOCATION in the totals and has a row of its own. A type that no table knows stays as it is and is not judged.
+digits; `exact` asks for the very same bounds, `hidden` for findings of any entity. A value found as another entity is
+a miss and a wrong finding, but no leak. Leak rate: texts with personal data in which a letter or digit of a value
+stays, of all such texts. Types of a labelled file that are no personal data by this project's policy (organisations,
+titles, nationalities, dates, ages, domain names) are no targets, and a finding on them is a false alarm unless it also
+overlaps a target. GPE counts as LOCATION in the totals and has a row of its own. A type that no table knows stays as it
+is and is not judged.
 
 Intervals are Wilson's at 95 %; values of one sentence shape are not independent, so the count of shapes stands beside.
 The peer is stock Presidio on the same texts: its own recognizers, blank spaCy pipelines (nothing is downloaded, so it
@@ -365,6 +366,7 @@ def rows(counts: Scores) -> list[dict[str, Any]]:
                 "precision": None if recall_only else [precision.rate, precision.low, precision.high],
                 "f2": None if recall_only else round(tally.f2, 4),
                 "exact": _share(tally.exact, tally.spans),
+                "hidden": _share(tally.hidden, tally.spans),
             }
         )
     return found
@@ -374,9 +376,10 @@ def table(title: str, counts: Scores, peer: Scores | None) -> str:
     """For people."""
     lines = [
         f"## {title}: {counts.whole.texts:,} texts, the first {counts.even.texts:,} of them evenly from all shapes",
-        "| entity | language | values | shapes | recall (95 %) | precision (95 %) | F2 | exact | stock recall |"
+        "| entity | language | values | shapes | recall (95 %) | precision (95 %) | F2 | exact | hidden |"
+        " stock recall |"
         " stock precision |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     tallies, others = counts.tallies(), peer.tallies() if peer else {}
     languages = Counter(entity for entity, _ in tallies)
@@ -405,7 +408,8 @@ def _line(entity: str, language: str, tally: Tally, other: Tally, recall_only: b
     f2 = "" if recall_only else f"{tally.f2:.3f}"
     return (
         f"| {entity} | {language} | {tally.spans:,} | {shapes} | {_interval(tally.recall)} | {precision} | {f2} |"
-        f" {_share(tally.exact, tally.spans)} | {stock_recall} | {stock_precision} |"
+        f" {_share(tally.exact, tally.spans)} | {_share(tally.hidden, tally.spans)} |"
+        f" {stock_recall} | {stock_precision} |"
     )
 
 
@@ -442,6 +446,8 @@ def examples(texts: list[LabelledText], find: Find, count: int) -> Iterator[str]
                         for item in (found if kind == "false alarm" else text.spans)
                         if item.entity == entity
                     ]
+                    if kind == "missed":
+                        spans += ["found: " + ", ".join(sorted({item.entity for item in found}))]
                     yield f"- {kind} {entity} [{text.shape}] {spans!r} in {text.text!r}"
 
 

@@ -98,7 +98,8 @@ class Tally:
     """Counts of one entity in one language.
 
     Fields:
-        spans: labelled values; `found` of them covered, `exact` with the very same bounds.
+        spans: labelled values; `found` of them covered by findings of this name, `exact` with the very same bounds,
+            `hidden` by findings of any name.
         findings: what was found under this name; `right` of them on a value of this entity.
         shapes: the sentence shapes of the values.
     """
@@ -106,6 +107,7 @@ class Tally:
     spans: int = 0
     found: int = 0
     exact: int = 0
+    hidden: int = 0
     findings: int = 0
     right: int = 0
     shapes: set[str] = field(default_factory=set)
@@ -129,6 +131,7 @@ class Tally:
             self.spans + other.spans,
             self.found + other.found,
             self.exact + other.exact,
+            self.hidden + other.hidden,
             self.findings + other.findings,
             self.right + other.right,
             self.shapes | other.shapes,
@@ -166,7 +169,8 @@ class Score:
                 continue
             signs = _signs(text, span.start, span.end)
             values |= signs
-            leaks |= not signs <= everywhere
+            hidden = signs <= everywhere
+            leaks |= not hidden
             found = signs <= covered[span.entity]
             exact = any(
                 finding.entity == span.entity and (finding.start, finding.end) == (span.start, span.end)
@@ -177,6 +181,7 @@ class Score:
                 tally.spans += 1
                 tally.found += found
                 tally.exact += exact
+                tally.hidden += hidden
                 tally.shapes.add(labelled.shape)
             if span.row:
                 self.rows.add(span.row)

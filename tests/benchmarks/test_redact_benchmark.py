@@ -68,7 +68,7 @@ def test_a_value_under_another_name_is_a_miss_but_no_leak() -> None:
     score = scored(text, finding(CARD, "4111 1111 1111 1111", "US_BANK_NUMBER"))
     assert score.entity("CREDIT_CARD").found == 0
     assert (score.entity("US_BANK_NUMBER").findings, score.entity("US_BANK_NUMBER").right) == (1, 0)
-    assert score.leaking == 0 and score.covered == 16
+    assert score.leaking == 0 and score.covered == 16 and score.entity("CREDIT_CARD").hidden == 1
     assert misses(text, [finding(CARD, "4111 1111 1111 1111", "US_BANK_NUMBER")]) == Counter(CREDIT_CARD=1)
 
 
