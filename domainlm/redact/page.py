@@ -37,7 +37,7 @@ _REASONS = {
     "identifier-survives": "an identifier still stood in it after redaction",
     "identifier-in-label": "its class label holds an identifier",
     "malformed-record": "its language, jurisdiction or date is none",
-    "risk-above-threshold": "something doubtful was left above the risk threshold",
+    "residual-risk": "something doubtful was left above the risk threshold",
     "prompt-injection": "an untrusted source with text that gives orders to a model",
 }
 _OPERATORS = {

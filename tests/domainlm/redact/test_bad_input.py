@@ -18,7 +18,7 @@ from domainlm.redact.scanfile import FileScanner, exit_code
 from domainlm.redact.settings import ENTITIES, RedactSettings
 
 CARD, EMAIL, PHONE = "4539 1488 0343 6467", "tom.becker@example.com", "010-1234-5678"
-SETTINGS = RedactSettings(entities=ENTITIES)
+SETTINGS = RedactSettings(entities=ENTITIES, max_quarantined_share=0.9)
 KEYCAPS = "".join(f"{digit}\ufe0f\u20e3" for digit in CARD.replace(" ", ""))
 
 # The card, as a person would still read it.
@@ -246,7 +246,7 @@ def test_what_runs_out_of_time_is_a_failure_of_its_place_and_the_rest_is_scanned
 
 
 def test_bad_records_among_good_ones_are_counted_and_nothing_is_lost(one, record, keys, tmp_path, monkeypatch):
-    monkeypatch.setattr("domainlm.redact.redactor.RecordRedactor", lambda *_: one)
+    monkeypatch.setattr("domainlm.redact.redactor.RecordRedactor", lambda *_, **__: one)
     texts = ["fine", "\x00", html.escape(f"<{EMAIL}>"), "\ud800", "x" * 200_001, f"\u202e{EMAIL}", ""]
     redactor = Redactor(RedactSettings(max_quarantined_share=0.9), keys, tmp_path / "q", tmp_path / "w")
     rows, report = redactor.redact([record(text) for text in texts])

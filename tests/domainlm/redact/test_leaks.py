@@ -28,6 +28,7 @@ import pytest
 
 from domainlm.keys import KeyRing
 from domainlm.redact import Redactor
+from domainlm.redact.profiles import Profiles
 from domainlm.redact.redactor import RecordRedactor
 from domainlm.redact.settings import ENTITIES, RedactSettings
 
@@ -232,7 +233,7 @@ def test_every_entity_has_a_sentence():
 
 @pytest.fixture(scope="module")
 def one():
-    return RecordRedactor(RedactSettings(), KeyRing("test-key", bytes(range(32))))
+    return RecordRedactor(RedactSettings(max_quarantined_share=0.9), KeyRing("test-key", bytes(range(32))))
 
 
 def test_no_planted_value_is_anywhere_after_a_redaction(one, keys, record, tmp_path, home, monkeypatch, caplog, capfd):
@@ -240,7 +241,7 @@ def test_no_planted_value_is_anywhere_after_a_redaction(one, keys, record, tmp_p
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setattr("domainlm.redact.redactor.RecordRedactor", lambda *_: one)
+    monkeypatch.setattr("domainlm.redact.redactor.RecordRedactor", lambda *_, **__: one)
     entities = sorted(known())
     assert len(entities) >= 16
     values = [SENTENCES[name][1] for name in entities]
@@ -262,15 +263,36 @@ def test_no_planted_value_is_anywhere_after_a_redaction(one, keys, record, tmp_p
 
     (tmp_path / "report.json").write_text(report.model_dump_json())
     (tmp_path / "log").write_text(caplog.text + "".join(capfd.readouterr()), errors="backslashreplace")
-    if importlib.util.find_spec("domainlm.redact.page"):
-        (tmp_path / "report.html").write_text(report.html())
+    (tmp_path / "report.html").write_text(report.html())
     found = find_leaks([tmp_path, home], values)
     assert found == [], [(leak.place, leak.trail, entities[leak.number]) for leak in found]
     assert list(temporary.iterdir()) == []
 
 
+def test_under_every_profile_neither_vault_nor_quarantine_nor_report_is_legible(keys, record, tmp_path, home):
+    profiles = Profiles.load(ROOT / "domains" / "finance" / "jurisdictions")
+    entities = sorted(known())
+    texts, values = ([SENTENCES[name][part] for name in entities] for part in (0, 1))
+    records = [
+        record(text, jurisdiction=jurisdiction, id=f"{at:032x}")
+        for jurisdiction in ("us", "kr", "eu,uk", "us,kr", "zz", "")
+        for at, text in enumerate(texts)
+    ]
+    records += [record(" ".join(texts), jurisdiction="kr"), record(texts[0] + "\x00", jurisdiction="us")]
+    redactor = Redactor(
+        RedactSettings(max_quarantined_share=1.0), keys, tmp_path / "quarantine", tmp_path / "work", profiles,
+        vault=tmp_path / "vault",
+    )  # fmt: skip
+    rows, report = redactor.redact(records)
+    assert len(rows) > len(texts) and report.profiles
+    (tmp_path / "report.json").write_text(report.model_dump_json())
+    (tmp_path / "report.html").write_text(report.html())
+    found = find_leaks([tmp_path, home], values)
+    assert found == [], {(Path(leak.place).name, leak.trail, entities[leak.number]) for leak in found}
+
+
 def test_an_exception_of_the_redaction_holds_no_value(one, keys, record, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("domainlm.redact.redactor.RecordRedactor", lambda *_: one)
+    monkeypatch.setattr("domainlm.redact.redactor.RecordRedactor", lambda *_, **__: one)
     value = SENTENCES["EMAIL_ADDRESS"][1]
 
     def broken(*_, **__):
