@@ -56,5 +56,9 @@ def recognizers(
         SsnRecognizer, ResidentRegistrationRecognizer, NhsRecognizer, NinoRecognizer, DateOfBirthRecognizer,
         EnglishNameRecognizer, KoreanNameRecognizer, AddressRecognizer, NearbyNameRecognizer,
     )  # fmt: skip
+    if settings.name_engine == "tagger":
+        from domainlm.redact.recognizers.tagged_names import TaggedNameRecognizer, TaggedPlaceRecognizer
+
+        kinds += (TaggedNameRecognizer, TaggedPlaceRecognizer)
     words = context or {}
     return [kind(language, settings, tuple(words.get(kind.ENTITY, ()))) for kind in kinds]
