@@ -15,6 +15,8 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from domainlm.errors import SourceError
 from domainlm.redact import files, scanfile
@@ -237,6 +239,67 @@ def test_names_of_columns_and_shapes_tell_nothing():
     assert "\x1b" not in scanfile.printable("a\x1b[2Jb\udcff")
 
 
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=40)
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+def leaves(value):
+    """Every string and number, and every key that is more than a plain name, in the order of the document."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not files._PLAIN_KEY.fullmatch(key):
+                yield key
+            yield from leaves(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from leaves(inner)
+    elif value is not None and not isinstance(value, bool):
+        yield str(value)
+
+
+@given(JSON_VALUES, st.sampled_from([None, 1]), st.booleans())
+def test_every_text_of_a_json_document_is_seen_and_can_be_replaced(value, indent, escaped):
+    text = json.dumps(value, indent=indent, ensure_ascii=escaped)
+    found = list(units(io.BytesIO(text.encode()), "json"))
+    assert "".join(unit.raw for unit in found) == text
+    assert [cell.text for unit in found for cell in unit.cells] == list(leaves(value))
+    for unit in found:
+        for cell in unit.cells:
+            spelling = unit.raw[cell.start : cell.end]
+            assert str(json.loads(spelling)) == cell.text and json.loads(cell.spell('new "x"\n')) == 'new "x"\n'
+
+
+@given(st.lists(st.lists(TEXTS, min_size=2, max_size=4), min_size=1, max_size=6), st.sampled_from(["\r\n", "\n"]))
+def test_every_cell_of_a_table_is_seen_and_can_be_replaced(rows, ending):
+    sink = io.StringIO()
+    csv.writer(sink, lineterminator=ending, quoting=csv.QUOTE_ALL).writerows(rows)
+    text = sink.getvalue()
+    found = list(units(io.BytesIO(text.encode()), "csv"))
+    assert "".join(unit.raw for unit in found) == text
+    assert [[cell.text for cell in unit.cells] for unit in found] == rows
+    changed = "".join(unit.spelled(['a "b",\n' + cell.text for cell in unit.cells]) for unit in found)
+    assert list(csv.reader(io.StringIO(changed, newline=""))) == [['a "b",\n' + cell for cell in row] for row in rows]
+
+
+@given(st.text(st.sampled_from("ab\n\r 가😀\ufeff.\x0b"), max_size=300), st.integers(3, 40))
+def test_every_character_of_a_text_is_seen_in_its_place(text, piece):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "PIECE_CHARACTERS", piece)
+        patch.setattr(files, "MARGIN_CHARACTERS", 2)
+        found = list(units(io.BytesIO(text.encode()), "text"))
+    assert "".join(unit.raw for unit in found) == text
+    at = 0
+    for unit in found:
+        before = text[:at]
+        assert (unit.line, unit.column) == (before.count("\n") + 1, at - before.rfind("\n"))
+        at += len(unit.raw)
+        assert before.endswith(unit.before) and text[at:].startswith(unit.after) and len(unit.raw) <= piece
+
+
 # --- copies -------------------------------------------------------------------------------------------------------
 
 
@@ -332,6 +395,9 @@ def test_exit_codes_say_clean_found_and_not_scanned(tmp_path):
     done = scan(clean, dirty, broken, cwd=tmp_path)
     assert done.returncode == 2 and b"is not UTF-8: wrong byte at offset 3" in done.stdout
     assert scan(tmp_path / "none.txt", cwd=tmp_path).returncode == 2
+    written(tmp_path / "half.json", f'{{"a": "{EMAIL}"')
+    assert scan("half.json", cwd=tmp_path).returncode == 2
+    assert scan("half.json", "--as", "text", cwd=tmp_path).returncode == 1
     for wrong in (["--show", "all"], ["--as", "xml"], ["--no-such"], []):
         assert scan(*([clean] if wrong else []), *wrong, cwd=tmp_path).returncode == 2, wrong
 
