@@ -211,7 +211,7 @@ class RoutingNumberRecognizer(StructuredRecognizer):
 _ACCOUNT_CUE = (
     r"acc(?:oun)?t\.?s?[\s_\"'*]*(?:no(?![a-z])|nos(?![a-z])|num|number|nr(?![a-z])|#|id(?![a-z])|is\b|details|:|="
     r"|ending|with|under|at\b|from|to\b|of\b|name|holder)"
-    r"|(?<![a-z])a/c(?![a-z])|(?<![a-z])acct(?![a-z])|(?<![a-z])acc(?![a-z])|\biban\b"
+    r"|(?<![a-z])a/c(?![a-z])|(?<![a-z])acct(?![a-z])|(?<![a-z])acc(?![a-z])"
     r"|acc(?:oun)?t(?: \w{2,12})?[\s_\"':=(#,*-]{0,4}$"
     r"|(?:checking|chequing|savings?|deposit|current|joint|business|payroll|escrow|sweep|bank|source|target"
     r"|destination"
@@ -254,9 +254,9 @@ class UsAccountRecognizer(StructuredRecognizer):
             return 0.0
         # Six and seven digits are account numbers of small banks, groups may be a telephone number: they want the word
         # right before them.
-        if (len(number) < 8 or pattern.name == "groups") and not _ACCOUNT_RIGHT_BEFORE.search(
-            text, max(0, start - 40), start
-        ):
+        if (
+            len(number) < 8 or (pattern.name == "groups" and not _FOURS.fullmatch(value))
+        ) and not _ACCOUNT_RIGHT_BEFORE.search(text, max(0, start - 40), start):
             return 0.0
         return pattern.score
 
@@ -277,7 +277,8 @@ _KOREAN_ACCOUNT_CUE = (
 )
 # National telephone numbers, resident and business numbers in hyphens are not accounts.
 _NO_ACCOUNT = re.compile(
-    r"(?:01[016789]|0(?:2|[3-6][1-5]|70|50\d))[ ]?-[ ]?\d{3,4}[ ]?-[ ]?\d{4}|1[568]\d{2}-\d{4}|\d{3}-\d{2}-\d{5}"
+    r"(?:01[016789]|0(?:2|[3-6][1-5]|70|50\d))[ ]?-[ ]?\d{3,4}[ ]?-[ ]?\d{4}|1[568]\d{2}-\d{4}|0\d{2}-\d{4}-\d{4}"
+    r"|\d{3}-\d{2}-\d{5}"
     r"|97[89]-\d{1,5}-\d{1,7}-\d{1,6}(?:-\d)?",
     re.ASCII,
 )
@@ -323,6 +324,8 @@ class KoreanAccountRecognizer(StructuredRecognizer):
             return pattern.score if 4 <= count else 0.0
         if not 10 <= count <= 16 or _NO_ACCOUNT.fullmatch(value) or is_date(value) or in_formula(text, start, end):
             return 0.0
+        if _FOURS.fullmatch(value) and not _HANGUL.search(text):
+            return 0.0  # of any country
         if pattern.name == "groups" and 11 <= count <= 14 and self._SHAPES.fullmatch(value.replace(" ", "")):
             return LEAST_WITH_CUE if count >= 12 and value[:2] not in ("19", "20") else pattern.score
         if pattern.name == "groups" and 12 <= count <= 16 and value[:2] not in ("19", "20"):
@@ -332,6 +335,7 @@ class KoreanAccountRecognizer(StructuredRecognizer):
         return pattern.score
 
 
+_HANGUL = re.compile("[가-힣]")
 # Banks of any country print groups of four.
 _FOURS = re.compile(r"\d{4}-\d{4}-\d{4}(?:-\d{1,4})?")
 

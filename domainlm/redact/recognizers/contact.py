@@ -10,6 +10,7 @@ from presidio_analyzer import Pattern
 from domainlm.redact.recognizers.base import LIKELY, STRONG, WEAK, digits, luhn
 from domainlm.redact.recognizers.edges import (
     AFTER,
+    ANSWERED,
     BEFORE,
     FIRM_AFTER,
     FIRM_BEFORE,
@@ -87,10 +88,15 @@ _ANNOUNCED = re.compile(
     r"|contacts?(?:[ ]number)?"
     r"|answer(?:ed|ing|s)?[ ](?:at|on|to)"
     r"|hot ?line|land ?line|direct[ ]line|switchboard|(?:direct|desk|office|home|work|private|registered)[ ]?[:=#|(-]"
-    r"|handy(?:nummer)?|rufnummer|telefonnummer|portable|numéro|número|nummer|msisdn|sim|otp|ph|hp"
+    r"|(?:tele)?f[oó]no|m[oó]vil|celular|telem[oó]vel|telefon\w{0,8}|t[ée]l[ée]phone\w{0,3}|llam[ae]\w{0,4}|rufen"
+    r"|anrufen"
+    r"|zur[uü]ckrufen|erreich\w{0,4}|appel\w{0,4}|joindre|chiam\w{0,5}|bellen|ligar|enquir(?:y|ies)|inquir(?:y|ies)"
+    r"|help ?(?:line|desk)|reception|customer (?:service|care)[:.]|(?-i:(?<![A-Za-z./])(?:[TFMCOHW]:"
+    r"|[TFM]\.))"
+    r"|(?<=\()[tfmcohw]\)|handy(?:nummer)?|rufnummer|telefonnummer|portable|numéro|número|nummer|msisdn|sim|otp|ph|hp"
     r"|registered number|(?:my|his|her|their|our|new|old|wrong|right|correct|current|same|this|that|whose"
     r"|different|daytime|evening|emergency|alternate|alternative|backup|secondary|primary|customer'?s)"
-    r"(?:[ ](?:new|old|current|other|work|home|own))?[ ]number)(?![a-z])"
+    r"(?:[ ](?:new|old|current|other|work|home|own))?[ ]number(?:'s)?)(?![a-z])"
     r"|전화|휴대폰|휴대전화|핸드폰|폰|연락처|연락|팩스|문자|통화|콜백|대표번호|내선|직통"
     rf"|{_NOT_OF_PHONES}번호)",
     re.IGNORECASE | re.ASCII,
@@ -99,13 +105,15 @@ _JOINED = re.compile(
     rf"(?:{JOIN}|[.;]\s|\.(?=:)|\b(?:me|him|her|them|us|you|back|from|with|using|via|by|please|or|and|now|instead"
     rf"|work|home"
     rf"|office"
-    r"|mobile|cell|direct|primary|secondary|today|still|has|have|been|changed|updated|should|not|isn't|can|only|also"
+    r"|mobile|cell|direct|primary|secondary|today|req|requested|request|needed|required|pls|linked|tied|registered"
+    r"|associated|connected|al|unter|sie|mich|moi|au|me|ao|su|mir|auf|le|lautet|ist|est|es|still|has|have|been"
+    r"|changed|updated|should|not|isn't|can|only|also"
     r"|after|before|between|during|any ?time|tomorrow|tonight|noon|lunch|morning|evening)\b|[)\]])*+",
     re.IGNORECASE | re.ASCII,
 )
 # … or with the person who is called between the two: `reach my carer at`.
 _VIA = re.compile(
-    r"\b(?:reach|contact|call|phone|ring|text|message|buzz|sms|speak (?:to|with)|get hold of|code|otp)(?:ed|ing|s)?[ ]"
+    r"\b(?:reach|contact|call|phone|ring|text|message|buzz|sms|speak (?:to|with)|get hold of|otp|verification code|sms code)(?:ed|ing|s)?[ ]"
     r"(?:[a-z'-]{1,12}[ ]){0,4}(?:at|on|under|via|by|to|is|was)[ :(]{1,3}$",
     re.IGNORECASE | re.ASCII,
 )
@@ -145,6 +153,13 @@ _AMOUNTS = re.compile(r"\d{1,3}(?: \d{3})+|\d{3,4} ?- ?\d{3,4}")
 _RANGE_AFTER = re.compile(
     r"\s?-?(?:range|levels?|points?|zone|band|strikes?|calls?|puts?|mark|shares)\b", re.IGNORECASE
 )
+_ASKED = re.compile(
+    rf"(?:\b(?:mobile|cell|(?:tele|cell)?phone|call(?:ed)?(?: you)? back|reach you|contact number|call you|fax"
+    rf"|text you)"
+    rf"|전화|휴대폰|핸드폰|연락처|폰){ANSWERED}$",
+    re.IGNORECASE | re.ASCII,
+)
+_ASKED_REACH = 112
 _ANNOUNCED_REACH, _NEAR_REACH = 64, 48
 _BETWEEN = 40
 
@@ -282,6 +297,8 @@ class PhoneRecognizer(StructuredRecognizer):
         if name == "run of digits":
             return 0.0
         # Ten digits and a trunk zero in two groups or more are hardly ever an amount.
+        if _ACCOUNT_BEFORE.search(text, max(0, start - 32), start):
+            return 0.0
         evident = value.lstrip("( ")[0] == "0" and len(number) >= 9 and len(re.findall(r"\d+", value)) >= 3
         return self._EVIDENT if evident or (valid and value.lstrip("( ")[0] == "0" and len(number) >= 10) else 0.0
 
@@ -297,6 +314,9 @@ def _announced(text: str, start: int, end: int) -> bool:
         between = text[cue.end() : start]
         if len(between) <= _BETWEEN and _JOINED.fullmatch(between):
             return True
+    asked = _ASKED.search(text, max(0, start - _ASKED_REACH), start)
+    if asked is not None and not _OTHER.search(asked[0]):
+        return True
     via = _VIA.search(text, max(0, start - _ANNOUNCED_REACH), start)
     return via is not None and not _OTHER.search(via[0]) and not _EVEN.fullmatch(text, start, end)
 

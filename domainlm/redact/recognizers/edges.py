@@ -24,10 +24,16 @@ FIRM_BEFORE = r"(?<![0-9A-Za-z+])(?<!\d[.-])"
 FIRM_AFTER = r"(?![0-9A-Za-z]|[-.]\d)"
 # A connector between a label and its value: `phone (mobile): "`, `account no. is `, `계좌번호는 `.
 JOIN = (
-    r"(?:[\s:=#('\"\[\\<>*|_/,–-]|\.{2,20}|no\b\.?|nos\b\.?|nr\b\.?|number\b|num\b|is\b|was\b|are\b|on file|which\b"
-    r"|reads\b"
-    r"|to\b"
-    r"|at\b|on\b|the\b|be\b|as\b|of\b|은|는|이|가|번호|로|을|를|:)"
+    r"(?:[\s:=#('\"\[\\<>*|_/,–-]|\.{2,20}|(?i:no\b\.?|nos\b\.?|nr\b\.?|number\b|num\b|is\b|was\b|are\b|on file"
+    r"|which\b"
+    r"|reads\b|to\b|at\b|on\b|the\b|be\b|as\b|of\b)|은|는|이|가|번호|로|을|를)"
+)
+# A question and who answers it: `What's your mobile?\nCustomer: sure, `, `어떻게 되세요? 고객: `.
+ANSWERED = (
+    r"[^.?!\n]{0,48}\?[\"']?\s{0,3}(?:[A-Za-z가-힣][0-9A-Za-z가-힣 ]{0,16}[:>\]]\s{0,2})?"
+    r"(?:(?:(?i:sure|yes|yeah|yep|ok|okay|of course|certainly|it'?s|it is|that'?s|that is|here|here you go|here it is"
+    r"|um|uh|well"
+    r"|so|my|is|the|number|please|one moment)|네|예|아|음|그게|제|저는)[,.:\s]{1,3}){0,5}"
 )
 
 

@@ -9,6 +9,7 @@ from presidio_analyzer import Pattern
 from domainlm.redact.recognizers.base import LIKELY, STRONG, WEAK, digits
 from domainlm.redact.recognizers.edges import (
     AFTER,
+    ANSWERED,
     BEFORE,
     FIRM_AFTER,
     FIRM_BEFORE,
@@ -85,7 +86,7 @@ class NhsRecognizer(StructuredRecognizer):
     PATTERNS = (("ten digits", rf"{RUN_BEFORE}\d{{3}}[ .-]?\d{{3}}[ .-]?\d{{4}}{AFTER}", WEAK),)
     GATE = r"\d{3}[ .-]?\d{3}[ .-]?\d{4}"
     CUES = r"(?<![a-z])nhs(?![a-z])|national health|patient (?:no|number|id)"
-    _CALLED = re.compile(rf"(?<![a-z])nhs[\s_]?(?:no\.?|number|num|id|#)?{JOIN}*+$", re.IGNORECASE | re.ASCII)
+    _CALLED = re.compile(rf"(?<![a-z])nhs[\s_]?(?:no\.?|number|num|id|#|ref\.?)?{JOIN}*+$", re.IGNORECASE | re.ASCII)
 
     def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
         number = digits(text[start:end])
@@ -103,7 +104,7 @@ class NinoRecognizer(StructuredRecognizer):
     _NUMBER = r"[ -]?\d{2}[ -]?\d{2}[ -]?\d{2}"
     PATTERNS = (
         ("groups", rf"(?<![0-9A-Za-z]){_PREFIX}{_NUMBER}[ -]?[A-D](?![0-9A-Za-z])", LIKELY),
-        ("any prefix", rf"(?<![0-9A-Za-z])[A-Z]{{2}}{_NUMBER}(?:[ -]?[A-D])?(?![0-9A-Za-z]|-\d)", WEAK),
+        ("any prefix", rf"(?<![0-9A-Za-z])(?!no[ .])[A-Z]{{2}}{_NUMBER}(?:[ -]?[A-D])?(?![0-9A-Za-z]|-\d)", WEAK),
     )
     GATE = r"[A-Za-z]{2}[ -]?\d{2}[ -]?\d{2}[ -]?\d{2}"
     CUES = r"national insurance|(?<![a-z])nino(?![a-z])|\bni ?(?:no|number|num|#|:|is)|\bn\.i\."
@@ -139,10 +140,11 @@ class DateOfBirthRecognizer(StructuredRecognizer):
             r"|verified"
             r"|should|be|reads?|says|to|as|is|was|been|has|actually|really|not|currently|which|that|in|at)(?![a-z])"
             r"|:|=|-|은|는|이|가|을|를"
-            r"|정보|확인|저는|제)){0,7}"
+            r"|정보|확인|저는|제|/[a-z]{2,10})){0,7}"
             rf"(?:\.{{2,20}}|[\s:\"'\\(\[|,>=*_-]){{0,6}}(?P<value>{_DATE})(?!\d)",
             STRONG,
         ),
+        ("asked for", rf"{_BIRTH}{ANSWERED}(?P<value>{_DATE})(?!\d)", STRONG),
         (
             "before the word",
             rf"(?<!\d)(?P<value>{_DATE})"
