@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 1000
 TAKEN = (
-    "id", "task", "source", "row", "licence", "consent", "purpose", "jurisdiction", "language", "timestamp", "group",
-    "split_bucket", "split", "label",
+    "id", "task", "source", "row", "licence", "consent", "purpose", "jurisdiction", "handling", "language", "timestamp",
+    "group", "split_bucket", "split", "label",
 )  # fmt: skip
 PLACEHOLDER = re.compile(r"\[[A-Z][A-Z_]*_\d+\]")
 _KEYED = re.compile(r"[0-9a-f]{32}")
