@@ -43,8 +43,8 @@ _STREETS = frozenset(
 # Words before they are names, however they are written.
 _NEVER = frozenset(
     """a an and any are as at be by can do for go had has he her hi him his i if in is it its jan low ma may me men
-    my no nor not of oh ok on or our out she sir so than that the their then they this to too up us was we who will with yes
-    you your lu long old sun so an in""".split()
+    my no nor not of oh ok on or our out she sir so than that the their then they this to too up us was we
+    who will with yes you your lu long old sun""".split()
 )
 _ORDER_TURNED = frozenset(
     {"chinese_vietnamese_asian", "japanese", "korean_romanised", "hungarian_baltic_greek_turkish"}
@@ -56,7 +56,8 @@ _FIRM_FORMS = (
 _FIRM_WORDS = (
     "Bank", "Capital", "Group", "Inc", "Inc.", "Ltd", "Corp", "LLC", "plc", "AG", "Holdings", "Partners", "Foods",
     "Energy", "Steel", "Motors", "Pharma", "Insurance", "Airlines", "Technologies", "Securities", "Trust", "GmbH",
-    "Mutual", "University", "Hospital", "Museum", "Records", "Media", "Solutions", "Consulting", "Properties", "Telecom",
+    "Mutual", "University", "Hospital", "Museum", "Records", "Media", "Solutions", "Consulting", "Properties",
+    "Telecom",
 )  # fmt: skip
 _FIRM_STEMS = (
     "Nor", "Vel", "Kora", "Zen", "Altu", "Bri", "Cyra", "Delta", "Evo", "Fjor", "Gran", "Helio", "Inno", "Juno", "Kel",
@@ -65,7 +66,8 @@ _FIRM_STEMS = (
 _FIRM_ENDS = ("tron", "mark", "via", "tech", "soft", "gen", "bay", "line", "dyne", "corp", "mont", "ford", "lux", "net")
 _STREET_ENDS = (
     "straße", "strasse", "str.", "weg", "gasse", "allee", "platz", "straat", "laan", "plein", "vej", "gade", "veien",
-    "gata", "vegen", "vägen", "gatan", "katu", "tie", "vegur", "gata", " u.", " út", " utca", "ova", "ska", " tee", " iela", " g.",
+    "gata", "vegen", "vägen", "gatan", "katu", "tie", "vegur", "gata", " u.", " út", " utca", "ova", "ska", " tee", " iela",
+    " g.",
     " Cad.", " Sk.",
 )  # fmt: skip
 _MIDDLE_WORDS = (

@@ -36,7 +36,9 @@ _CONTACT = re.compile(r"@|\d[\d ().-]{5,}\d")
 _AFFAIRS = re.compile(
     r"(?i)\b(?:account|card|loan|mortgage|transfer|deposit|customer|client|caller|address|phone|email|e-mail|name"
     r"|passport|signed|signature|applicant|beneficiary|complaint|city|country"
-    r"|resid(?:es|ent|ence|ing)|lives?|living|lived|born|moved|grew up|founders?)\b|계좌|카드|대출|송금|고객|주소|전화|연락처|성명|이체|거주|출생|국적|태어|살고|이사|고향"
+    r"|resid(?:es|ent|ence|ing)|lives?|living|lived|born|moved|grew up|founders?)\b"
+    r"|계좌|카드|대출|송금|고객|주소|전화|연락처|성명|이체"
+    r"|거주|출생|국적|태어|살고|이사|고향"
 )
 _CAPITALISED = re.compile(r"[A-Z][a-z]")
 _WORD = re.compile(r"[A-Za-z]{2,}")

@@ -235,6 +235,7 @@ def _tabulate(sequences: list[tuple[Window, list[int]]]) -> tuple[list[str], Any
 def _fit(matrix: Any, lengths: Any, labels: Any) -> tuple[Any, Any]:
     """Weights and steps of greatest penalised likelihood."""
     from scipy.optimize import minimize
+    from threadpoolctl import threadpool_limits
 
     count = model.LABELS
     starts = numpy.concatenate([[0], numpy.cumsum(lengths)[:-1]])
@@ -275,10 +276,11 @@ def _fit(matrix: Any, lengths: Any, labels: Any) -> tuple[Any, Any]:
         gradient = numpy.concatenate([(across @ (chances - truth)).ravel(), (expected - pairs).ravel()])
         return value + PENALTY / 2 * float(parameters @ parameters), gradient + PENALTY * parameters
 
-    found = minimize(
-        loss, numpy.zeros(size + count * count), jac=True, method="L-BFGS-B",
-        options={"maxiter": ITERATIONS, "maxfun": 2 * ITERATIONS, "maxcor": 8},
-    )  # fmt: skip
+    with threadpool_limits(1):  # sums in one order: equal runs give equal weights
+        found = minimize(
+            loss, numpy.zeros(size + count * count), jac=True, method="L-BFGS-B",
+            options={"maxiter": ITERATIONS, "maxfun": 2 * ITERATIONS, "maxcor": 8},
+        )  # fmt: skip
     return found.x[:size].reshape(-1, count), found.x[size:].reshape(count, count)
 
 

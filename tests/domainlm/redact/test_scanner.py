@@ -93,7 +93,8 @@ def test_full_width_digits_and_invisible_characters_hide_nothing(scanner, identi
     ],
 )
 def test_a_name_is_found_by_its_cue(scanner, text, name):
-    assert found(scanner, text) == [("PERSON", name)]
+    # Where somebody lives is a finding as well.
+    assert [one for one in found(scanner, text) if one[0] != "LOCATION"] == [("PERSON", name)]
 
 
 @pytest.mark.parametrize(
