@@ -10,14 +10,24 @@ from domainlm.redact.folding import fold
 from domainlm.redact.report import NameCanaries, Rate
 from domainlm.redact.rules import Rules
 from domainlm.redact.settings import (
+    ABA_ROUTING_NUMBER,
+    BROKERAGE_ACCOUNT,
     CREDIT_CARD,
+    DATE_OF_BIRTH,
+    DRIVER_LICENSE,
     EMAIL_ADDRESS,
     IBAN_CODE,
     IP_ADDRESS,
     KR_BANK_ACCOUNT,
     KR_RRN,
+    PASSPORT,
     PERSON,
     PHONE_NUMBER,
+    SECRET,
+    SWIFT_BIC,
+    UK_NHS,
+    UK_NINO,
+    US_BANK_NUMBER,
     US_SSN,
 )
 
@@ -36,6 +46,17 @@ _VALUES: tuple[tuple[str, str], ...] = (
     (KR_RRN, "000101-3000000"),
     (KR_BANK_ACCOUNT, "110-000-123456"),
     (IP_ADDRESS, "203.0.113.77"),
+    (UK_NINO, "AB 12 34 56 C"),
+    (SECRET, "postgresql://ledger:Tr0ub4dor3x@db.example.com/books"),
+    # Nothing but a word beside it tells what these are, so it is a part of the canary.
+    (UK_NHS, "NHS number 999 000 0018"),
+    (US_BANK_NUMBER, "account number 98765432100"),
+    (ABA_ROUTING_NUMBER, "routing number 123456780"),
+    (SWIFT_BIC, "SWIFT code CANAKRSEXXX"),
+    (BROKERAGE_ACCOUNT, "brokerage account 8123-456789"),
+    (PASSPORT, "passport number M70689098"),
+    (DRIVER_LICENSE, "driver's license number D1234567"),
+    (DATE_OF_BIRTH, "born on 1901-02-03"),
 )
 _CARRIERS = {
     "en": ("My account details are {} as stated on the form.", "Ledger note: {}, account closed at 1,300 won."),

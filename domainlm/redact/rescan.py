@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from domainlm.redact.settings import CREDIT_CARD, EMAIL_ADDRESS, KR_RRN, STRUCTURED, US_SSN
+from domainlm.redact.settings import CREDIT_CARD, EMAIL_ADDRESS, KR_RRN, SECRET, STRUCTURED, US_SSN
 
 _COARSE = {
     EMAIL_ADDRESS: re.compile(r"[\w.+-]@[\w-]+\.[a-z]{2}", re.IGNORECASE),
     KR_RRN: re.compile(r"(?<!\d)\d\d[01]\d[0-3]\d-[1-8]\d{6}(?!\d)"),
     US_SSN: re.compile(r"(?<![\d-])\d{3}-\d\d-\d{4}(?![\d-])"),
+    SECRET: re.compile(r"://[^\s:/@]{1,64}:[^\s@/\[]{1,64}@|-----BEGIN [A-Z ]{0,30}PRIVATE KEY|\bAKIA[0-9A-Z]{16}\b"),
     CREDIT_CARD: re.compile(r"(?<![\d.,-])[3-6]\d{3}([ -]?)\d{4}\1\d{4}\1\d{4}(?![\d-]|[.,]\d)"),
 }
 
