@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from domainlm.errors import ConfigurationError
-from domainlm.redact.engine import Finding
+from domainlm.redact.engine import AnalysisFailed, Finding
 from domainlm.redact.quality import UNJUDGED, LabelledText, Score, Span, measure, misses, read
 from domainlm.redact.settings import ENTITIES, STRUCTURED
 
@@ -236,6 +236,13 @@ def test_measuring_a_finder_that_knows_the_answers_gives_one_and_a_blind_one_nou
     worst = measure(lambda *_: [], PACK_SET)
     assert all(row.recall.hits == 0 for row in worst.rows) and worst.leaking.rate == 1
     assert best.sha256 == worst.sha256 and best.texts >= len(answers), "two texts may be equal"
+
+
+def test_a_text_that_cannot_be_scanned_counts_as_one_in_which_nothing_was_found() -> None:
+    def fails(*_: str) -> list[Finding]:
+        raise AnalysisFailed("time-out")
+
+    assert measure(fails, PACK_SET) == measure(lambda *_: [], PACK_SET)
 
 
 def test_a_broken_labelled_set_names_the_line_but_not_what_stands_there(tmp_path: Path) -> None:
