@@ -284,10 +284,12 @@ class Scores:
     Fields:
         even: over the texts that take each shape equally often: names, places, totals, leaks.
         whole: over all texts, with those that were drawn for the structured entities with too few values.
+        bare: over those of `even` in which at least one value has no cue word.
     """
 
     even: Score
     whole: Score
+    bare: Score
 
     def entity(self, name: str) -> Tally:
         """All languages together."""
@@ -302,12 +304,14 @@ class Scores:
 
 def score(texts: list[LabelledText], even: int, find: Find) -> Scores:
     """Count every text, the first `even` of them apart too."""
-    counts = Scores(Score(), Score())
+    counts = Scores(Score(), Score(), Score())
     for index, text in enumerate(texts):
         found = find(text.text, text.language)
         counts.whole.add(text, found)
         if index < even:
             counts.even.add(text, found)
+            if not text.cue:
+                counts.bare.add(text, found)
     return counts
 
 
@@ -342,6 +346,7 @@ def headline(counts: Scores) -> dict[str, Any]:
         "person_f2": round(counts.entity(PERSON).f2, 4),
         "all_f2": round(even.total().f2, 4),
         "leak_rate": _share(even.leaking, even.documents),
+        "leak_rate_without_cue": _share(counts.bare.leaking, counts.bare.documents),
         "character_recall": _share(even.covered, even.characters),
         "character_precision": _share(even.wanted, even.flagged),
         "harmless_alarm_rate": _share(even.alarmed, even.clean),
@@ -397,6 +402,10 @@ def table(title: str, counts: Scores, peer: Scores | None) -> str:
                 f" personal data; character recall {_share(one.covered, one.characters)}, character precision"
                 f" {_share(one.wanted, one.flagged)}; {one.alarmed} of {one.clean:,} harmless texts with a finding"
             )
+    if bare := counts.bare.documents:
+        lines.append(
+            f"ours, texts with a value without a cue word: leak rate {_interval(Rate.count(counts.bare.leaking, bare))}"
+        )
     return "\n".join(lines)
 
 
