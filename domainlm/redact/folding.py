@@ -27,7 +27,6 @@ _IRREGULAR = re.compile(f"[{_INVISIBLE}{_JAMO}{_COMBINING}]")
 _UNIT = re.compile(
     f"(?P<hidden>[{_INVISIBLE}])|[{_JAMO}][\u1161-\u11a7](?:[\u11a8-\u11ff])?|[^{_INVISIBLE}][{_COMBINING}]*", re.DOTALL
 )
-# Words shorter than this hide nothing in base64 that a person could be told by.
 _LONG_WORD = 16
 # A value goes on behind the line: a hyphen, an at sign or a soft break of quoted-printable between two of its parts.
 _BROKEN = re.compile(
@@ -63,11 +62,12 @@ def fold(text: str) -> Folded:
     folded = Folded(text)
     if ("&" in text or "%" in text or "\\" in text) and (units := decoded_units(text)):
         folded = _replaced(folded, units)
-    if "\n" in folded.text and _may_be_broken(folded.text):
-        folded = _replaced(folded, _joined(folded.text))
+    if "\n" in folded.text and _may_be_broken(folded.text) and (units := _joined(folded.text)):
+        folded = _replaced(folded, units)
     if not folded.text.isascii():
         folded = _plain(folded)
-    if _has_long_word(folded.text):
+    # Words shorter than this hide nothing in base64 that a person could be told by.
+    if max(map(len, folded.text.split()), default=0) >= _LONG_WORD:
         folded = _with_blobs(folded)
     return folded
 
@@ -83,10 +83,6 @@ def _joined(text: str) -> list[tuple[int, int, str]]:
     ]
 
 
-def _has_long_word(text: str) -> bool:
-    return max(map(len, text.split()), default=0) >= _LONG_WORD
-
-
 def _replaced(folded: Folded, units: list[tuple[int, int, str]]) -> Folded:
     """A text with some stretches replaced by what they stand for; each new character leads back to its whole stretch.
 
@@ -94,8 +90,6 @@ def _replaced(folded: Folded, units: list[tuple[int, int, str]]) -> Folded:
         folded: the text so far.
         units: start, end and replacement of each stretch, in order, without overlaps.
     """
-    if not units:
-        return folded
     pieces: list[str] = []
     starts: list[int] = []
     ends: list[int] = []

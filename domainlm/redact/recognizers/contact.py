@@ -113,7 +113,8 @@ _JOINED = re.compile(
 )
 # … or with the person who is called between the two: `reach my carer at`.
 _VIA = re.compile(
-    r"\b(?:reach|contact|call|phone|ring|text|message|buzz|sms|speak (?:to|with)|get hold of|otp|verification code|sms code)(?:ed|ing|s)?[ ]"
+    r"\b(?:reach|contact|call|phone|ring|text|message|buzz|sms|speak (?:to|with)|get hold of|otp"
+    r"|verification code|sms code)(?:ed|ing|s)?[ ]"
     r"(?:[a-z'-]{1,12}[ ]){0,4}(?:at|on|under|via|by|to|is|was)[ :(]{1,3}$",
     re.IGNORECASE | re.ASCII,
 )
