@@ -20,7 +20,7 @@ app.command("run")(run.run)
 app.command("setup")(setup.setup)
 app.command("dashboard")(dashboard.dashboard)
 app.command("clean")(clean.clean)
-app.command("scan", epilog=scan.EPILOG)(scan.scan)
+app.command("scan", help=scan.HELP, epilog=scan.EPILOG)(scan.scan)
 app.add_typer(vault.app, name="vault")
 app.add_typer(keys.app, name="keys")
 

@@ -23,11 +23,12 @@ SHOW = ("mask", "none")
 ROWS_SHOWN = 200
 CLEAN, FOUND, FAILED, INTERRUPTED = 0, 1, 2, 130
 
+# Brackets are escaped: the help is rich's markup.
 EPILOG = """Exit code: 0 nothing found, 1 something found, 2 something could not be scanned (a bad file, text that is
 not UTF-8, a time-out): what could not be scanned is never taken for clean.
 
-As a pre-commit hook (.pre-commit-config.yaml):
-{repo: local, hooks: [{id: domainlm-scan, name: personal data, entry: domainlm scan, language: system, types: [text]}]}
+As a pre-commit hook, in .pre-commit-config.yaml below repos: {repo: local, hooks: \\[{id: domainlm-scan, name: personal
+data, entry: domainlm scan, language: system, types: \\[text]}]}
 """
 
 
@@ -77,6 +78,13 @@ def scan(
         print(f"the scan failed ({type(error).__name__}); nothing is known of the files", file=sys.stderr)
         code = FAILED
     sys.exit(code)
+
+
+def _paragraphs(text: str) -> str:
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
+HELP, EPILOG = _paragraphs(scan.__doc__ or ""), _paragraphs(EPILOG)
 
 
 def _scan(files: list[str], redact: str | None, as_json: bool, jurisdiction: str, show: str, kind: str) -> int:

@@ -504,7 +504,7 @@ def test_it_works_without_torch_transformers_or_zenml_and_its_help_without_presi
 
 def test_the_help_tells_exit_codes_and_pre_commit(tmp_path):
     told = " ".join(scan("--help", cwd=tmp_path, COLUMNS="200").stdout.decode().split())
-    for word in ("pre-commit", "Exit code", "domainlm-scan", "findings_left_out", "--redact", "--jurisdiction"):
+    for word in ("pre-commit", "Exit code", "domainlm-scan", "findings_left_out", "--redact", "types: [text]}]}"):
         assert word in told, word
 
 
