@@ -237,6 +237,11 @@ class KeyRing:
         return KeyRing(new.key_id, new.secret, (*self.retired, RetiredKey(self.key_id, self._link)))
 
     @property
+    def lineage(self) -> str:
+        """The names of all keys that its ids depend on, the oldest first: "k1>k2"; what a cache key wants."""
+        return ">".join([*(key.key_id for key in self.retired), self.key_id])
+
+    @property
     def _link(self) -> bytes:
         return _derived(self.secret, f"link/{self.key_id}")
 

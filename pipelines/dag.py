@@ -31,7 +31,7 @@ def finetuning_dag(base: Any, pack: str, controls: bool = True, mode: str = "") 
     """ingest -> redact -> prepare -> validate -> vocabulary -> train -> evaluate -> register."""
     definitions = list(load_tasks(resolve(pack) / "tasks").values())
     sources = ingest()
-    redacted, _ = redact(sources, policy=read_policy(pack), key_id=load_keys(mode or None).key_id)
+    redacted, _ = redact(sources, policy=read_policy(pack), key_id=load_keys(mode or None).lineage)
     records, _ = prepare_against_base(redacted, base, id="prepare")
     verdict = validate(records, suite=read_suite(f"{pack}/contracts/records.json"))
     tokenizer, _ = vocabulary(records, verdict, base)

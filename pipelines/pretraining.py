@@ -24,7 +24,7 @@ from steps.validate import validate
 def pretraining_dag(pack: str, mode: str = "") -> Any:
     """Corpus -> the same gates as any data -> a base model from scratch."""
     sources = ingest(id="base_ingest")
-    redacted, _ = redact(sources, policy=read_policy(pack), key_id=load_keys(mode or None).key_id, id="base_redact")
+    redacted, _ = redact(sources, policy=read_policy(pack), key_id=load_keys(mode or None).lineage, id="base_redact")
     prepared, _ = prepare(redacted, id="base_prepare")
     verdict = validate(prepared, suite=read_suite(f"{pack}/contracts/corpus.json"), id="base_validate")
     base, _ = pretrain(prepared, verdict)

@@ -27,7 +27,7 @@ def redact(
         sources: where the raw text lies, each file with its digest.
         policy: the domain pack's jurisdictions, and the digests of its tagger and labelled set, read when the run was
             compiled, so that a changed rule runs again.
-        key_id: the key that keyed ids are made with; part of the cache key.
+        key_id: the key that keyed ids are made with, behind the retired ones before it; part of the cache key.
         settings: entities, thresholds, quarantine rules.
 
     Raises:
@@ -36,9 +36,9 @@ def redact(
             quarantine.
     """
     keys = load_keys()
-    if keys.key_id != key_id:
+    if keys.lineage != key_id:
         raise SecretError(
-            f"the key at hand is '{keys.key_id}', the run wants '{key_id}'", "redact", "mount the run's key"
+            f"the key at hand is '{keys.lineage}', the run wants '{key_id}'", "redact", "mount the run's key"
         )
     rules = Policy.of(policy)
     redactor = Redactor(settings, keys, home() / "quarantine", profiles=rules.profiles, labelled=rules.labelled)

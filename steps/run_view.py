@@ -13,11 +13,11 @@ from zenml.enums import ExecutionStatus
 from zenml.models import PipelineRunResponse, StepRunResponse
 
 from domainlm.errors import DomainLMError, SecretError
-from domainlm.keys import KeyRing
 from domainlm.ledger import manifest as manifests
 from domainlm.ledger.manifest import COMPLETED, FAILED, INTERRUPTED, RUNNING, UNKNOWN, Failure, RunManifest, StepEntry
 from domainlm.names import RECORD
 from domainlm.reports import Report
+from steps.keys import load_keys
 
 PROCESS = "process"
 REPORT_NAMES = ("Report", "Manifest", "Verdict", "Registration", "Record")
@@ -90,7 +90,7 @@ def _time(moment: Any) -> str:
 
 def _key_id() -> str:
     try:
-        return KeyRing.load().key_id
+        return load_keys().key_id
     except SecretError:  # a run that failed for want of a key has a manifest all the same
         return ""
 

@@ -97,6 +97,7 @@ class Redactor:
             from domainlm.redact.vault import Vault
 
             redactor.vault = Vault(self.vault or home() / "vault", self.keys)
+            redactor.vault.check()
         return redactor
 
     def _refuse_mnpi(self, manifest: SourceManifest) -> None:

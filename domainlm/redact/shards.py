@@ -159,7 +159,7 @@ def _by_ray(manifest: SourceManifest, redactor: RecordRedactor) -> Iterator[Outc
             "manifest": manifest.model_dump_json(),
             "settings": redactor.settings.model_dump_json(),
             "profiles": json.dumps(redactor.book.profiles.to_json()) if redactor.book.profiles else "",
-            "key_id": redactor.keys.key_id,
+            "key_id": redactor.keys.lineage,
         }
         outcomes = rows.map_batches(
             _RayShard,
@@ -201,9 +201,9 @@ class _RayShard:
         from domainlm.sources import SourceManifest
 
         keys = KeyRing.load()
-        if keys.key_id != key_id:
+        if keys.lineage != key_id:
             raise SecretError(
-                f"a node holds the key '{keys.key_id}', the run wants '{key_id}'",
+                f"a node holds the key '{keys.lineage}', the run wants '{key_id}'",
                 "redact",
                 "mount one key on all nodes",
             )
