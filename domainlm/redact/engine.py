@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 LANGUAGES = ("en", "ko")
 TOO_LONG, TIME_OUT, TOO_MANY, ERROR = "too-long", "time-out", "too-many-findings", "analysis-error"
-# From here on it pays to rule out single patterns, whose automaton takes seconds to build.
-TEXTS_BEFORE_PATTERNS = 2000
+# From here on it pays to rule out single patterns of a recognizer, whose automaton takes up to half a second to build.
+OPENED_BEFORE_PATTERNS = 1000
 # Folding cannot be stopped half-way: of text beyond ASCII it does at least so many characters in a second.
 FOLDED_PER_S = 1_000_000
 _WORDS = re.compile(r"\w+|\W")
@@ -249,17 +249,10 @@ class _Fast:
         if not open_ and not self._external:
             return []
         self.analyzed += 1
-        if short_cuts is not None:
-            short_cuts.narrow(text, open_, self._budget.left_s())
-        found = {place: everyone[place].analyze(text, [everyone[place].ENTITY]) for place in sorted(open_)}
+        found = {place: self._ask(place, text, language) for place in sorted(open_)}
         external, artifacts = self._ask_external(text, language) if self._external else ({}, None)
-        if external or any(
-            place in dependent or one.score >= self._sure for place, results in found.items() for one in results
-        ):
-            for place in sorted(dependent - open_):
-                if short_cuts is not None:
-                    short_cuts.widen(place)
-                found[place] = everyone[place].analyze(text, [everyone[place].ENTITY])
+        if dependent - open_ and (external or self._is_evidence(found, dependent)):
+            found |= {place: self._ask(place, text, language) for place in sorted(dependent - open_)}
         asked: list[tuple[Any, list[RecognizerResult]]] = [
             *((everyone[place], found[place]) for place in sorted(found) if found[place]),
             *((self._external[place], results) for place, results in external.items()),
@@ -268,6 +261,20 @@ class _Fast:
         if any(one.context for one in self._external):
             results = self._with_context(text, results, artifacts)
         return [(item.start, item.end, item.entity_type, item.score) for item in results]
+
+    def _ask(self, place: int, text: str, language: str) -> list[RecognizerResult]:
+        """What one of our recognizers finds, of the patterns that may match."""
+        short_cuts = self._short_cuts.get(language)
+        if short_cuts is not None and not short_cuts.narrow(text, place, self._budget.left_s()):
+            return []
+        recognizer = self._recognizers[language][place]
+        return recognizer.analyze(text, [recognizer.ENTITY])
+
+    def _is_evidence(self, found: Mapping[int, list[RecognizerResult]], dependent: set[int]) -> bool:
+        """Whether a recognizer that builds on others' findings may build on these."""
+        return any(
+            place in dependent or item.score >= self._sure for place, results in found.items() for item in results
+        )
 
     def _selection(self, language: str, least: Least) -> tuple[set[int], set[int]]:
         """The places of the recognizers that are asked for, and those of them that build on others' findings."""
@@ -319,55 +326,51 @@ class _Fast:
 
 
 class _ShortCuts:
-    """The passes over a text for the recognizers of one language.
-
-    The second, over single patterns, is worth its seconds of building only where many texts come.
+    """The passes over a text for the recognizers of one language: one over all gates, then one over the patterns of
+    each recognizer whose gate is open. A recognizer's own is built when it was opened so often that it pays off.
     """
 
     def __init__(self, recognizers: Sequence[CuedRecognizer]) -> None:
         from regex import ASCII
 
-        from domainlm.redact.prefilter import prefilter
+        from domainlm.redact.prefilter import has_hyperscan, prefilter
 
         self._recognizers = recognizers
         self._gates = prefilter([(one.gate, ASCII) for one in recognizers])
-        self._patterns: Prefilter | None = None
-        # Of each pattern of all recognizers: whose it is, and which.
-        self._owners = [
-            (place, one) for place, some in enumerate(recognizers) for one in some.compiled if some.NARROWED
-        ]
-        self._left_to_open = TEXTS_BEFORE_PATTERNS
+        self._patterns: dict[int, Prefilter] = {}
+        # Without Hyperscan a pass over the patterns is nothing but the search itself.
+        narrowed = [place for place, one in enumerate(recognizers) if one.NARROWED] if has_hyperscan() else []
+        self._left_to_open = dict.fromkeys(narrowed, OPENED_BEFORE_PATTERNS)
 
     def open(self, text: str, timeout_s: float) -> Iterable[int]:
         """The recognizers whose gate is in the text, perhaps with some whose gate is not."""
         return self._gates.hits(text, timeout_s)
 
     def build_patterns(self) -> None:
-        """Build the second pass now."""
-        from domainlm.redact.prefilter import has_hyperscan, prefilter
+        """Build the passes over patterns now."""
+        for place in list(self._left_to_open):
+            self._build(place)
 
-        if self._patterns is None and has_hyperscan():
-            patterns = [compiled for _, (_, compiled) in self._owners]
-            self._patterns = prefilter([(one.pattern, one.flags) for one in patterns], search=False)
+    def _build(self, place: int) -> None:
+        from domainlm.redact.prefilter import prefilter
 
-    def narrow(self, text: str, places: set[int], timeout_s: float) -> None:
-        """Tell some recognizers which of their patterns to search for."""
-        if self._patterns is None:
-            self._left_to_open -= 1
-            if self._left_to_open == 0:
-                self.build_patterns()
-            return
-        searched: dict[int, list[Any]] = {place: [] for place in places if self._recognizers[place].NARROWED}
-        for number in sorted(self._patterns.hits(text, timeout_s)):
-            place, pattern = self._owners[number]
-            if place in searched:
-                searched[place].append(pattern)
-        for place, patterns in searched.items():
-            self._recognizers[place].searched = patterns
+        del self._left_to_open[place]
+        compiled = [one for _, one in self._recognizers[place].compiled]
+        self._patterns[place] = prefilter([(one.pattern, one.flags) for one in compiled], search=False)
 
-    def widen(self, place: int) -> None:
-        """Have a recognizer search for all its patterns again."""
-        self._recognizers[place].searched = self._recognizers[place].compiled
+    def narrow(self, text: str, place: int, timeout_s: float) -> bool:
+        """Tell a recognizer which of its patterns to search for; false if none of them can match."""
+        recognizer = self._recognizers[place]
+        patterns = self._patterns.get(place)
+        if patterns is None:
+            if place in self._left_to_open:
+                self._left_to_open[place] -= 1
+                if self._left_to_open[place] <= 0:
+                    self._build(place)
+            return True
+        hits = patterns.hits(text, timeout_s)
+        recognizer.searched = [recognizer.compiled[number] for number in sorted(hits)]
+        return bool(recognizer.searched)
 
 
 def _resolve(folded: Folded, spans: list[Span]) -> list[Finding]:

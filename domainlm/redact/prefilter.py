@@ -397,17 +397,16 @@ class HyperscanPrefilter:
     """
 
     def __init__(self, expressions: Sequence[tuple[str, int]], search: bool = True) -> None:
-        weakened: list[tuple[str, int]] = []
-        rest = []
-        for number, (expression, flags) in enumerate(expressions):
-            try:
-                weakened += [(part, number) for part in _accepted(expression, flags)]
-            except Unweakened:
-                rest.append(number)
+        weakened, rest = _weakened(expressions, each_accepted=False)
+        try:
+            database = _load(weakened) if weakened else None
+        except Unweakened:
+            weakened, rest = _weakened(expressions, each_accepted=True)
+            database = _load(weakened) if weakened else None
         self._everything = range(len(expressions))
-        self._database = _load(tuple(weakened)) if weakened else None
+        self._database = database
         self._rest = SearchPrefilter([expressions[number] for number in rest], rest) if rest and search else None
-        self._always = () if search else tuple(rest)
+        self._always = () if search else rest
         self._seen: list[int] = []
 
     def hits(self, text: str, timeout_s: float) -> Collection[int]:
@@ -426,12 +425,27 @@ class HyperscanPrefilter:
         self._seen.append(number)
 
 
-@cache
-def _accepted(expression: str, flags: int) -> tuple[str, ...]:
-    """The weakened parts of an expression, of which Hyperscan has taken each."""
-    parts = tuple(supersets(expression, flags))
-    _compile(tuple((part, 0) for part in parts))
-    return parts
+def _weakened(
+    expressions: Sequence[tuple[str, int]], each_accepted: bool
+) -> tuple[tuple[tuple[str, int], ...], tuple[int, ...]]:
+    """The parts of all weakened expressions with their numbers, and the numbers of those that cannot be weakened.
+
+    Args:
+        expressions: each with its flags.
+        each_accepted: whether to try each, and count those as such that Hyperscan refuses.
+    """
+    weakened: list[tuple[str, int]] = []
+    rest = []
+    for number, (expression, flags) in enumerate(expressions):
+        try:
+            parts = [(part, number) for part in supersets(expression, flags)]
+            if each_accepted:
+                _compile(tuple(parts))
+        except Unweakened:
+            rest.append(number)
+        else:
+            weakened += parts
+    return tuple(weakened), tuple(rest)
 
 
 def _load(expressions: tuple[tuple[str, int], ...]) -> Any:
