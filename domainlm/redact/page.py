@@ -310,15 +310,23 @@ def _profiles(report: RedactionReport) -> str:
     title = "<h2>Rules that held</h2>"
     if not report.profiles:
         return f"{title}<p>No jurisdiction profile; the settings of the run alone.</p>"
-    parts = [title]
-    for use in report.profiles:
-        profiles = ", ".join(use.profiles) or "all profiles, the strictest of each"
-        parts.append(
-            f"<h3>{escape(use.jurisdictions or 'no jurisdiction stated')}</h3><p>Profiles: {escape(profiles)}</p>"
-            f"<p>{use.records:,} records <small>rules <code>{escape(use.sha256[:16])}</code></small></p>"
-            + _list(use.laws)
+    uses = [
+        (
+            _heading(use.jurisdictions or "(none stated)"), f"<td>{escape(', '.join(use.profiles)) or 'all'}</td>",
+            _number(use.records), f"<td><code>{escape(use.sha256[:16])}</code></td>",
         )
-    return "".join(parts)
+        for use in report.profiles
+    ]  # fmt: skip
+    served: dict[str, list[str]] = {}
+    for use in report.profiles:
+        for law in use.laws:
+            served.setdefault(law, []).append(use.jurisdictions or "(none stated)")
+    laws = [(_heading(law), f"<td>{escape('; '.join(codes))}</td>") for law, codes in sorted(served.items())]
+    return (
+        f"{title}<p>Where several profiles meet, the strictest of their rules holds.</p>"
+        + _table("Profiles", ("records of", "profiles", "#records", "digest of the rules"), uses)
+        + _table("Laws that the rules serve, with the date of what was read", ("law", "records of"), laws)
+    )
 
 
 def _handling(report: RedactionReport) -> str:
