@@ -12,11 +12,11 @@ from typing import Any
 
 from presidio_analyzer import Pattern, RecognizerResult
 
-from domainlm.redact.recognizers.base import CUE_BONUS, LEAST_WITH_CUE, CuedRecognizer
+from domainlm.redact.recognizers.base import CUE_BONUS, LEAST_WITH_CUE, LIKELY, CuedRecognizer
 from domainlm.redact.recognizers.english_names import FULL_NAME, LOWER, UPPER, trim
 from domainlm.redact.recognizers.given_names import GIVEN_NAMES
 from domainlm.redact.recognizers.korean_names import COMMON, FULL_KOREAN_NAME
-from domainlm.redact.settings import PERSON
+from domainlm.redact.settings import LOCATION, PERSON
 
 _GIVEN, _NEIGHBOUR, _ALONE = 0.3, 0.1, 0.2
 # What a customer says of his or her own affairs; the press does not say "my account".
@@ -76,7 +76,12 @@ class NearbyNameRecognizer(CuedRecognizer):
         context: list[str] | None = None,
     ) -> list[RecognizerResult]:
         """Raise names beside personal data, and given names in a text with personal data or a customer's own words."""
-        others = [item for item in other_raw_recognizer_results if item.score >= LEAST_WITH_CUE]
+        others = [
+            item
+            for item in other_raw_recognizer_results
+            # Of names and places only sure ones: what the tagger found is no reason to believe in more.
+            if item.score >= (LIKELY if item.entity_type in (PERSON, LOCATION) else LEAST_WITH_CUE)
+        ]
         customer = bool(self._own_affairs.search(text) and self._products.search(text))
         for result in raw_recognizer_results:
             known = result.score > _NEIGHBOUR and (bool(others) or (customer and result.score >= _GIVEN))

@@ -66,9 +66,8 @@ _FIRM_STEMS = (
 _FIRM_ENDS = ("tron", "mark", "via", "tech", "soft", "gen", "bay", "line", "dyne", "corp", "mont", "ford", "lux", "net")
 _STREET_ENDS = (
     "straße", "strasse", "str.", "weg", "gasse", "allee", "platz", "straat", "laan", "plein", "vej", "gade", "veien",
-    "gata", "vegen", "vägen", "gatan", "katu", "tie", "vegur", "gata", " u.", " út", " utca", "ova", "ska", " tee", " iela",
-    " g.",
-    " Cad.", " Sk.",
+    "gata", "vegen", "vägen", "gatan", "katu", "tie", "vegur", "gata", " u.", " út", " utca", "ova", "ska", " tee",
+    " iela", " g.", " Cad.", " Sk.",
 )  # fmt: skip
 _MIDDLE_WORDS = (
     "National",

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from domainlm.redact.tagger.tokens import COMPOUND_SURNAMES, SURNAMES, name_length, tokenize
 
 VERSION = 1
 NAME, PLACE = 1, 2
 CHUNK_CHARACTERS = 1500
-REACH = 9
+REACH = 5
 
 _FIRST_PERSON = re.compile(
     r"(?i)\b(?:i|i'm|i've|i'd|my|me|mine|you|your|you're|please|thanks|hello|hi"
@@ -31,6 +31,7 @@ _MARKET = re.compile(
     r"|rupee|dollar|trading|results|million|billion|economy|economic|operating|compensation|plan|agreement)\b"
     r"|%|증시|코스피|주가|매출|금리|환율|영업이익|시장|분기|지수|투자자|기업"
 )
+MARKET_MARKS = frozenset({"m1", "m3"})
 PERSONAL_MARKS = frozenset("13ac")
 _CONTACT = re.compile(r"@|\d[\d ().-]{5,}\d")
 _AFFAIRS = re.compile(
@@ -42,6 +43,7 @@ _AFFAIRS = re.compile(
 )
 _CAPITALISED = re.compile(r"[A-Z][a-z]")
 _WORD = re.compile(r"[A-Za-z]{2,}")
+Described = tuple[str, str, str, str, bool]
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Lists:
         streets: words that make a name a street's.
         korean_given: given names in Hangul.
         korean_common: words of Korean.
+        described: what was said of words that are no names, with and without regard to capitals; filled in use.
     """
 
     given: frozenset[str]
@@ -67,6 +70,7 @@ class Lists:
     streets: frozenset[str]
     korean_given: frozenset[str]
     korean_common: frozenset[str]
+    described: dict[bool, dict[str, Described]] = field(default_factory=lambda: {True: {}, False: {}}, compare=False)
 
 
 @dataclass(frozen=True)
@@ -132,13 +136,18 @@ def windows(text: str, lists: Lists, forget: Callable[[str], bool] | None = None
         words = [piece[start:end] for start, end in spans]
         lows, shapes, kinds, norms, candidates = [], [], [], [], []
         any_case = not _CAPITALISED.search(piece)
+        known = None if forget else lists.described[any_case]
         for place, word in enumerate(words):
-            low, shape, kind, norm, candidate = _describe(word, lists, forget, any_case)
-            lows.append(low)
-            shapes.append(shape)
-            kinds.append(kind)
-            norms.append(norm)
-            if candidate:
+            described = known.get(word) if known is not None else None
+            if described is None:
+                described = _describe(word, lists, forget, any_case)
+                if known is not None and not described[4] and len(known) < MOST_KNOWN:
+                    known[word] = described
+            lows.append(described[0])
+            shapes.append(described[1])
+            kinds.append(described[2])
+            norms.append(described[3])
+            if described[4]:
                 candidates.append(place)
         if not candidates:
             continue
@@ -149,6 +158,10 @@ def windows(text: str, lists: Lists, forget: Callable[[str], bool] | None = None
             ]
             found.append(Window([(offset + start, offset + end) for start, end in spans[first:last]], values, marks))
     return found
+
+
+# Words described once; what may be a name is not kept.
+MOST_KNOWN = 20_000
 
 
 def _stretches(candidates: list[int], count: int) -> list[tuple[int, int]]:
@@ -272,7 +285,7 @@ def _values(
         ("b3", next_three), ("kk", kind_before + "|" + kind), ("kl", kind + "|" + kind_after),
         ("kkk", kind_before + "|" + kind + "|" + kind_after), ("a1k", one + "|" + kind), ("b1k", next_one + "|" + kind),
         ("a21", two + "|" + one), ("b12", next_one + "|" + next_two), ("ab", one + "|" + next_one),
-        ("a321", three + "|" + two + "|" + one), ("a21k", two + "|" + one + "|" + shapes[i]),
+        ("a21k", two + "|" + one + "|" + shapes[i]),
     ]  # fmt: skip
     shape = shapes[i]
     if shape[0] == "X" or shape[0] == "h" or "g" in kind:

@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from functools import cache
 from math import exp
 from pathlib import Path
 from typing import Any
 
 from domainlm.errors import ModelError
-from domainlm.redact.tagger.features import NAME, PERSONAL_MARKS, PLACE, VERSION, Lists, Window, chunks, windows
+from domainlm.redact.tagger.features import (
+    MARKET_MARKS,
+    NAME,
+    PERSONAL_MARKS,
+    PLACE,
+    VERSION,
+    Lists,
+    Window,
+    chunks,
+    windows,
+)
 
 # Without a capital letter, Hangul, or what small letters say before a name, nothing is tagged. Linear, `re.ASCII`.
 GATE = (
@@ -25,7 +36,9 @@ GATE = (
 _GATE = re.compile(GATE, re.ASCII)
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 LABELS = 3
+NEWS_LEAST = 0.9  # least probability of a name where the text reads like news or a filing, and of nobody's own affairs
 Span = tuple[int, int, int, float]
+Table = dict[str, tuple[float, float, float]]  # value of a feature to the weights of the three labels
 # Signs inside a name: "J. R. Smith", "Smith, Anna", "Min - su".
 _IN_NAME = frozenset(".,-'")
 _BEFORE_FAMILY = frozenset("van von der den de la del di da dos do du la le lo al el bin binti ter ten dela".split())
@@ -42,12 +55,12 @@ class Tagger:
     """
 
     def __init__(
-        self, lists: Lists, weights: dict[str, dict[str, tuple[float, float, float]]], steps: list[list[float]],
+        self, lists: Lists, weights: dict[str, Table], steps: list[list[float]],
         low: float = 0.3, digest: str = "",
     ) -> None:  # fmt: skip
         self.lists, self.low, self.digest = lists, low, digest
-        self._weights, self._steps = weights, [[exp(step) for step in row] for row in steps]
-        self._empty: dict[str, tuple[float, float, float]] = {}
+        self._weights: Mapping[str, Table] = defaultdict(dict, weights)
+        self._steps = [[exp(step) for step in row] for row in steps]
         self._last: tuple[str, list[Span]] = ("", [])
 
     def tag(self, text: str, still: Callable[[], Any] = lambda: None) -> list[Span]:
@@ -72,17 +85,18 @@ class Tagger:
     def marginals(self, window: Window) -> list[tuple[float, float]]:
         """Probability of name and of place for each token of a window."""
         (a0, a1, a2), (b0, b1, b2), (c0, c1, c2) = self._steps
-        weights, empty = self._weights, self._empty
+        weights = self._weights
         emissions, forward = [], []
         x, y, z = 1.0, 0.0, 0.0
         for values in window.values:
             s0 = s1 = s2 = 0.0
             for template, value in values:
-                found = weights.get(template, empty).get(value)
+                found = weights[template].get(value)
                 if found is not None:
-                    s0 += found[0]
-                    s1 += found[1]
-                    s2 += found[2]
+                    w0, w1, w2 = found
+                    s0 += w0
+                    s1 += w1
+                    s2 += w2
             top = s0 if s0 >= s1 and s0 >= s2 else s1 if s1 >= s2 else s2
             e0, e1, e2 = exp(s0 - top), exp(s1 - top), exp(s2 - top)
             x, y, z = (
@@ -118,7 +132,7 @@ class Tagger:
                 begin += 1
             while stop >= begin and not self._may_border(words[stop], label):
                 stop -= 1
-            if begin <= stop and self._plausible(words[begin : stop + 1], label, window.marks):
+            if begin <= stop and self._plausible(words[begin : stop + 1], label, window.marks, best):
                 end = window.spans[stop][1]
                 if label == NAME and stop < last and words[stop + 1] == "." and len(words[stop]) == 1:
                     end += 1  # the point of an initial
@@ -149,16 +163,21 @@ class Tagger:
 
     def _may_border(self, word: str, label: int) -> bool:
         """Whether a word may be the first or the last of a name or place."""
-        if label == PLACE:
-            return word[0].isalnum() or word == "#"
         low = word.lower()
+        if label == PLACE:
+            if word == low and word.isalpha() and word.isascii() and low in self.lists.common:
+                return low in self.lists.streets
+            return word[0].isalnum() or word == "#"
         return word[0].isalpha() and (low != word or not low.isascii() or low in _BEFORE_FAMILY or self._listed(low))
 
-    def _plausible(self, words: list[str], label: int, marks: tuple[str, ...]) -> bool:
+    def _plausible(self, words: list[str], label: int, marks: tuple[str, ...], chance: float) -> bool:
         """Whether there is anything in a span that could be a name, or a place that tells where somebody lives."""
         letters = [word for word in words if word[0].isalpha()]
         if label == NAME:
-            return any(len(word) > 1 or not word.isascii() for word in letters)
+            news = not PERSONAL_MARKS.intersection(marks) and not MARKET_MARKS.isdisjoint(marks)
+            return chance >= (NEWS_LEAST if news else 0) and any(
+                len(word) > 1 or not word.isascii() for word in letters
+            )
         if not PERSONAL_MARKS.intersection(marks) and not any(word[0].isdigit() for word in words):
             return False  # "sales in Germany, France and Italy"
         lists = self.lists
@@ -217,7 +236,7 @@ def pack(lists: Lists, keys: list[str], weights: Any, steps: Any) -> dict[str, A
     """Lists, feature names and weights as arrays; texts as bytes, one line each."""
     import numpy
 
-    arrays = {f"list.{name}": _bytes(sorted(words)) for name, words in vars(lists).items()}
+    arrays = {f"list.{name}": _bytes(sorted(words)) for name, words in vars(lists).items() if name != "described"}
     arrays["keys"] = _bytes(keys)
     arrays["weights"] = numpy.ascontiguousarray(weights, dtype=numpy.float16)
     arrays["steps"] = numpy.ascontiguousarray(steps, dtype=numpy.float32)
@@ -227,7 +246,7 @@ def pack(lists: Lists, keys: list[str], weights: Any, steps: Any) -> dict[str, A
 def unpack(arrays: dict[str, Any], low: float, digest: str) -> Tagger:
     """The tagger of such arrays."""
     lists = Lists(**{name[5:]: frozenset(_lines(array)) for name, array in arrays.items() if name.startswith("list.")})
-    tables: dict[str, dict[str, tuple[float, float, float]]] = {}
+    tables: dict[str, Table] = {}
     for key, row in zip(_lines(arrays["keys"]), arrays["weights"].astype("float64").tolist(), strict=True):
         template, value = key.split(":", 1)
         tables.setdefault(template, {})[value] = tuple(row)
