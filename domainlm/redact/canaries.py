@@ -190,9 +190,7 @@ def check_names(redact: Callable[[Record], Record | None], rules: Rules) -> list
                 sent += 1
                 redacted = redact(_record(carrier.format(name), language, sent))
                 hits += redacted is None or not _names_left(name, redacted["messages"][0]["content"])
-        found.append(
-            NameCanaries(language=language, found=Rate.count(hits, sent), threshold=rules.name_canary_rate)
-        )
+        found.append(NameCanaries(language=language, found=Rate.count(hits, sent), threshold=rules.name_canary_rate))
     if missed := [item for item in found if item.found.low < item.threshold]:
         told = ", ".join(f"{item.language} {item.found.hits} of {item.found.of}" for item in missed)
         raise RedactionIncomplete(

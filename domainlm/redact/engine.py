@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from domainlm.digests import digest_json
 from domainlm.redact.folding import Folded, fold
-from domainlm.redact.settings import RedactSettings
+from domainlm.redact.settings import STRUCTURED, RedactSettings
 
 if TYPE_CHECKING:
     from presidio_analyzer import EntityRecognizer, RecognizerResult
@@ -36,6 +36,8 @@ OPENED_BEFORE_PATTERNS = 1000
 # Folding cannot be stopped half-way: of text beyond ASCII it does at least so many characters in a second.
 FOLDED_PER_S = 1_000_000
 _WORDS = re.compile(r"\w+|\W")
+# From the first letter to the last letter or digit; a lone letter is no part of a name.
+_LETTERS = re.compile(r"[^\W\d_].*\w", re.DOTALL)
 _LOGGERS = ("presidio-analyzer", "presidio-anonymizer")
 
 Span = tuple[int, int, str, float]  # start, end, entity, score
@@ -96,7 +98,7 @@ class Scanner:
         else:
             self._analyzer = _Fast(self._recognizers, settings, self._budget, prefilter)
         self._least = dict.fromkeys(settings.wanted, settings.threshold)
-        self._set: tuple[Any, ...] = ()
+        self._language, self._asked = "", {}
 
     @property
     def analyzed(self) -> int:
@@ -146,7 +148,7 @@ class Scanner:
             if len(text) > FOLDED_PER_S * self.settings.text_timeout_s and not text.isascii():
                 raise TimeoutError
             folded = fold(text)
-            spans = self._analyzer.spans(folded.text, language, least)
+            spans = self._analyzer.spans(folded.text)
             findings = _resolve(folded, [span for span in spans if span[3] >= least.get(span[2], math.inf)])
             self._budget.left_s()
         except TimeoutError:
@@ -158,11 +160,12 @@ class Scanner:
         return folded, findings
 
     def _ask_for(self, language: str, least: Least) -> None:
-        wanted = (language, *least.items())
-        if wanted != self._set:
+        """Tell recognizers and analyzer what to look for, if it is not what they looked for in the last text."""
+        if language != self._language or least != self._asked:
             for recognizer in self._recognizers[language]:
                 recognizer.least = least.get(recognizer.ENTITY, math.inf)
-            self._set = wanted
+            self._analyzer.ask_for(language, least)
+            self._language, self._asked = language, dict(least)
 
 
 class _Plain:
@@ -170,20 +173,29 @@ class _Plain:
 
     def __init__(self, recognizers: Mapping[str, list[CuedRecognizer]], settings: RedactSettings) -> None:
         self.analyzed = 0
-        self._recognizers, self._settings = recognizers, settings
-        self._engines: dict[frozenset[str], Any] = {}
+        self._recognizers = recognizers
+        with _silence():
+            self._nlp_engine, self._external = _external(settings)
+        self._engines: dict[frozenset[str], Any] = {frozenset(): None}
+        self.ask_for(LANGUAGES[0], {})
 
     def prepare(self) -> None:
         """Nothing is built later."""
 
-    def spans(self, text: str, language: str, least: Least) -> list[Span]:
-        """What Presidio finds, whatever its score."""
-        self.analyzed += 1
+    def ask_for(self, language: str, least: Least) -> None:
+        """Look for some entities in the next texts, in recognizers that know their least scores already."""
         entities = frozenset(least)
         if entities not in self._engines:
             self._engines[entities] = self._build(entities)
+        self._engine, self._language = self._engines[entities], language
+
+    def spans(self, text: str) -> list[Span]:
+        """What Presidio finds, whatever its score."""
+        if self._engine is None:
+            return []
+        self.analyzed += 1
         with _silence() as troubles:
-            results = self._engines[entities].analyze(text, language, score_threshold=0)
+            results = self._engine.analyze(text, self._language, score_threshold=0)
         if troubles:
             raise AnalysisFailed(ERROR)
         return [(item.start, item.end, item.entity_type, item.score) for item in results]
@@ -193,12 +205,11 @@ class _Plain:
         with _silence():
             from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
 
-            nlp_engine, external = _external(self._settings)
             ours = [one for some in self._recognizers.values() for one in some if one.ENTITY in entities]
-            registry = RecognizerRegistry(recognizers=[*ours, *external], supported_languages=list(LANGUAGES))
+            registry = RecognizerRegistry(recognizers=[*ours, *self._external], supported_languages=list(LANGUAGES))
             return AnalyzerEngine(
                 registry=registry,
-                nlp_engine=nlp_engine or _blank_nlp_engine(),
+                nlp_engine=self._nlp_engine or _blank_nlp_engine(),
                 supported_languages=list(LANGUAGES),
             )
 
@@ -231,59 +242,57 @@ class _Fast:
         default = EntityRecognizer.enhance_using_context
         everyone = [*chain.from_iterable(recognizers.values()), *self._external]
         self._enhancing = {one.id for one in everyone if type(one).enhance_using_context is not default}
-        self._selections: dict[tuple[str, ...], tuple[set[int], set[int]]] = {}
+        self.ask_for(LANGUAGES[0], {})
 
     def prepare(self) -> None:
         """Build the second pass of every language."""
         for short_cuts in self._short_cuts.values():
             short_cuts.build_patterns()
 
-    def spans(self, text: str, language: str, least: Least) -> list[Span]:
-        """What the recognizers find that may count."""
+    def ask_for(self, language: str, least: Least) -> None:
+        """Look for some entities in the next texts, in recognizers that know their least scores already."""
         everyone = self._recognizers[language]
-        wanted, dependent = self._selection(language, least)
-        short_cuts = self._short_cuts.get(language)
-        open_ = wanted if short_cuts is None else wanted.intersection(short_cuts.open(text, self._budget.left_s()))
-        if dependent:
-            open_ = open_.union(place for place in dependent if everyone[place].least < self._sure)
+        self._language, self._short_cut = language, self._short_cuts.get(language)
+        self._wanted = frozenset(place for place, one in enumerate(everyone) if one.ENTITY in least)
+        self._dependent = frozenset(place for place in self._wanted if not everyone[place].GATED)
+        self._always = frozenset(place for place in self._dependent if everyone[place].least < self._sure)
+
+    def spans(self, text: str) -> list[Span]:
+        """What the recognizers find that may count."""
+        if self._short_cut is None:
+            open_ = self._wanted
+        else:
+            open_ = self._wanted.intersection(self._short_cut.open(text, self._budget.left_s())) | self._always
         if not open_ and not self._external:
             return []
         self.analyzed += 1
-        found = {place: self._ask(place, text, language) for place in sorted(open_)}
-        external, artifacts = self._ask_external(text, language) if self._external else ({}, None)
-        if dependent - open_ and (external or self._is_evidence(found, dependent)):
-            found |= {place: self._ask(place, text, language) for place in sorted(dependent - open_)}
+        found = {place: self._ask(place, text) for place in sorted(open_)}
+        external, artifacts = self._ask_external(text) if self._external else ({}, None)
+        rest = self._dependent - open_
+        if rest and (external or self._is_evidence(found)):
+            found |= {place: self._ask(place, text) for place in rest}
+        everyone = self._recognizers[self._language]
         asked: list[tuple[Any, list[RecognizerResult]]] = [
             *((everyone[place], found[place]) for place in sorted(found) if found[place]),
             *((self._external[place], results) for place, results in external.items()),
         ]
         results = [item for one, own in asked for item in self._enhanced(text, one, own, asked, artifacts)]
-        if any(one.context for one in self._external):
+        if external and any(one.context for one in self._external):
             results = self._with_context(text, results, artifacts)
         return [(item.start, item.end, item.entity_type, item.score) for item in results]
 
-    def _ask(self, place: int, text: str, language: str) -> list[RecognizerResult]:
+    def _ask(self, place: int, text: str) -> list[RecognizerResult]:
         """What one of our recognizers finds, of the patterns that may match."""
-        short_cuts = self._short_cuts.get(language)
-        if short_cuts is not None and not short_cuts.narrow(text, place, self._budget.left_s()):
+        if self._short_cut is not None and not self._short_cut.narrow(text, place, self._budget.left_s()):
             return []
-        recognizer = self._recognizers[language][place]
+        recognizer = self._recognizers[self._language][place]
         return recognizer.analyze(text, [recognizer.ENTITY])
 
-    def _is_evidence(self, found: Mapping[int, list[RecognizerResult]], dependent: set[int]) -> bool:
+    def _is_evidence(self, found: Mapping[int, list[RecognizerResult]]) -> bool:
         """Whether a recognizer that builds on others' findings may build on these."""
         return any(
-            place in dependent or item.score >= self._sure for place, results in found.items() for item in results
+            place in self._dependent or item.score >= self._sure for place, some in found.items() for item in some
         )
-
-    def _selection(self, language: str, least: Least) -> tuple[set[int], set[int]]:
-        """The places of the recognizers that are asked for, and those of them that build on others' findings."""
-        key = (language, *least)
-        if key not in self._selections:
-            everyone = self._recognizers[language]
-            wanted = {place for place, one in enumerate(everyone) if one.ENTITY in least}
-            self._selections[key] = wanted, {place for place in wanted if not everyone[place].GATED}
-        return self._selections[key]
 
     def _enhanced(
         self,
@@ -298,14 +307,14 @@ class _Fast:
         others = [item for one, results in asked if one is not recognizer for item in results]
         return recognizer.enhance_using_context(text, own, others, artifacts)
 
-    def _ask_external(self, text: str, language: str) -> tuple[dict[int, list[RecognizerResult]], NlpArtifacts]:
+    def _ask_external(self, text: str) -> tuple[dict[int, list[RecognizerResult]], NlpArtifacts]:
         """What recognizers find that are not ours; they have no gates, so they read every text."""
         with _silence() as troubles:
             engine = self._nlp_engine or _blank_nlp_engine()
-            artifacts = engine.process_text(text, language)
+            artifacts = engine.process_text(text, self._language)
             found = {}
             for place, one in enumerate(self._external):
-                if one.supported_language == language:
+                if one.supported_language == self._language:
                     results = one.analyze(text, one.supported_entities, artifacts)
                     for item in results:
                         item.recognition_metadata = {"recognizer_identifier": one.id} | (
@@ -373,26 +382,57 @@ class _ShortCuts:
         return bool(recognizer.searched)
 
 
-def _resolve(folded: Folded, spans: list[Span]) -> list[Finding]:
-    """Overlapping spans become one that covers them all, named after the surest: nothing found may be left standing."""
-    findings: list[Finding] = []
+def _resolve(folded: Folded, spans: Sequence[Span]) -> list[Finding]:
+    """Findings without overlaps, in order; nothing that was found is left standing.
+
+    Where structured values overlap, one finding covers them all, named after the surest. A name or a place never widens
+    a structured value: what of it lies beside stays a finding of its own.
+    """
+    structured = _united([span for span in spans if span[2] in STRUCTURED])
+    beside = [piece for span in spans if span[2] not in STRUCTURED for piece in _outside(folded.text, span, structured)]
+    return [
+        Finding(*folded.original(start, end), entity, folded.text[start:end], score)
+        for start, end, entity, score in sorted(structured + _united(beside))
+    ]
+
+
+def _united(spans: Iterable[Span]) -> list[Span]:
+    """Spans that overlap as one that covers them all, named after the surest."""
+    united: list[Span] = []
     group: list[Span] = []
-    end = -1
 
     def close() -> None:
         if group:
-            start = group[0][0]
+            start, end = group[0][0], max(span[1] for span in group)
             _, _, entity, score = max(group, key=lambda span: (span[3], span[1] - span[0], span[2]))
-            findings.append(Finding(*folded.original(start, end), entity, folded.text[start:end], score))
+            united.append((start, end, entity, score))
             group.clear()
 
+    furthest = 0
     for span in sorted(spans):
-        if span[0] >= end:
+        if group and span[0] >= furthest:
             close()
+        furthest = max(furthest, span[1]) if group else span[1]
         group.append(span)
-        end = max(end, span[1]) if len(group) > 1 else span[1]
     close()
-    return findings
+    return united
+
+
+def _outside(text: str, span: Span, taken: Sequence[Span]) -> Iterator[Span]:
+    """The pieces of a span that lie outside of others, without what stands around words; most spans are one piece."""
+    start, end, entity, score = span
+    gaps = []
+    for first, last, _, _ in taken:
+        if first < end and start < last:
+            gaps.append((start, first))
+            start = max(start, last)
+    if not gaps:
+        yield span
+        return
+    for left, right in [*gaps, (start, end)]:
+        piece = _LETTERS.search(text, left, right) if left < right else None
+        if piece is not None:
+            yield (*piece.span(), entity, score)
 
 
 @contextmanager

@@ -147,9 +147,7 @@ class RecordRedactor:
         self._announce(record, scans, rules)
         findings = spread([folded for folded, _ in scans], [found for _, found in scans])
         regions = self.settings.phone_regions
-        replacer = Replacer(
-            texts, regions, rules.operators, self.keys, self.vault, record["id"], rules.retention_days
-        )
+        replacer = Replacer(texts, regions, rules.operators, self.keys, self.vault, record["id"], rules.retention_days)
         redacted = [
             replacer.replace(text, found) if found else text for text, found in zip(texts, findings, strict=True)
         ]
