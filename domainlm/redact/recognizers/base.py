@@ -42,6 +42,7 @@ _OTHER_BEFORE = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _NUMBER = re.compile(r"\d{5}", re.ASCII)
+_OTHER_THAN_DIGITS = re.compile(r"[^0-9]+")
 # In "021000021 account 12345678" the cue behind the first number speaks of the second.
 _NUMBER_AHEAD = re.compile(r"[^\d.;\n]{0,14}\d{4}", re.ASCII)
 
@@ -203,7 +204,7 @@ def _guarded(text: str, start: int, end: int) -> bool:
 
 def digits(text: str) -> str:
     """The ASCII digits of a text."""
-    return "".join(character for character in text if character in "0123456789")
+    return _OTHER_THAN_DIGITS.sub("", text)
 
 
 def luhn(number: str) -> bool:

@@ -174,6 +174,12 @@ def test_findings_are_the_same_for_every_choice_of_entities_and_least_scores(fas
     assert counts["lower"] > 50 and counts["fewer"] > 50
 
 
+def test_nothing_is_found_where_nothing_is_looked_for(fast, plain):
+    for scanner in (fast, plain):
+        assert scanner.find("my account number is 98765432", "en", {})[1] == []
+        assert scanner.find("my account number is 98765432", "en")[1]
+
+
 def test_a_wrong_gate_is_noticed(monkeypatch, plain, mutated):
     monkeypatch.setattr(PhoneRecognizer, "GATE", r"\d{12}")
     wrong = Scanner(RedactSettings())
