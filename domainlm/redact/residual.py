@@ -66,7 +66,8 @@ def residual_risk(
     if operators[MASK]:
         said.append(f"{operators[MASK]} values were masked: their last digits still stand in the text.")
     if quarantined:
-        said.append(f"{quarantined} records were not passed on; they lie encrypted until somebody decides about them.")
+        records = "1 record was" if quarantined == 1 else f"{quarantined} records were"
+        said.append(f"{records} not passed on; what is sealed away waits for somebody who decides about it.")
     said.append(
         "A person may also be recognized by what is told about him or her (a rare job, a place, an event); no rule here"
         " looks for that. Images and scanned pages are not read."
