@@ -205,7 +205,7 @@ class RoutingNumberRecognizer(StructuredRecognizer):
         weights = (3, 7, 1, 3, 7, 1, 3, 7, 1)
         checks = sum(int(digit) * weight for digit, weight in zip(number, weights, strict=True)) % 10 == 0
         # The first two digits are 00–12, 21–32, 61–72 or 80. A mistyped number is one all the same.
-        return pattern.score + (0.1 if checks and number[:2] <= "80" else 0.0)
+        return pattern.score + (0.04 if checks and number[:2] <= "80" else 0.0)
 
 
 _ACCOUNT_CUE = (
@@ -217,6 +217,8 @@ _ACCOUNT_CUE = (
     r"|destination"
     r"|beneficiary|credit|debit|loan|mortgage)[ _-]?(?:acc(?:oun)?t|a/c)"
     r"|(?:checking|chequing|savings)[\s:#=]{0,3}$|\bkonto(?:nummer)?\b|\bkto\b|\bcompte\b|\bcuenta\b|\bconto\b"
+    r"|\bdda\b|\bchk\b|acc(?:oun)?ts?[^\d]{0,12}\d[\d -]{5,18}\d(?:,|[ ]?&|[ ]and|[ ]or|/)[ ]?$"
+    r"|(?:transfer|wire|remit|deposit|send|sent)(?:red|d|ted|ed|ing)?\b[^.\n\d]{0,16}\b(?:to|into|from)[ ]?$"
     r"|direct deposit|sort ?code|\bsort\b|member (?:no|number)|customer (?:no|number|id)|\bcif\b|loan (?:no|number|#)"
 )
 _ACCOUNT_OTHER = re.compile(
@@ -269,10 +271,10 @@ _ACCOUNT_RIGHT_BEFORE = re.compile(
 # Korean banks; their names stand before an account number as "국민 123456-01-123456" without any other word.
 _KOREAN_BANK = (
     r"은행|뱅크|농협|신협|새마을금고|수협|우체국|축협|산림조합|저축은행|토스|국민|신한|하나|우리|기업|카카오|케이뱅크|씨티"
-    r"|제일|부산|대구|광주|전북|경남|제주|산업|수출입|iM뱅크"
+    r"|카뱅|케뱅|토뱅|기은|(?<![A-Za-z])(?:KB|NH|IBK)(?![A-Za-z])|제일|부산|대구|광주|전북|경남|제주|산업|수출입|iM뱅크"
 )
 _KOREAN_ACCOUNT_CUE = (
-    r"계좌|통장|입금|송금|이체|출금|예금|적금|청약|환불|자동이체|보냈|보내|부쳐|인출|수수료|급여|월급|납부|예금주|가상"
+    r"계좌|통장|입금|송금|이체|출금|예금|적금|청약|환불|자동이체|보냈|보내|부쳐|부쳤|넣었|넣어|들어왔|인출|수수료|급여|월급|납부|예금주|가상"
     rf"|{_KOREAN_BANK}"
 )
 # National telephone numbers, resident and business numbers in hyphens are not accounts.
@@ -417,6 +419,11 @@ class BrokerageRecognizer(StructuredRecognizer):
             rf"{BEFORE}(?P<value>\d{{3,8}}-\d{{2,8}}(?:-\d{{2,6}})?|\d{{8,12}})(?=\s?(?:번\s?)?(?:증권|위탁|주식|연금"
             rf"|종합매매)\s?계좌"
             r"|[ ]?[(,]?[ ](?i:is my (?:brokerage|ira|trading|custody)|brokerage account))",
+            LIKELY + 0.06,
+        ),
+        (
+            "labelled behind",
+            rf"{BEFORE}(?P<value>{_FORM})(?=[ ]?[(,-]{{1,2}}[ ]?(?i:(?:my[ ]|the[ ])?{_PRODUCT})(?![0-9A-Za-z]))",
             LIKELY + 0.06,
         ),
     )

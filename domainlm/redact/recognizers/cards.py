@@ -31,6 +31,7 @@ _ISSUED = (
 _CUE = (
     r"card|visa|master|amex|american express|\bcredit|\bdebit|discover|maestro|diners|\bjcb\b|union ?pay|\bcc\b|\bcvv"
     r"|\bcvc|\bpan\b|expir|\bexp\b|declin|\bcharged?\b|plastic|contactless|paid with|\batm\b|\bmc\b|\bswipe|wallet"
+    r"|tarjeta|\bcarte\b|karte|\bcarta\b|cart[ãa]o"
     r"|카드|체크|신용|결제|승인|유효\s?기간"
 )
 _WIDE_CUE = re.compile(_CUE, re.IGNORECASE | re.ASCII)

@@ -18,6 +18,7 @@ from domainlm.redact.recognizers.edges import (
     RUN_AFTER,
     RUN_BEFORE,
     StructuredRecognizer,
+    unbracketed,
 )
 from domainlm.redact.recognizers.securities import in_formula, is_date
 from domainlm.redact.settings import EMAIL_ADDRESS, IP_ADDRESS, PHONE_NUMBER, RedactSettings
@@ -87,7 +88,8 @@ _ANNOUNCED = re.compile(
     r"|reach(?:ed|able)?[ ](?:me|him|her|us|them|at|on|by|under|via)|contact(?:ed|able|[ ]no|[ ]me)?"
     r"|contacts?(?:[ ]number)?"
     r"|answer(?:ed|ing|s)?[ ](?:at|on|to)"
-    r"|hot ?line|land ?line|direct[ ]line|switchboard|(?:direct|desk|office|home|work|private|registered)[ ]?[:=#|(-]"
+    r"|hot ?line|land ?line|direct[ ]line|switchboard|handset|(?:direct|desk|office|home|work|private"
+    r"|registered)[ ]?[:=#|(-]"
     r"|(?:tele)?f[oó]no|m[oó]vil|celular|telem[oó]vel|telefon\w{0,8}|t[ée]l[ée]phone\w{0,3}|llam[ae]\w{0,4}|rufen"
     r"|anrufen"
     r"|zur[uü]ckrufen|erreich\w{0,4}|appel\w{0,4}|joindre|chiam\w{0,5}|bellen|ligar|enquir(?:y|ies)|inquir(?:y|ies)"
@@ -113,7 +115,8 @@ _JOINED = re.compile(
 )
 # … or with the person who is called between the two: `reach my carer at`.
 _VIA = re.compile(
-    r"\b(?:reach|contact|call|phone|ring|text|message|buzz|sms|speak (?:to|with)|get hold of|otp"
+    r"\b(?:reach|contact|call|phone|ring|text|message|buzz|sms|fax|pick up|speak (?:to|with)|get hold of|(?:2fa"
+    r"|security|factor|pass|one-time)[ -]?codes?|otp"
     r"|verification code|sms code)(?:ed|ing|s)?[ ]"
     r"(?:[a-z'-]{1,12}[ ]){0,4}(?:at|on|under|via|by|to|is|was)[ :(]{1,3}$",
     re.IGNORECASE | re.ASCII,
@@ -124,6 +127,7 @@ _LABELLED = re.compile(
     r"|\s?(?:번|번호)?\s?(?:으로|로|에서|에|은|는|이|가|을|를)?\s?"
     r"(?:전화|연락|문자|통화|팩스|발신|수신|부재중|걸|인증번호|카톡)"
     r"|\s?번(?:으로|은|이|에)?(?![가-힣])"
+    r"|\sas (?:[a-z]{1,10} ){0,2}(?:phone|mobile|cell|number|contact)"
     r"|[\s,]{1,3}(?:is|was) (?:my|his|her|the|our) (?:\w{2,8} )?(?:number|phone|mobile|cell)"
     r"|[\s,]{1,2}(?:rang|called|texted|keeps calling|does not answer|no longer works|calling me|is not reachable)\b"
     r"|[?.!,]{0,1}\s(?:they|he|she|it|someone|who|which|that)\s(?:\w{1,8}\s){0,2}(?:phoned|called|rang|texted)\b",
@@ -149,6 +153,8 @@ _ACCOUNT_BEFORE = re.compile(
     rf"(?:계좌|통장|구좌|acc(?:oun)?t|a/c|iban|card|카드)\s?(?:번호|no|number|id)?{JOIN}*+$", re.IGNORECASE | re.ASCII
 )
 _CARD_GROUPS = re.compile(r"\d+|\d{4}(?:[ -]\d{1,6}){2,4}")
+_LAST_GROUP = re.compile(r"([+(]?.*\d)[ ]\(?\d{1,8}\)?$", re.ASCII)
+_HYPHEN_LAST = re.compile(r"[-.]\d{3,4}$")
 _EVEN = re.compile(r"\d{3,4} ?- ?\d{3,4}")
 _AMOUNTS = re.compile(r"\d{1,3}(?: \d{3})+|\d{3,4} ?- ?\d{3,4}")
 _RANGE_AFTER = re.compile(
@@ -162,7 +168,7 @@ _ASKED = re.compile(
 )
 _ASKED_REACH = 112
 _ANNOUNCED_REACH, _NEAR_REACH = 64, 48
-_BETWEEN = 40
+_BETWEEN, _OTHER_REACH = 40, 12
 
 
 class PhoneRecognizer(StructuredRecognizer):
@@ -224,7 +230,7 @@ class PhoneRecognizer(StructuredRecognizer):
         # (020) 7946 0018, 07700 900123, 030/901820, 0170 1234567: the leading zero of a trunk call
         (
             "trunk call",
-            rf"(?<![0-9A-Za-z+$€£₩/])(?<!\d[.,-])\(?0[1-9]\d{{0,4}}\)?(?:[ ]?[-/ ][ ]?\d{{2,8}}){{1,4}}"
+            rf"(?<![0-9A-Za-z+$€£₩/])(?<!\d[.,-])(?<!\d[ )])\(?0[1-9]\d{{0,4}}\)?(?:[ ]?[-/ ][ ]?\d{{2,8}}){{1,4}}"
             rf"{_EXTENSION}{AFTER}",
             0.2,
         ),
@@ -237,7 +243,7 @@ class PhoneRecognizer(StructuredRecognizer):
         ),
         (
             "groups",
-            rf"{BEFORE}\d{{1,5}}(?:{_GAP}\(?\d{{1,8}}\)?){{1,5}}{_EXTENSION}{AFTER}",
+            rf"{BEFORE}(?<!\d[ )])\d{{1,5}}(?:{_GAP}\(?\d{{1,8}}\)?){{1,5}}{_EXTENSION}{AFTER}",
             WEAK,
         ),
         ("run of digits", rf"{RUN_BEFORE}\d{{6,13}}{_EXTENSION}{RUN_AFTER}", WEAK),
@@ -249,11 +255,16 @@ class PhoneRecognizer(StructuredRecognizer):
         {"North America", "Korean mobile", "Korean mobile in brackets", "Korean landline", "Korean in words",
          "Korean mobile with letters"}
     )  # fmt: skip
+    _GENEROUS = frozenset({"international", "international by 00", "trunk call", "bracketed area", "groups"})
     _SURE, _PLAN, _SPOKEN_OF, _EVIDENT = LIKELY + 0.02, 0.45, 0.44, 0.42
 
     def __init__(self, supported_language: str, settings: RedactSettings, *rest: object) -> None:
         super().__init__(supported_language, settings, *rest)
         self.regions = settings.phone_regions
+
+    def narrowed(self, text: str, start: int, end: int, pattern: Pattern) -> tuple[int, int]:
+        start, end = unbracketed(text, start, end)
+        return (start, _without_neighbour(text, start, end)) if pattern.name in self._GENEROUS else (start, end)
 
     def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
         value, name = text[start:end], pattern.name
@@ -307,13 +318,31 @@ class PhoneRecognizer(StructuredRecognizer):
         return super().to_dict() | {"regions": list(self.regions)}
 
 
+def _without_neighbour(text: str, start: int, end: int) -> int:
+    """Where a number ends that a number behind a blank does not belong to: `010-1234-5678 200`."""
+    while (last := _LAST_GROUP.match(text, start, end)) is not None:
+        body = last[1]
+        count = len(digits(body))
+        whole = (
+            (count >= 9 and _HYPHEN_LAST.search(body))
+            or (count in (10, 11) and body.startswith("01"))
+            or (count >= 11 and body.startswith("+82"))
+            or (len(digits(last[0])) > 13 and not body.startswith(("+", "00")))
+        )
+        if not whole:
+            break
+        end = start + len(body)
+    return end
+
+
 def _announced(text: str, start: int, end: int) -> bool:
     """Whether a word about telephones stands right before a number with nothing else to speak of between, or behind."""
     if _LABELLED.match(text, end):
         return True
     for cue in _ANNOUNCED.finditer(text, max(0, start - _ANNOUNCED_REACH), start):
         between = text[cue.end() : start]
-        if len(between) <= _BETWEEN and _JOINED.fullmatch(between):
+        others = cue[0] == "번호" and _OTHER.search(text, max(0, cue.start() - _OTHER_REACH), cue.start())
+        if len(between) <= _BETWEEN and _JOINED.fullmatch(between) and not others:
             return True
     asked = _ASKED.search(text, max(0, start - _ASKED_REACH), start)
     if asked is not None and not _OTHER.search(asked[0]):

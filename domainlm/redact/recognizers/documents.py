@@ -26,7 +26,7 @@ _STATE = (
     r"|shows"
     r"|says|presented|provided|verified|checked|under|and|for|has|have|id|document|doc|numbered|reads|ends|ending)\b)"
 )
-_LINK = rf"(?:{JOIN}|[;.]\s|{_STATE}|\s|여권|면허증|면허|사본|상|확인|제|발급|[A-Z]{{2}}[ ])"
+_LINK = rf"(?:{JOIN}|[;.]\s|{_STATE}|\s|여권|면허증|면허|사본|의|상|확인|제|발급|[A-Z]{{2}}[ ])"
 
 
 class PassportRecognizer(StructuredRecognizer):
@@ -48,7 +48,7 @@ class PassportRecognizer(StructuredRecognizer):
     PATTERNS = (
         (
             "after the word",
-            rf"(?:(?i:(?<![a-z])passports?|reisepass|passeport|pasaporte|(?<![a-z])ppt)|여권)"
+            rf"(?:(?i:(?<![a-z])passports?|reisepass|passeport|pasaporte|(?<![a-z])ppt)|여권)(?:'s|의)?"
             rf"{_LINK}{{0,14}}+(?P<value>{_FORM})(?![0-9A-Za-z]|-\d|[.,]\d)",
             LIKELY + 0.1,
         ),
@@ -91,7 +91,7 @@ class DriverLicenseRecognizer(StructuredRecognizer):
     PATTERNS = (
         (
             "after the word",
-            r"(?:(?i:(?<![a-z])(?:driver|driving)(?:'?s)?[ _-]?(?:licen[cs]e|permit)|driverslicen[cs]e"
+            r"(?:(?i:(?<![a-z])(?:driver|driving)(?:'?s)?[ _-]?(?:licen[cs]e|lic\b\.?|permit|id)|driverslicen[cs]e"
             r"|(?<![a-z])(?:dl|d/l|dln|dl_no)(?=[ ]?(?:no|num|#|:|=|is|id|\()|[ ](?:[A-Z]?\d{7}|[A-Z]\d{3}-))"
             r"|(?<![a-z])licen[cs]e[ _]?(?:no|number"
             r"|num|#|id)(?![a-z])"
@@ -112,7 +112,8 @@ class DriverLicenseRecognizer(StructuredRecognizer):
         ),
     )
     GATE = (
-        r"(?i:licen[cs]e|permit|(?:^|[^a-z])d/?l(?:n|_no)?[ ]?(?:[n#:=(i]|[A-Za-z]?\d)|schein|permis)|면허"
+        r"(?i:licen[cs]e|driver|driving|permit|(?:^|[^a-z])d/?l(?:n|_no)?[ ]?(?:[n#:=(i]|[A-Za-z]?\d)|schein|permis)"
+        r"|면허"
         r"|\d{2}-\d{6}-\d{2}"
         r"|[A-Z9]\d{6}[A-Z9]"
     )

@@ -44,10 +44,14 @@ class StructuredRecognizer(CuedRecognizer):
         """The score of a match in its place; 0 refuses it. A score below the threshold still wants a cue of CUES."""
         return self.grade(text[start:end], pattern)
 
+    def narrowed(self, text: str, start: int, end: int, pattern: Pattern) -> tuple[int, int]:
+        """The span of a match without what a generous pattern took along."""
+        return unbracketed(text, start, end)
+
     def matches(self, text: str) -> Iterator[tuple[Pattern, int, int]]:
         """See `CuedRecognizer.matches`; each pattern comes with the score that `judge` gave the match."""
         for pattern, start, end in super().matches(text):
-            start, end = unbracketed(text, start, end)
+            start, end = self.narrowed(text, start, end, pattern)
             if start >= end or protected(text, start, end):
                 continue
             score = self.judge(text, start, end, pattern)

@@ -138,7 +138,7 @@ class DateOfBirthRecognizer(StructuredRecognizer):
             rf"|the \w{{3,12}})|for \w+"
             r"|(?:and|the|of|my|his|her|their|a|given|listed|recorded|shown|stated|entered|registered|confirmed"
             r"|verified"
-            r"|should|be|reads?|says|to|as|is|was|been|has|actually|really|not|currently|which|that|in|at)(?![a-z])"
+            r"|should|being|would|be|reads?|says|to|as|is|was|been|has|actually|really|not|currently|which|that|in|at)(?![a-z])"
             r"|:|=|-|은|는|이|가|을|를"
             r"|정보|확인|저는|제|/[a-z]{2,10})){0,7}"
             rf"(?:\.{{2,20}}|[\s:\"'\\(\[|,>=*_-]){{0,6}}(?P<value>{_DATE})(?!\d)",
