@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import bz2
 import gzip
-import importlib.util
 import io
 import json
 import logging
@@ -22,9 +21,11 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import leaks
 import pyarrow
 import pyarrow.parquet
 import pytest
+from leaks import find_leaks
 
 from domainlm.keys import KeyRing
 from domainlm.redact import Redactor
@@ -33,11 +34,6 @@ from domainlm.redact.redactor import RecordRedactor
 from domainlm.redact.settings import ENTITIES, RedactSettings
 
 ROOT = Path(__file__).resolve().parents[3]
-_spec = importlib.util.spec_from_file_location("domainlm_tests_leaks", ROOT / "tests" / "leaks.py")
-leaks = importlib.util.module_from_spec(_spec)
-sys.modules[_spec.name] = leaks  # its dataclasses look their module up
-_spec.loader.exec_module(leaks)
-find_leaks = leaks.find_leaks
 
 CARD, NAME, EMAIL = "4539 1488 0343 6467", "홍길동", "tom.becker@example.com"
 VALUES = [CARD, NAME, EMAIL]
