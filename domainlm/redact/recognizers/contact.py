@@ -153,6 +153,13 @@ _ACCOUNT_BEFORE = re.compile(
     rf"(?:계좌|통장|구좌|acc(?:oun)?t|a/c|iban|card|카드)\s?(?:번호|no|number|id)?{JOIN}*+$", re.IGNORECASE | re.ASCII
 )
 _CARD_GROUPS = re.compile(r"\d+|\d{4}(?:[ -]\d{1,6}){2,4}")
+# "call 555 0147 or 555 0148": what announces the first announces the second.
+_CHAIN = re.compile(
+    r"(?P<first>(?<![0-9A-Za-z.,-])[+(]{0,2}\d[\d .()/-]{5,18}\d)[,;]?\s"
+    r"(?:or|and|else|try|then try|/|alternatively|oder|und|ou|또는|혹은|아니면)\s(?:on\s)?$",
+    re.IGNORECASE | re.ASCII,
+)
+_CHAIN_REACH = 48
 _LAST_GROUP = re.compile(r"([+(]?.*\d)[ ]\(?\d{1,8}\)?$", re.ASCII)
 _HYPHEN_LAST = re.compile(r"[-.]\d{3,4}$")
 _EVEN = re.compile(r"\d{3,4} ?- ?\d{3,4}")
@@ -335,7 +342,7 @@ def _without_neighbour(text: str, start: int, end: int) -> int:
     return end
 
 
-def _announced(text: str, start: int, end: int) -> bool:
+def _announced(text: str, start: int, end: int, links: int = 2) -> bool:
     """Whether a word about telephones stands right before a number with nothing else to speak of between, or behind."""
     if _LABELLED.match(text, end):
         return True
@@ -348,7 +355,10 @@ def _announced(text: str, start: int, end: int) -> bool:
     if asked is not None and not _OTHER.search(asked[0]):
         return True
     via = _VIA.search(text, max(0, start - _ANNOUNCED_REACH), start)
-    return via is not None and not _OTHER.search(via[0]) and not _EVEN.fullmatch(text, start, end)
+    if via is not None and not _OTHER.search(via[0]) and not _EVEN.fullmatch(text, start, end):
+        return True
+    chain = _CHAIN.search(text, max(0, start - _CHAIN_REACH), start) if links else None
+    return chain is not None and _announced(text, *chain.span("first"), links - 1)
 
 
 def _near(text: str, start: int) -> bool:

@@ -140,6 +140,20 @@ def test_a_secret_is_found_whole(structured, text, value):
     assert found(structured, text) == [("SECRET", value)]
 
 
+def test_one_word_announces_a_chain_of_numbers_and_a_question_its_answer(structured):
+    assert found(structured, "Call 69 3434-1617 or 722 963 415.") == [
+        ("PHONE_NUMBER", "69 3434-1617"), ("PHONE_NUMBER", "722 963 415"),
+    ]  # fmt: skip
+    assert found(structured, "What's your mobile?\nCustomer: sure, 722 963 415") == [("PHONE_NUMBER", "722 963 415")]
+    assert found(structured, "상담사: 생년월일이 어떻게 되세요? 고객: 1965.12.29입니다", "ko") == [
+        ("DATE_OF_BIRTH", "1965.12.29")
+    ]
+    assert found(structured, "close account 277310102196 and 450122339012") == [
+        ("US_BANK_NUMBER", "277310102196"), ("US_BANK_NUMBER", "450122339012"),
+    ]  # fmt: skip
+    assert found(structured, "/v1?phone=010-9563-3197 200 OK") == [("PHONE_NUMBER", "010-9563-3197")]
+
+
 def test_keys_in_json_announce_names_and_bare_numbers(scanner):
     text = '{"customer_name": "Jane Doe", "product_name": "Gold Card", "ssn": 123456789, "card_no": 4539148803436467}'
     assert found(scanner, text) == [
