@@ -435,6 +435,27 @@ class Filler:
             return pick([digits(10), f"{digits(3)}-{digits(6)}-{digits(5)}", f"****{digits(4)}"])
         if slot == "iban":
             return f"{pick(['DE', 'FR', 'NL', 'GB'])}{digits(20)}"
+        if slot == "ibang":
+            body = digits(18)
+            country = pick(["DE", "FR", "NL", "GB", "ES", "BE"])
+            groups = pick(["", "NWBK", "ZZZZ"]) + body
+            return f"{country}{digits(2)} " + " ".join(groups[at : at + 4] for at in range(0, len(groups), 4))
+        if slot == "bic":
+            return "".join(self.random.choices("ABCDEFGHKLMNPRSTVX", k=6)) + pick(["2L", "FF", "33", "2A", "KK"])
+        if slot == "ssn":
+            return f"{digits(3)}-{digits(2)}-{digits(4)}"
+        if slot == "nhs":
+            return pick(
+                [f"{digits(3)} {digits(3)} {digits(4)}", digits(9), f"QQ {digits(2)} {digits(2)} {digits(2)} C"]
+            )
+        if slot == "pass":
+            return pick([digits(9), f"{pick('ABCKM')}{digits(8)}", f"US{digits(10)}"])
+        if slot == "sort":
+            return pick([f"{digits(2)}-{digits(2)}-{digits(2)}", f"{number(1, 12):02d}/{number(24, 31)}"])
+        if slot == "rrn":
+            return f"{digits(6)}-{pick('1234')}{digits(6)}"
+        if slot == "ip":
+            return ".".join(str(number(1, 254)) for _ in range(4))
         if slot == "ticker":
             return "".join(self.random.choices("ABCDEFGHKLMNPRSTVX", k=4))
         if slot == "ref":
@@ -473,7 +494,8 @@ def read_carriers(pack: Path) -> list[tuple[str, str, str]]:
 
 
 FILLS = {
-    "letters": 20, "calls": 20, "forms": 20, "narrative": 18, "plain": 16, "tables": 12, "news": 40, "customers": 22,
+    "letters": 20, "calls": 20, "forms": 20, "narrative": 18, "plain": 16, "tables": 12, "news": 44, "customers": 22,
+    "cases": 20, "identifiers": 24,
 }  # fmt: skip
 
 

@@ -240,7 +240,7 @@ def _is_common(low: str, common: frozenset[str]) -> bool:
     if "-" in low:
         return all(part in common for part in low.split("-") if part)
     if len(low) < 5:
-        return False
+        return len(low) == 4 and low[3] == "s" and low[:3] in common
     for ending in _ENDINGS:
         if low.endswith(ending):
             stem = low[: -len(ending)]
@@ -255,7 +255,9 @@ def _describe_korean(word: str, lists: Lists, forget: Callable[[str], bool] | No
     kind = "c" if common else ""
     if word in lists.places or (len(word) > 2 and word[-1] in "시군구동읍면리도" and word[:-1] in lists.places):
         kind += "p"
-    may_be_name = 1 < len(word) < 5 and word[0] in SURNAMES and name_length(word) == len(word)
+    may_be_name = (
+        1 < len(word) < 5 and word[0] in SURNAMES and word not in lists.korean_common and name_length(word) == len(word)
+    )
     if may_be_name:
         kind += "n"
         given = word[2:] if word[:2] in COMPOUND_SURNAMES and len(word) > 2 else word[1:]

@@ -39,6 +39,7 @@ LABELS = 3
 NEWS_LEAST = 0.9  # least probability of a name where the text reads like news or a filing, and of nobody's own affairs
 Span = tuple[int, int, int, float]
 Table = dict[str, tuple[float, float, float]]  # value of a feature to the weights of the three labels
+_PARTICLES = frozenset("로 으로 에 에서 은 는 이 가 을 를 의 와 과 도 입니다 이에요 예요 인데 이고 까지 앞으로".split())
 # Signs inside a name: "J. R. Smith", "Smith, Anna", "Min - su".
 _IN_NAME = frozenset(".,-'")
 _BEFORE_FAMILY = frozenset("van von der den de la del di da dos do du la le lo al el bin binti ter ten dela".split())
@@ -130,7 +131,7 @@ class Tagger:
             begin, stop = first, last
             while begin <= stop and not self._may_border(words[begin], label):
                 begin += 1
-            while stop >= begin and not self._may_border(words[stop], label):
+            while stop >= begin and not (self._may_border(words[stop], label) and not _ends_behind(words, stop)):
                 stop -= 1
             if begin <= stop and self._plausible(words[begin : stop + 1], label, window.marks, best):
                 end = window.spans[stop][1]
@@ -168,14 +169,18 @@ class Tagger:
             if word == low and word.isalpha() and word.isascii() and low in self.lists.common:
                 return low in self.lists.streets
             return word[0].isalnum() or word == "#"
+        if word in self.lists.korean_common:
+            return False
         return word[0].isalpha() and (low != word or not low.isascii() or low in _BEFORE_FAMILY or self._listed(low))
 
     def _plausible(self, words: list[str], label: int, marks: tuple[str, ...], chance: float) -> bool:
         """Whether there is anything in a span that could be a name, or a place that tells where somebody lives."""
         letters = [word for word in words if word[0].isalpha()]
         if label == NAME:
-            news = not PERSONAL_MARKS.intersection(marks) and not MARKET_MARKS.isdisjoint(marks)
-            return chance >= (NEWS_LEAST if news else 0) and any(
+            market = not MARKET_MARKS.isdisjoint(marks)
+            news = market and not PERSONAL_MARKS.intersection(marks)
+            alone = market and len(letters) == 1 and not self._listed(words[0].lower())
+            return chance >= (NEWS_LEAST if news or alone else 0) and any(
                 len(word) > 1 or not word.isascii() for word in letters
             )
         if not PERSONAL_MARKS.intersection(marks) and not any(word[0].isdigit() for word in words):
@@ -187,6 +192,11 @@ class Tagger:
 
     def _listed(self, low: str) -> bool:
         return low in self.lists.given or low in self.lists.family
+
+
+def _ends_behind(words: list[str], place: int) -> bool:
+    """Whether a word is a Korean particle behind a house number: "12로", "101호에서"."""
+    return words[place] in _PARTICLES and place > 0 and (words[place - 1][-1].isdigit() or words[place - 1] in "호동")
 
 
 @cache
