@@ -305,7 +305,7 @@ class _Fast:
         if recognizer.id not in self._enhancing:
             return own
         others = [item for one, results in asked if one is not recognizer for item in results]
-        return recognizer.enhance_using_context(text, own, others, artifacts)
+        return list(recognizer.enhance_using_context(text, _Timed(own, self._budget), others, artifacts))
 
     def _ask_external(self, text: str) -> tuple[dict[int, list[RecognizerResult]], NlpArtifacts]:
         """What recognizers find that are not ours; they have no gates, so they read every text."""
@@ -332,6 +332,19 @@ class _Fast:
 
         with _silence():
             return LemmaContextAwareEnhancer().enhance_using_context(text, results, artifacts, self._external)
+
+
+class _Timed(list[Any]):
+    """A list that no one goes through for longer than a text may take: comparing each with each does take long."""
+
+    def __init__(self, items: Iterable[Any], budget: Budget) -> None:
+        super().__init__(items)
+        self._budget = budget
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in super().__iter__():
+            self._budget.left_s()
+            yield item
 
 
 class _ShortCuts:

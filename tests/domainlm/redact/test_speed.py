@@ -356,6 +356,15 @@ def test_a_scan_ends_in_time_whatever_is_repeated(hurried, alarm, unit):
     assert time.process_time() - started < OUTER_S
 
 
+def test_comparing_thousands_of_names_with_thousands_of_numbers_ends_in_time(alarm):
+    scanner = Scanner(RedactSettings(text_timeout_s=0.5, name_engine="none"))
+    text = "Zorb Quillon stood there, my card\n" * 1800 + "mail ab@cd.com now it was;\n" * 1900
+    started = time.process_time()
+    with pytest.raises(AnalysisFailed, match="time-out"):
+        scanner.find(text, "en")
+    assert time.process_time() - started < 3  # without a look at the clock it takes six
+
+
 @pytest.mark.parametrize("unit", ["1", "a ", "가", "1\u200b", "DE89 "], ids=ascii)
 def test_a_line_of_fifty_megabytes_ends_in_time(hurried, alarm, unit):
     text = unit * (50_000_000 // len(unit.encode()))
