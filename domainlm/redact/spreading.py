@@ -47,10 +47,10 @@ def _is_part(finding: Finding, parts: dict[str, Finding]) -> bool:
 def _elsewhere(
     text: Folded, found: list[Finding], known: dict[str, Finding], anywhere: re.Pattern[str]
 ) -> list[Finding]:
-    more = []
+    more: list[Finding] = []
     for match in anywhere.finditer(text.text):
         start, end = text.original(*match.span())
-        if all(end <= other.start or start >= other.end for other in found):
+        if all(end <= other.start or start >= other.end for other in (*found, *more)):
             first = known[match[0]]
             more.append(Finding(start, end, first.entity, first.value, first.score))
     return more
