@@ -48,9 +48,14 @@ def _elsewhere(
     text: Folded, found: list[Finding], known: dict[str, Finding], anywhere: re.Pattern[str]
 ) -> list[Finding]:
     more: list[Finding] = []
+    taken = iter(sorted(found))
+    other = next(taken, None)
     for match in anywhere.finditer(text.text):
         start, end = text.original(*match.span())
-        if all(end <= other.start or start >= other.end for other in (*found, *more)):
+        while other is not None and other.end <= start:
+            other = next(taken, None)
+        # Every character of a decoded blob stands for the whole blob, so that two matches may be one place.
+        if (other is None or end <= other.start) and not (more and start < more[-1].end):
             first = known[match[0]]
             more.append(Finding(start, end, first.entity, first.value, first.score))
     return more
