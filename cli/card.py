@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,20 @@ def print_card(console: Console, manifest: RunManifest, reports: dict[str, Repor
     cached = sum(step.cached for step in manifest.steps)
     lines.add_row("run", f"{manifest.status}: {len(manifest.steps)} steps, {cached} from the cache, {seconds:.0f} s")
     lines.add_row("manifest", str(path))
+    for name, report in reports.items():
+        if hasattr(report, "html"):
+            lines.add_row(TITLES.get(name, name), str(_page(report, path.with_suffix(f".{name}.html"))))
     console.print(lines)
     if evaluation := reports.get("evaluation_report"):
         _print_evaluation(console, evaluation)
     return manifest.status == COMPLETED
+
+
+def _page(report: Any, path: Path) -> Path:
+    """The report as a page beside the manifest, for people who have no ZenML; readable by its owner alone."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as sink:
+        sink.write(report.html())
+    return path
 
 
 def _sources(found: dict[str, Any]) -> str:
@@ -115,6 +126,7 @@ def _record(found: dict[str, Any]) -> str:
     return f"{found['artifacts_verified']} artifacts have the digests they were stored with"
 
 
+TITLES = {"redaction_report": "redaction", "base_redaction_report": "  of the base", "evaluation_report": "evaluation"}
 LINES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "base_source_manifest": ("corpus", _sources),
     "base_redaction_report": ("  redacted", _redaction),

@@ -60,6 +60,16 @@ def test_nothing_was_written_to_the_users_home(project: Project, first: dict) ->
     assert [path for path in (project.root / "empty_home").rglob("*") if path.is_file()] == []
 
 
+def test_the_pages_for_an_officer_lie_beside_the_manifest(project: Project, first: dict) -> None:
+    pages = sorted((project.state / "runs").glob("*.html"))
+    assert {page.name.split(".")[1] for page in pages} == {
+        "redaction_report", "base_redaction_report", "evaluation_report",
+    }  # fmt: skip
+    assert all(stat.S_IMODE(page.stat().st_mode) == 0o600 for page in pages)
+    (redaction,) = (page.read_text() for page in pages if page.name.endswith(".redaction_report.html"))
+    assert "CREDIT_CARD" in redaction and "Gramm-Leach-Bliley" in redaction
+
+
 def test_the_artifact_store_holds_no_pickle(project: Project, first: dict) -> None:
     files = [path for path in (project.state / "artifacts").rglob("*") if path.is_file()]
     assert {"records.arrow", "report.json", "adapter_model.safetensors", "tokenizer.json"} <= {
