@@ -74,6 +74,8 @@ class Redactor:
 
         self._refuse_mnpi(manifest)
         redactor = self._redactor(SourceTraits.of(manifest.sources))
+        if sum(entry.rows for entry in manifest.sources) > shards.ROWS_WORTH_PREPARING:
+            redactor.scanner.prepare()
 
         def outcomes(folder: Path) -> Iterator[Outcome]:
             if self.settings.engine == "local" and self.settings.processes == 1:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from domainlm.sources import SourceManifest
 
 BATCH_ROWS = 200
+ROWS_WORTH_PREPARING = 20_000  # building all automata at once takes seconds; fewer rows build those that they need
 _inherited: tuple[SourceManifest, RecordRedactor] | None = None
 
 
@@ -214,6 +215,7 @@ class _RayShard:
             Profiles.from_json(json.loads(profiles)) if profiles else None,
             SourceTraits.of(self.manifest.sources),
         )
+        self.redactor.scanner.prepare()
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[str]]]:
         found: list[str] = []
