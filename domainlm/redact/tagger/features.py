@@ -29,6 +29,7 @@ _MARKET = re.compile(
     r"|investors?|q[1-4]|ipo|buy|sell|target|upgrades?|downgrades?|brokerage|fund|funds|bank|federal|policy|rates?"
     r"|inc|corp|ltd|plc|company|business|segment|assets|liabilities|consolidated|statements?|securities|tax|gold|oil"
     r"|rupee|dollar|trading|results|million|billion|economy|economic|operating|compensation|plan|agreement)\b"
+    r"|\b(?:balances?|owed|actuarial|statute|amortized|aggregate|tranche|restated)\b|(?:\|\s*\(?\$?\d[\d.,]*\s?\)?%?\s*){2}"
     r"|%|증시|코스피|주가|매출|금리|환율|영업이익|시장|분기|지수|투자자|기업"
 )
 MARKET_MARKS = frozenset({"m1", "m3"})

@@ -36,10 +36,15 @@ GATE = (
 _GATE = re.compile(GATE, re.ASCII)
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 LABELS = 3
-NEWS_LEAST = 0.9  # least probability of a name where the text reads like news or a filing, and of nobody's own affairs
+NEWS_LEAST = 0.93  # least probability of a name where the text reads like news or a filing, and of nobody's own affairs
+MARKET_LEAST = 0.6  # where it speaks of markets or of a firm's affairs at all
 Span = tuple[int, int, int, float]
 Table = dict[str, tuple[float, float, float]]  # value of a feature to the weights of the three labels
 _PARTICLES = frozenset("로 으로 에 에서 은 는 이 가 을 를 의 와 과 도 입니다 이에요 예요 인데 이고 까지 앞으로".split())
+# What announces a number that is no house's.
+_NUMBERS_OF_OTHERS = frozenset(
+    "ISIN CUSIP SEDOL LEI IBAN BIC SWIFT NHS SSN NINO ABA CVV PIN OTP MB GB KB TB kB kWh km Rs Ref ref".split()
+)
 # Signs inside a name: "J. R. Smith", "Smith, Anna", "Min - su".
 _IN_NAME = frozenset(".,-'")
 _BEFORE_FAMILY = frozenset("van von der den de la del di da dos do du la le lo al el bin binti ter ten dela".split())
@@ -180,11 +185,12 @@ class Tagger:
             market = not MARKET_MARKS.isdisjoint(marks)
             news = market and not PERSONAL_MARKS.intersection(marks)
             alone = market and len(letters) == 1 and not self._listed(words[0].lower())
-            return chance >= (NEWS_LEAST if news or alone else 0) and any(
-                len(word) > 1 or not word.isascii() for word in letters
-            )
+            least = NEWS_LEAST if news or alone else MARKET_LEAST if market else 0
+            return chance >= least and any(len(word) > 1 or not word.isascii() for word in letters)
         if not PERSONAL_MARKS.intersection(marks) and not any(word[0].isdigit() for word in words):
             return False  # "sales in Germany, France and Italy"
+        if not _NUMBERS_OF_OTHERS.isdisjoint(words):
+            return False
         lists = self.lists
         return any(
             len(word) > 1 and (word.lower() in lists.streets or word.lower() not in lists.common) for word in letters
