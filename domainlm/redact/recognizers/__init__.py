@@ -47,6 +47,7 @@ def recognizers(
     from domainlm.redact.recognizers.names_nearby import NearbyNameRecognizer
     from domainlm.redact.recognizers.places import AddressRecognizer
     from domainlm.redact.recognizers.secrets import SecretRecognizer
+    from domainlm.redact.recognizers.tables import cell_recognizers
 
     kinds = (
         EmailRecognizer, PhoneRecognizer, IpRecognizer, CardRecognizer, IbanRecognizer, BicRecognizer,
@@ -55,6 +56,7 @@ def recognizers(
         RoutingNumberRecognizer, UsAccountRecognizer, KoreanAccountRecognizer, KoreanAccountInEnglishRecognizer,
         SsnRecognizer, ResidentRegistrationRecognizer, NhsRecognizer, NinoRecognizer, DateOfBirthRecognizer,
         EnglishNameRecognizer, KoreanNameRecognizer, AddressRecognizer, NearbyNameRecognizer,
+        *cell_recognizers(),
     )  # fmt: skip
     if settings.name_engine == "tagger":
         from domainlm.redact.recognizers.tagged_names import TaggedNameRecognizer, TaggedPlaceRecognizer
