@@ -12,17 +12,22 @@ from domainlm.redact.recognizers.base import LEAST_WITH_CUE, LIKELY, STRONG, WEA
 from domainlm.redact.recognizers.edges import (
     AFTER,
     BEFORE,
+    FIRM_BEFORE,
+    GAP,
     JOIN,
     RUN_AFTER,
     RUN_BEFORE,
     StructuredRecognizer,
 )
+from domainlm.redact.recognizers.labels import account_kind, is_brokers_form
 from domainlm.redact.recognizers.securities import in_formula, is_date
 from domainlm.redact.settings import (
     ABA_ROUTING_NUMBER,
     BROKERAGE_ACCOUNT,
+    DRIVER_LICENSE,
     IBAN_CODE,
     KR_BANK_ACCOUNT,
+    PASSPORT,
     SWIFT_BIC,
     US_BANK_NUMBER,
 )
@@ -232,33 +237,54 @@ _ACCOUNT_OTHER = re.compile(
 )
 
 
+# Above what banks' recognizers give, so that the label decides.
+_BROKERAGE_SCORE = 0.92
+_LAST_BEHIND_BLANK = re.compile(r"(.*\d)[ ]\d{1,8}$", re.ASCII)
+
+
+def without_amount(text: str, start: int, end: int) -> int:
+    """Where a number ends whose last group behind a blank belongs to an amount or a word: `12345678 400 shares`."""
+    last = _LAST_BEHIND_BLANK.match(text, start, end)
+    return last.end(1) if last is not None and _AMOUNT_WORD.match(text, end) else end
+
+
 class UsAccountRecognizer(StructuredRecognizer):
     """Account numbers without a form of their own (United States, United Kingdom and others): by cue alone."""
 
     ENTITY = US_BANK_NUMBER
     PATTERNS = (
         ("one run", rf"{RUN_BEFORE}\d{{6,17}}{RUN_AFTER}", WEAK),
-        ("groups", rf"{BEFORE}\d{{2,8}}(?:[ -]\d{{2,8}}){{1,4}}{AFTER}", WEAK),
+        ("groups", rf"{BEFORE}\d{{2,8}}(?:{GAP}\d{{2,8}}){{1,4}}{AFTER}", WEAK),
         ("masked", r"(?<![0-9A-Za-z])[*xX•]{3,12}[ -]?\d{3,4}(?![0-9A-Za-z])", WEAK),
     )
-    GATE = r"\d(?:[ -]?\d){5}|[*xX•]{3}[ -]?\d{3}"
+    GATE = r"\d(?:[ ./-]{0,3}\d){5}|[*xX•]{3}[ -]?\d{3}"
     CUES = _ACCOUNT_CUE
+
+    def narrowed(self, text: str, start: int, end: int, pattern: Pattern) -> tuple[int, int]:
+        start, end = super().narrowed(text, start, end, pattern)
+        return start, without_amount(text, start, end)
 
     def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
         value = text[start:end]
         if pattern.name == "masked":
             return pattern.score
         number = digits(value)
-        years = all(len(group) == 4 and group[:2] in ("19", "20") for group in value.replace("-", " ").split())
+        years = all(len(group) == 4 and group[:2] in ("19", "20") for group in re.findall(r"\d+", value))
         if not 6 <= len(number) <= 17 or years or is_date(value) or in_formula(text, start, end):
             return 0.0
-        if _ACCOUNT_OTHER.search(text, max(0, start - 40), start):
+        if _ACCOUNT_OTHER.search(text, max(0, start - 40), start) or _AMOUNT_WORD.match(text, end):
             return 0.0
-        # Six and seven digits are account numbers of small banks, groups may be a telephone number: they want the word
-        # right before them.
-        if (
-            len(number) < 8 or (pattern.name == "groups" and not _FOURS.fullmatch(value))
-        ) and not _ACCOUNT_RIGHT_BEFORE.search(text, max(0, start - 40), start):
+        kind = account_kind(text, start, end)
+        if kind in (BROKERAGE_ACCOUNT, KR_BANK_ACCOUNT):
+            return 0.0
+        if kind == US_BANK_NUMBER and "." not in value and "/" not in value:
+            return LIKELY if len(number) >= 8 or _ACCOUNT_RIGHT_BEFORE.search(text, max(0, start - 40), start) else 0.2
+        if pattern.name == "groups" and (
+            kind is not None or not re.fullmatch(r"\d+(?:[ -]\d+)+", value) or not _FOURS.fullmatch(value)
+        ):
+            return 0.0
+        # Six and seven digits are account numbers of small banks: they want the word right before them.
+        if len(number) < 8 and not _ACCOUNT_RIGHT_BEFORE.search(text, max(0, start - 40), start):
             return 0.0
         return pattern.score
 
@@ -303,7 +329,7 @@ class KoreanAccountRecognizer(StructuredRecognizer):
             rf"|[ ]?[=+*/])",
             0.1,
         ),
-        ("groups with spaces", rf"{BEFORE}\d{{3,6}}[ .]\d{{2,6}}[ .]\d{{4,7}}(?:[ .]\d{{1,3}})?{AFTER}", WEAK),
+        ("groups with spaces", rf"{BEFORE}\d{{2,6}}(?:[ .]\d{{1,7}}){{2,3}}{AFTER}", WEAK),
         ("two groups", rf"{BEFORE}\d{{3,8}}[ ]?-[ ]?\d{{4,9}}{AFTER}", WEAK),
         ("one run", rf"{RUN_BEFORE}\d{{10,16}}{RUN_AFTER}", WEAK),
         ("masked", rf"{BEFORE}\d{{3,6}}-[0-9*]{{2,6}}-(?=[0-9*]*\*)[0-9*]{{4,7}}(?![0-9A-Za-z*])", 0.1),
@@ -325,6 +351,11 @@ class KoreanAccountRecognizer(StructuredRecognizer):
         if pattern.name == "masked":
             return pattern.score if 4 <= count else 0.0
         if not 10 <= count <= 16 or _NO_ACCOUNT.fullmatch(value) or is_date(value) or in_formula(text, start, end):
+            return 0.0
+        kind = account_kind(text, start, end)
+        if kind == KR_BANK_ACCOUNT and not _AMOUNT_WORD.match(text, end):
+            return LIKELY + 0.02
+        if kind in (BROKERAGE_ACCOUNT, DRIVER_LICENSE, PASSPORT):
             return 0.0
         if _FOURS.fullmatch(value) and not _HANGUL.search(text):
             return 0.0  # of any country
@@ -361,88 +392,54 @@ class KoreanAccountInEnglishRecognizer(KoreanAccountRecognizer):
         count = len(digits(value))
         if not 10 <= count <= 16 or _NO_ACCOUNT.fullmatch(value) or is_date(value) or in_formula(text, start, end):
             return 0.0
+        if account_kind(text, start, end) in (BROKERAGE_ACCOUNT, DRIVER_LICENSE, PASSPORT):
+            return 0.0
         if self._BANK.search(text, max(0, start - self._BESIDE), end + self._BESIDE):
             return pattern.score + 0.1
         return pattern.score if pattern.name == "groups" and count >= 11 and not _FOURS.fullmatch(value) else 0.0
 
 
 class BrokerageRecognizer(StructuredRecognizer):
-    """Securities accounts: five to fourteen characters right behind a word about brokers, retirement or custody.
+    """Securities accounts: five to fourteen characters whose label speaks of brokers, retirement or custody.
 
-    Korean houses print eight digits and a product code of two (12345678-01), some 3-2-6; American ones eight or nine
-    digits, often behind a letter or two (Z12-345678, U1234567); custodians six to twelve.
+    Korean houses print eight digits and a product code of two (12345678-01), some 3-2-6 or 3-4-4-1; American ones eight
+    or nine digits, often behind a letter or two (Z12-345678, U1234567); custodians six to twelve. See `labels` for
+    what makes an account a broker's.
     """
 
     ENTITY = BROKERAGE_ACCOUNT
     FLAGS = regex.ASCII  # the letters before a number are capitals
-    _FORM = (
-        r"(?:[A-Z]{1,3}[ -]?\d{2,8}(?:-\d{2,8}){0,2}|\d{2,9}(?:[ ]?-[ ]?\d{1,8}){1,3}"
-        r"|\d{3,4}[ ]\d{3,5}(?:[ ]\d{2,4})?"
-        r"|\d{6,14})"
-    )
-    # These words are about an account by themselves; the others only with the word `account` behind them.
-    _PRODUCT = (
-        r"(?:brokerage|custody|custodial|custodian|depot(?:nummer)?|isa|sipp|ira|roth|roth ira|rollover ira|sep[ -]ira"
-        r"|401 ?\(?k\)?|403 ?\(?b\)?|529 plan|hsa|tfsa|rrsp|demat|prime brokerage)"
-    )
-    _BROKER = (
-        r"(?:securities|securities trading|trading|investment|investing|margin|stock|share dealing|dealing|portfolio"
-        r"|mutual fund|fund|nominee|futures|options|pension|retirement|wealth|advisory|managed|equity|dvp|settlement"
-        r"|schwab|fidelity|vanguard|e\*?trade|ameritrade|robinhood|interactive brokers|ibkr|merrill(?: edge| lynch)?)"
-    )
-    _LINK = (
-        r"(?:[\s:=#\"'\\(\[|*,_-]|(?i:no\b\.?|nos\b\.?|nr\b\.?|number\b|num\b|id\b|account\b|acct\b\.?|a/c\b|plan\b"
-        r"|ending"
-        r"\b|in\b|is\b|was\b|with\b|under\b|at\b|of\b|held\b|my\b|the\b|schwab|fidelity|vanguard)){1,14}"
-    )
-    _ACCOUNT = r"[ _-]?(?:accounts?|accts?|acc|a/c)"
+    GUARDED = False
     PATTERNS = (
         (
-            "after the word",
-            rf"(?<![A-Za-z0-9])(?i:{_PRODUCT}(?:{_ACCOUNT})?|{_BROKER}{_ACCOUNT}){_LINK}"
-            rf"(?P<value>{_FORM})(?![0-9A-Za-z%]|-\d|[.,]\d)",
-            LIKELY + 0.06,
-        ),
-        (
-            "in Korean",
-            r"(?:증권\s?(?:사\s?)?(?:종합\s?|위탁\s?|거래\s?)*(?:계좌|구좌)?|위탁\s?(?:계좌|자\s?계좌)?|주식\s?(?:거래\s?)?계좌"
-            r"|연금\s?(?:저축\s?)?(?:계좌|펀드)?"
-            r"|퇴직연금\s?(?:계좌)?|ISA\s?(?:계좌)?|IRP\s?(?:계좌)?|CMA\s?(?:계좌)?|선물\s?옵션\s?계좌|종합\s?매매\s?계좌|수탁\s?계좌"
-            r"|해외\s?주식\s?계좌|펀드\s?계좌)"
-            r"(?:\s?번호)?(?:\s|[:=\"'(\[,]|은|는|이|가|를|을|의|에서|로|제|번호|계좌){0,6}"
-            r"(?P<value>\d{2,9}(?:[ ]?-[ ]?\d{1,8}){1,3}|\d{3,5}[ ]\d{2,5}(?:[ ]\d{2,4})?|\d{7,14})"
-            r"(?![0-9A-Za-z%]|-\d|[.,]\d)",
-            LIKELY + 0.06,
-        ),
-        (
-            "before the word",
-            rf"{BEFORE}(?P<value>\d{{3,8}}-\d{{2,8}}(?:-\d{{2,6}})?|\d{{8,12}})(?=\s?(?:번\s?)?(?:증권|위탁|주식|연금"
-            rf"|종합매매)\s?계좌"
-            r"|[ ]?[(,]?[ ](?i:is my (?:brokerage|ira|trading|custody)|brokerage account))",
-            LIKELY + 0.06,
-        ),
-        (
-            "labelled behind",
-            rf"{BEFORE}(?P<value>{_FORM})(?=[ ]?[(,-]{{1,2}}[ ]?(?i:(?:my[ ]|the[ ])?{_PRODUCT})(?![0-9A-Za-z]))",
-            LIKELY + 0.06,
+            "beside the word",
+            rf"{FIRM_BEFORE}(?<![$€£₩¥])(?:[A-Z]{{1,3}}[ -]?\d{{2,9}}(?:[ ]?-[ ]?\d{{2,8}}){{0,2}}|(?=[A-Z0-9]{{0,2}}[A-Z])[A-Z0-9]{{3}}"
+            rf"[ ]?-?[ ]?\d{{5,6}}|\d{{2,10}}(?:{GAP}\d{{1,8}}){{1,3}}|\d{{5,14}})(?![0-9A-Za-z%]|-\d|[.,]\d)",
+            _BROKERAGE_SCORE,
         ),
     )
-    GATE = r"\d(?:[ -]{0,3}\d){4}"
+    GATE = r"\d(?:[ ./-]{0,3}\d){4}"
+
+    def narrowed(self, text: str, start: int, end: int, pattern: Pattern) -> tuple[int, int]:
+        start, end = super().narrowed(text, start, end, pattern)
+        return start, without_amount(text, start, end)
 
     def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
         value = text[start:end]
         count = len(digits(value))
-        if not 5 <= count <= 15 or is_date(value) or _AMOUNT_WORD.match(text, end):
+        if not 5 <= count <= 15 or is_date(value) or _AMOUNT_WORD.match(text, end) or "/" in value:
             return 0.0
         if value.isdigit() and len(value) == 16 and luhn(value):
             return 0.0
         groups = re.findall(r"\d+", value)
         if all(len(group) == 4 and group[:2] in ("19", "20") for group in groups):
             return 0.0
-        return 0.0 if count < 6 and not re.match("[A-Za-z]", value) else pattern.score
+        if count < 6 and not re.search("[A-Za-z]", value) and not is_brokers_form(value):
+            return 0.0
+        return pattern.score if account_kind(text, start, end) == BROKERAGE_ACCOUNT else 0.0
 
 
 _AMOUNT_WORD = re.compile(
-    r"\s?(?:%|원|달러|주(?![가-힣])|만|억|천|shares?\b|units?\b|dollars?\b|won\b|million\b|billion\b|USD\b|KRW\b|EUR\b|GBP\b)",
+    r"\s?(?:%|원|달러|주(?![가-힣])|만|억|천|개|건|명|좌(?![가-힣])|배|shares?\b|units?\b|dollars?\b|won\b|million\b|billion\b|USD\b|KRW\b|EUR\b|GBP\b)",
     re.IGNORECASE | re.ASCII,
 )

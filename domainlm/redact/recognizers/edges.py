@@ -22,6 +22,8 @@ RUN_AFTER = r"(?![0-9A-Za-z%]|[-.]\d)"
 # For a form that no amount has: a comma is a border on either side.
 FIRM_BEFORE = r"(?<![0-9A-Za-z+])(?<!\d[.-])"
 FIRM_AFTER = r"(?![0-9A-Za-z]|[-.]\d)"
+# Between the groups of a number.
+GAP = r"(?:[ ]?[-./·][ ]?|[ ]{1,2})"
 # A connector between a label and its value: `phone (mobile): "`, `account no. is `, `계좌번호는 `.
 JOIN = (
     r"(?:[\s:=#('\"\[\\<>*|_/,–-]|\.{2,20}|(?i:no\b\.?|nos\b\.?|nr\b\.?|number\b|num\b|is\b|was\b|are\b|on file"
