@@ -413,6 +413,7 @@ def _keys(text: str, found: dict[str, list[Span]], check: Callable[[], Any]) -> 
 # Fields of ISO 15022: ordering customer, beneficiary; banks by BIC (option A).
 _FIELD = re.compile(r":(?P<tag>5[0-9][A-Z]?):(?P<content>[^\n]{0,80}(?:\n(?![:{-])[^\n]{1,80}){0,5})")
 _BANK_FIELD = re.compile(r"(?:/[^\n]{1,40}\n)?(?P<value>[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?)\b", re.IGNORECASE)
+_LONGEST_PARTY_LINE = 36  # 35 characters, and a slash before the account
 _NUMBERED = re.compile(r"[1-8]/(?:[A-Z]{2}/)?")
 
 
@@ -436,6 +437,8 @@ def _party(content: str, offset: int, found: dict[str, list[Span]]) -> None:
     for line in content.split("\n"):
         start, end = _trimmed(line, 0, len(line))
         number = _NUMBERED.match(line, start, end)
+        if end - start > _LONGEST_PARTY_LINE or any(sign in line for sign in "<>|"):
+            break
         if line.startswith("/", start):
             start += 1
             kind = IBAN_CODE if line[start : start + 2].isalpha() else US_BANK_NUMBER
@@ -498,7 +501,7 @@ def _trimmed_all(text: str, start: int, end: int) -> Span:
 
 # -- forms of cells
 
-_LETTER_NAME = re.compile(r"[^\W\d_][^\W\d_'.’-]*(?:[ ,]{1,2}[^\W\d_][^\W\d_'.’-]*){0,5}")
+_LETTER_NAME = re.compile(r"[^\W\d_](?:[^\W\d_]|['.’-])*(?:[ ,]{1,2}[^\W\d_](?:[^\W\d_]|['.’-])*){0,5}")
 _PARTICLES = frozenset(
     "van von der den de da do dos das del della di du la le el al bin bint ibn ben y e ter ten zu st af av".split()
 )
