@@ -19,7 +19,7 @@ from domainlm.redact.recognizers.edges import (
     RUN_BEFORE,
     StructuredRecognizer,
 )
-from domainlm.redact.recognizers.labels import account_kind, is_brokers_form
+from domainlm.redact.recognizers.labels import account_kind, is_amount, is_brokers_form, label_of
 from domainlm.redact.recognizers.securities import in_formula, is_date
 from domainlm.redact.settings import (
     ABA_ROUTING_NUMBER,
@@ -173,28 +173,87 @@ class BicRecognizer(StructuredRecognizer):
             WEAK,
         ),
         ("near the word", rf"(?<![0-9A-Za-z]){_CODE}(?![0-9A-Za-z])", 0.02),
+        ("labelled", rf"(?<![0-9A-Za-z@._-])(?i:{_CODE})(?![0-9A-Za-z@_-]|\.[A-Za-z])", LIKELY + 0.1),
+        # :57A:DEUTDEFF and :53A:/12345 over the code, fields of the messages MT 103 and MT 202.
+        (
+            "field of a message",
+            rf":5[0-8][A-D]?:(?:/[^\n]{{1,40}}\r?\n)?(?P<value>(?i:{_CODE}))(?![0-9A-Za-z])",
+            LIKELY + 0.1,
+        ),
+        (
+            "in brackets behind a bank",
+            rf"(?:(?i:bank|banco|banque|banca|group|n\.?a\.?|plc|ag|s\.?a\.?|ltd|chase|hsbc|barclays)|은행"
+            rf"|뱅크)[^\n()]{{0,16}}"
+            rf"\([ ]?(?P<value>{_CODE})[ ]?\)",
+            LIKELY + 0.1,
+        ),
     )
-    GATE = r"(?<![0-9A-Za-z])[A-Z]{4}[ -]?[A-Z]{2}[ -]?[A-Z0-9]{2}"
+    GATE = (
+        r"(?<![0-9A-Za-z])[A-Z]{4}[ -]?[A-Z]{2}[ -]?[A-Z0-9]{2}|(?<![A-Za-z])(?i:bic|swift|bank identifier)"
+        r"|(?i:swift|bic)code"
+        r"|스위프트|은행\s?(?:식별)?\s?코드|:5[0-8][A-D]?:"
+    )
     CUES = (
         r"swift|\bbic\b|\bbank\b|\bwire|\btransfer|correspondent|intermediary|은행|송금|스위프트"
         r"|[A-Z]{2}\d{2}[ ]?(?:[0-9A-Z]{2,4}[ ]?){3,8}[ (]"
     )
-    # Banks whose codes have neither digit nor XXX: the word must speak of codes, not of banks.
-    # English words that have the form of a code.
-    _WORDS = frozenset("CUSTOMER MESSAGES INCIDENT BUSINESS DOCUMENT PLATFORM SANCTION MESSAGING INTERFACE".split())
+    # Words that have the form of a code: their country is an ending of English, and so is their place.
+    _WORDS = frozenset(
+        "CUSTOMER MESSAGES INCIDENT BUSINESS DOCUMENT PLATFORM SANCTION MESSAGING INTERFACE INTEREST CONTINUE THOUSAND"
+        " DOMESTIC HOLDINGS THURSDAY PROGRESS ADVANCES SCENARIO FORECAST OVERSEAS REGISTRY BOOKINGS MANAGERS SCIENCES"
+        " CAMPAIGN BICYCLES MEETINGS SETTINGS BILLINGS STERLING DEUTSCHE CONGRESS PREMISES DEADLINE ECONOMIC"
+        " EXERCISE".split()
+    )
+    _ENDINGS = re.compile(
+        r"[A-Z]+(?:ED|ING|INGS|IONS?|ERS?|LY|TY|IES|MENTS?|NT|NTS|ABLE|IAL|ANCE|ENCE|ATE|ATES|RY|ARY|TION|TIONS"
+        r"|ORS?|LES|GES)"
+    )
     _CAPITALS_BEFORE, _CAPITALS_AFTER = re.compile(r"[A-Z]{3,}[ ]$"), re.compile(r"[ ][A-Z]{3,}")
     _CODES_NEAR = re.compile(r"(?i:\bbic\b|swift (?:code|bic)|swift[ /]?code)", re.ASCII)
+    _BANKING = re.compile(
+        r"swift|\bbic\b|\bbank|\bwire|\btransfer|correspondent|intermediary|settle|remit|\bpay(?:ment|ing)|은행"
+        r"|송금|스위프트|결제",
+        re.IGNORECASE | re.ASCII,
+    )
+    _FIRM = re.compile(r"[:=]|\b(?:is|code|via|at|address|no|number|are)\b|[은는가\"'>(|\n-]", re.IGNORECASE | re.ASCII)
 
     def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
         value = text[start:end]
+        if value.isalpha() and self._is_word(value):
+            return 0.0
+        if pattern.name == "labelled":
+            return self._labelled(text, start, end) * pattern.score
         if pattern.name == "after the word and a space":
-            return 0.0 if value in self._WORDS or self._CAPITALS_AFTER.match(text, end) else pattern.score
+            return 0.0 if self._CAPITALS_AFTER.match(text, end) else pattern.score
+        if pattern.name == "with a digit or of a head office":
+            banking = self._BANKING.search(text, max(0, start - 120), end + 60)
+            return LEAST_WITH_CUE + 0.02 if value.endswith("XXX") or banking else pattern.score
         if pattern.name != "near the word":
             return pattern.score
         # A word in capitals among words in capitals is a heading.
         shouted = self._CAPITALS_BEFORE.search(text, max(0, start - 12), start) or self._CAPITALS_AFTER.match(text, end)
         near = self._CODES_NEAR.search(text, max(0, start - 40), start)
         return LEAST_WITH_CUE + 0.02 if near and not shouted and len(value) in (8, 11) else 0.0
+
+    def _is_word(self, value: str) -> bool:
+        plain = value.upper()
+        ending = self._ENDINGS.fullmatch(plain) and len(re.findall("[AEIOUY]", plain)) >= 3
+        return plain in self._WORDS or bool(ending)
+
+    def _labelled(self, text: str, start: int, end: int) -> bool:
+        """Whether the nearest label speaks of BICs; letters alone want more than a blank between the two."""
+        value = text[start:end]
+        if not (value.isupper() or value.islower()):
+            return False
+        label = label_of(text, start, end)
+        if label is None or label.kind != SWIFT_BIC:
+            return False
+        if not value.isalpha() or value.lower().endswith("xxx") or len(value) == 11:
+            return True
+        if label.start > end:
+            return value.isupper()
+        between = text[label.start : start]
+        return bool(self._FIRM.search(between)) and len(between) <= 48 and not re.search(r"\.\s[A-Z]", between)
 
 
 class RoutingNumberRecognizer(StructuredRecognizer):
@@ -245,7 +304,7 @@ _LAST_BEHIND_BLANK = re.compile(r"(.*\d)[ ]\d{1,8}$", re.ASCII)
 def without_amount(text: str, start: int, end: int) -> int:
     """Where a number ends whose last group behind a blank belongs to an amount or a word: `12345678 400 shares`."""
     last = _LAST_BEHIND_BLANK.match(text, start, end)
-    return last.end(1) if last is not None and _AMOUNT_WORD.match(text, end) else end
+    return last.end(1) if last is not None and is_amount(text, end, end) else end
 
 
 class UsAccountRecognizer(StructuredRecognizer):
@@ -272,7 +331,7 @@ class UsAccountRecognizer(StructuredRecognizer):
         years = all(len(group) == 4 and group[:2] in ("19", "20") for group in re.findall(r"\d+", value))
         if not 6 <= len(number) <= 17 or years or is_date(value) or in_formula(text, start, end):
             return 0.0
-        if _ACCOUNT_OTHER.search(text, max(0, start - 40), start) or _AMOUNT_WORD.match(text, end):
+        if _ACCOUNT_OTHER.search(text, max(0, start - 40), start) or is_amount(text, start, end):
             return 0.0
         kind = account_kind(text, start, end)
         if kind in (BROKERAGE_ACCOUNT, KR_BANK_ACCOUNT):
@@ -296,11 +355,14 @@ _ACCOUNT_RIGHT_BEFORE = re.compile(
 )
 # Korean banks; their names stand before an account number as "국민 123456-01-123456" without any other word.
 _KOREAN_BANK = (
-    r"은행|뱅크|농협|신협|새마을금고|수협|우체국|축협|산림조합|저축은행|토스|국민|신한|하나|우리|기업|카카오|케이뱅크|씨티"
-    r"|카뱅|케뱅|토뱅|기은|(?<![A-Za-z])(?:KB|NH|IBK)(?![A-Za-z])|제일|부산|대구|광주|전북|경남|제주|산업|수출입|iM뱅크"
+    r"은행|뱅크|농협|신협|새마을금고|수협|우체국|축협|산림조합|저축은행|토스|국민|신한|하나|우리|기업|카카오"
+    r"|케이뱅크|씨티"
+    r"|카뱅|케뱅|토뱅|기은|(?<![A-Za-z])(?:KB|NH|IBK)(?![A-Za-z])|제일|부산|대구|광주|전북|경남|제주|산업"
+    r"|수출입|iM뱅크"
 )
 _KOREAN_ACCOUNT_CUE = (
-    r"계좌|통장|입금|송금|이체|출금|예금|적금|청약|환불|자동이체|보냈|보내|부쳐|부쳤|넣었|넣어|들어왔|인출|수수료|급여|월급|납부|예금주|가상"
+    r"계좌|통장|입금|송금|이체|출금|예금|적금|청약|환불|자동이체|보냈|보내|부쳐|부쳤|넣었|넣어|들어왔|인출"
+    r"|수수료|급여|월급|납부|예금주|가상"
     rf"|{_KOREAN_BANK}"
 )
 # National telephone numbers, resident and business numbers in hyphens are not accounts.
@@ -353,7 +415,7 @@ class KoreanAccountRecognizer(StructuredRecognizer):
         if not 10 <= count <= 16 or _NO_ACCOUNT.fullmatch(value) or is_date(value) or in_formula(text, start, end):
             return 0.0
         kind = account_kind(text, start, end)
-        if kind == KR_BANK_ACCOUNT and not _AMOUNT_WORD.match(text, end):
+        if kind == KR_BANK_ACCOUNT and not is_amount(text, start, end):
             return LIKELY + 0.02
         if kind in (BROKERAGE_ACCOUNT, DRIVER_LICENSE, PASSPORT):
             return 0.0
@@ -413,7 +475,8 @@ class BrokerageRecognizer(StructuredRecognizer):
     PATTERNS = (
         (
             "beside the word",
-            rf"{FIRM_BEFORE}(?<![$€£₩¥])(?:[A-Z]{{1,3}}[ -]?\d{{2,9}}(?:[ ]?-[ ]?\d{{2,8}}){{0,2}}|(?=[A-Z0-9]{{0,2}}[A-Z])[A-Z0-9]{{3}}"
+            rf"{FIRM_BEFORE}(?<![$€£₩¥])(?:[A-Z]{{1,3}}-?\d{{2,9}}(?:[ ]?-[ ]?\d{{2,8}}){{0,2}}"
+            rf"|(?=[A-Z0-9]{{0,2}}[A-Z])[A-Z0-9]{{3}}"
             rf"[ ]?-?[ ]?\d{{5,6}}|\d{{2,10}}(?:{GAP}\d{{1,8}}){{1,3}}|\d{{5,14}})(?![0-9A-Za-z%]|-\d|[.,]\d)",
             _BROKERAGE_SCORE,
         ),
@@ -427,7 +490,7 @@ class BrokerageRecognizer(StructuredRecognizer):
     def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
         value = text[start:end]
         count = len(digits(value))
-        if not 5 <= count <= 15 or is_date(value) or _AMOUNT_WORD.match(text, end) or "/" in value:
+        if not 5 <= count <= 15 or is_date(value) or is_amount(text, start, end) or "/" in value:
             return 0.0
         if value.isdigit() and len(value) == 16 and luhn(value):
             return 0.0
@@ -437,9 +500,3 @@ class BrokerageRecognizer(StructuredRecognizer):
         if count < 6 and not re.search("[A-Za-z]", value) and not is_brokers_form(value):
             return 0.0
         return pattern.score if account_kind(text, start, end) == BROKERAGE_ACCOUNT else 0.0
-
-
-_AMOUNT_WORD = re.compile(
-    r"\s?(?:%|원|달러|주(?![가-힣])|만|억|천|개|건|명|좌(?![가-힣])|배|shares?\b|units?\b|dollars?\b|won\b|million\b|billion\b|USD\b|KRW\b|EUR\b|GBP\b)",
-    re.IGNORECASE | re.ASCII,
-)

@@ -93,6 +93,8 @@ _ANNOUNCED = re.compile(
     r"|(?:tele)?f[oó]no|m[oó]vil|celular|telem[oó]vel|telefon\w{0,8}|t[ée]l[ée]phone\w{0,3}|llam[ae]\w{0,4}|rufen"
     r"|anrufen"
     r"|zur[uü]ckrufen|erreich\w{0,4}|appel\w{0,4}|joindre|chiam\w{0,5}|bellen|ligar|enquir(?:y|ies)|inquir(?:y|ies)"
+    # T 020 7946 0018 | M 07700 900123, as signatures have it
+    r"|(?:\A|(?<=[\n|·•])|(?<=[\n|·•/] ))(?-i:[TFMCOHWPD])(?=[ ]{1,2}[+(\d])|try|wa\.me"
     r"|help ?(?:line|desk)|reception|customer (?:service|care)[:.]|(?-i:(?<![A-Za-z./])(?:[TFMCOHW]:"
     r"|[TFM]\.))"
     r"|(?<=\()[tfmcohw]\)|handy(?:nummer)?|rufnummer|telefonnummer|portable|numéro|número|nummer|msisdn|sim|otp|ph|hp"
@@ -214,7 +216,8 @@ class PhoneRecognizer(StructuredRecognizer):
         ("Korean mobile in brackets", r"(?<![0-9A-Za-z])\(01[016789]\)[ -]?\d{3,4}[- ]?\d{4}(?!\d)", STRONG),
         (
             "Korean landline",
-            rf"{FIRM_BEFORE}\(?0(?:2|[3-6][1-5]|70|50\d)\)?[-.) ][ ]?\d{{3,4}}[-.]\d{{4}}{FIRM_AFTER}",
+            rf"{FIRM_BEFORE}\(?0(?:2|[3-6][1-5]|70|50\d)\)?(?:[ ]?[-.)][ ]?|[ ])\d{{3,4}}[ ]?[-.][ ]?\d{{4}}"
+            rf"{FIRM_AFTER}",
             LIKELY,
         ),
         ("Korean landline with spaces", rf"{BEFORE}0(?:2|[3-6][1-5]|70)[ ]\d{{3,4}}[ ]\d{{4}}{AFTER}", 0.2),

@@ -6,13 +6,14 @@ import re
 
 from presidio_analyzer import Pattern
 
-from domainlm.redact.recognizers.base import LIKELY, STRONG, WEAK, digits
+from domainlm.redact.recognizers.base import LEAST_WITH_CUE, LIKELY, STRONG, WEAK, digits
 from domainlm.redact.recognizers.edges import (
     AFTER,
     ANSWERED,
     BEFORE,
     FIRM_AFTER,
     FIRM_BEFORE,
+    GAP,
     JOIN,
     RUN_AFTER,
     RUN_BEFORE,
@@ -29,6 +30,7 @@ class SsnRecognizer(StructuredRecognizer):
         ("hyphens", rf"{FIRM_BEFORE}\d{{3}}[ ]?-[ ]?\d{{2}}[ ]?-[ ]?\d{{4}}{FIRM_AFTER}", LIKELY),
         ("spaces, dots or slashes", rf"{BEFORE}\d{{3}}([ ./_])\d{{2}}\1\d{{4}}{AFTER}", WEAK),
         ("one run", rf"{RUN_BEFORE}\d{{9}}{RUN_AFTER}", WEAK),
+        ("spaced hyphens or dots", rf"{BEFORE}\d{{3}}[ ]?[-.–][ ]?\d{{2}}[ ]?[-.–][ ]?\d{{4}}{AFTER}", WEAK),
         ("masked", r"(?<![0-9A-Za-z-])[*xX•]{3}-[*xX•]{2}-\d{4}(?![0-9A-Za-z-])", LIKELY),
     )
     GATE = r"\d{3}[ ./_-]{0,3}\d{2}[ ./_-]{0,3}\d{4}|[*xX•]-\d{4}"
@@ -42,7 +44,11 @@ class SsnRecognizer(StructuredRecognizer):
         number = digits(text[start:end])
         if len(number) == 9 and (len(set(number)) == 1 or number[3:5] == "00" or number[5:] == "0000"):
             return 0.0  # never issued
+        if pattern.score < LIKELY and self._DOTTED.fullmatch(text, start, end) and number[:3] not in ("000", "666"):
+            return LEAST_WITH_CUE + 0.01  # nothing else is written so
         return pattern.score
+
+    _DOTTED = re.compile(r"[0-8]\d\d\.\d\d\.\d{4}", re.ASCII)
 
 
 class ResidentRegistrationRecognizer(StructuredRecognizer):
@@ -58,7 +64,9 @@ class ResidentRegistrationRecognizer(StructuredRecognizer):
         ("space", rf"{BEFORE}{_DATE}[ ./][1-8]\d{{6}}(?!\d|[.,]\d)", 0.1),
         ("one run", rf"{RUN_BEFORE}{_DATE}[1-8]\d{{6}}(?![\d-]|\.\d)", 0.1),
         ("over a line break", rf"{BEFORE}{_DATE}[ ]?-?[ ]?\r?\n[ >#*/]{{0,6}}-?[1-8]\d{{6}}(?!\d|-\d)", 0.1),
-        ("masked", rf"(?<!\d){_DATE}[ ]?-?[ ]?[1-8][*xX●•○]{{6}}", STRONG),
+        ("masked", rf"(?<!\d){_DATE}[ ]?-?[ ]?(?:[1-8][*xX●•○]{{6}}|[*xX●•○]{{7}})", STRONG),
+        ("birth masked", r"(?<![0-9A-Za-z])\d{2}[*xX●•○]{4}[ ]?-[ ]?(?:[1-8*xX●•○][*xX●•○]{6}|[1-8]\d{6})(?!\d)", STRONG),
+        ("all but the tail masked", r"(?<![0-9A-Za-z])[*xX●•○]{6}[ ]?-[ ]?[1-8]\d{6}(?!\d)", STRONG),
         (
             "in two halves",
             rf"앞\s?자리[는은가:]?[ ]?(?P<value>{_DATE}[,.]?[ ]?(?:이고|고)?[, ]{{0,2}}"
@@ -66,13 +74,19 @@ class ResidentRegistrationRecognizer(StructuredRecognizer):
             STRONG,
         ),
     )
-    GATE = r"\d{6}[ \r\n>#*/.~–-]{0,10}(?:\d{7}|\d[*xX●•○])|뒷"
+    GATE = r"\d{6}[ \r\n>#*/.~–-]{0,10}(?:\d{7}|\d?[*xX●•○])|[*xX●•○]{4}[ ]?-[ ]?[1-8*xX●•○]|뒷"
+    # "…로 조회해 주세요": what somebody is looked up by.
+    _LOOKED_UP = re.compile(
+        r"\s?(?:번)?\s?(?:으로|로|을|를)\s?(?:[가-힣]{1,4}\s)?(?:조회|확인|인증|검색|실명|본인|가입|등록|신청)"
+    )
     CUES = r"주민|외국인\s?등록|(?<![a-z])rrn(?![a-z])|resident|registration|실명|신분증|민증|등록번호"
 
     def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
         number = digits(text[start:end])
         if pattern.score >= LIKELY or len(number) != 13:
             return pattern.score
+        if self._LOOKED_UP.match(text, end):
+            return LEAST_WITH_CUE + 0.02
         weighted = sum(
             int(digit) * weight for digit, weight in zip(number, (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5), strict=False)
         )
@@ -83,8 +97,8 @@ class NhsRecognizer(StructuredRecognizer):
     """United Kingdom NHS numbers: ten digits whose check digit one number in eleven has, so never without a cue."""
 
     ENTITY = UK_NHS
-    PATTERNS = (("ten digits", rf"{RUN_BEFORE}\d{{3}}[ .-]?\d{{3}}[ .-]?\d{{4}}{AFTER}", WEAK),)
-    GATE = r"\d{3}[ .-]?\d{3}[ .-]?\d{4}"
+    PATTERNS = (("ten digits", rf"{RUN_BEFORE}\d{{3}}(?:{GAP})?\d{{3}}(?:{GAP})?\d{{4}}{AFTER}", WEAK),)
+    GATE = r"\d{3}[ ./·-]{0,3}\d{3}[ ./·-]{0,3}\d{4}"
     CUES = r"(?<![a-z])nhs(?![a-z])|national health|patient (?:no|number|id)"
     _CALLED = re.compile(rf"(?<![a-z])nhs[\s_]?(?:no\.?|number|num|id|#|ref\.?)?{JOIN}*+$", re.IGNORECASE | re.ASCII)
 
@@ -101,12 +115,13 @@ class NinoRecognizer(StructuredRecognizer):
 
     ENTITY = UK_NINO
     _PREFIX = r"(?!BG|GB|NK|KN|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]"
-    _NUMBER = r"[ -]?\d{2}[ -]?\d{2}[ -]?\d{2}"
+    _GAP = r"(?:[ ]?[-./–][ ]?|[ ])?"
+    _NUMBER = rf"{_GAP}\d{{2}}{_GAP}\d{{2}}{_GAP}\d{{2}}"
     PATTERNS = (
-        ("groups", rf"(?<![0-9A-Za-z]){_PREFIX}{_NUMBER}[ -]?[A-D](?![0-9A-Za-z])", LIKELY),
-        ("any prefix", rf"(?<![0-9A-Za-z])(?!no[ .])[A-Z]{{2}}{_NUMBER}(?:[ -]?[A-D])?(?![0-9A-Za-z]|-\d)", WEAK),
+        ("groups", rf"(?<![0-9A-Za-z]){_PREFIX}{_NUMBER}{_GAP}[A-D](?![0-9A-Za-z])", LIKELY),
+        ("any prefix", rf"(?<![0-9A-Za-z])(?!no[ .])[A-Z]{{2}}{_NUMBER}(?:{_GAP}[A-D])?(?![0-9A-Za-z]|-\d)", WEAK),
     )
-    GATE = r"[A-Za-z]{2}[ -]?\d{2}[ -]?\d{2}[ -]?\d{2}"
+    GATE = r"[A-Za-z]{2}[ ./–-]{0,3}\d{2}[ ./–-]{0,3}\d{2}[ ./–-]{0,3}\d{2}"
     CUES = r"national insurance|(?<![a-z])nino(?![a-z])|\bni ?(?:no|number|num|#|:|is)|\bn\.i\."
 
 

@@ -28,63 +28,84 @@ _ACCOUNTS = r"(?:accounts?|accts?\b|acc\b|a/cs?\b)"
 # Words that make an account a securities account only together with the word `account`.
 _BROKER = (
     r"(?:securities(?:[ _-]trading)?|trading|investments?|investing|margin|stock(?:s|[ _-]trading)?|share[ _-]?dealing"
-    r"|dealing|portfolio|mutual[ _-]?fund|funds?|nominee|futures|options|f&o|pension|retirement|wealth|managed|advisory"
+    r"|dealing|portfolio|mutual[ _-]?fund|funds?|nominee|futures|options|f&o|pension|retirement|wealth|managed"
+    r"|advisory"
     r"|equity|equities|dvp|safekeeping|shares?|etf|derivatives?|forex|cfd|crypto|robo|wrap|clearing|execution|omnibus"
     r"|delivering|delivery[ _-]?versus[ _-]?payment|contra)"
 )
 _HOUSES = (
     r"(?:(?:charles[ _-])?schwab|fidelity|vanguard|e\*?trade|(?:td[ _-])?ameritrade|robinhood|interactive[ _-]brokers"
-    r"|ibkr|merrill(?:[ _-](?:edge|lynch))?|edward[ _-]jones|raymond[ _-]james|t\.?[ ]rowe[ ]price|etoro|trading[ ]?212"
+    r"|ibkr|merrill(?:[ _-](?:edge|lynch))?|edward[ _-]jones|raymond[ _-]james|t\.?[ ]rowe[ ]price|etoro"
+    r"|trading[ ]?212"
     r"|hargreaves[ ]lansdown|aj[ ]bell|saxo|degiro|pershing|lpl|webull|sofi[ _-]invest|morgan[ _-]stanley|wealthfront"
     r"|betterment|tastytrade|tastyworks|nomura|daiwa|zerodha)"
 )
 _PRODUCT = (
-    r"(?:(?:self[ -]directed[ ])?(?:roth|rollover|sep|simple|traditional|inherited)[ _-]ira|brokerage|custody|custodial"
-    r"|custodian|depot(?:nummer|konto)?|wertpapierdepot|compte[ -]titres|stocks?[ ](?:and|&)[ ]shares[ ]isa|lifetime[ ]isa"
-    r"|isa|sipp|ira|401[ ]?\(?k\)?|403[ ]?\(?b\)?|457[ ]?\(?b\)?|529[ ]?(?:plan)?|hsa|tfsa|rrsp|demat|prime[ _-]brokerage"
+    r"(?:(?:self[ -]directed[ ])?(?:roth|rollover|sep|simple|traditional|inherited)[ _-]ira|brokerage|custody"
+    r"|custodial"
+    r"|custodian|depot(?:nummer|konto)?|wertpapierdepot|compte[ -]titres|stocks?[ ](?:and|&)[ ]shares[ ]isa"
+    r"|lifetime[ ]isa"
+    r"|isa|sipp|ira|401[ ]?\(?k\)?|403[ ]?\(?b\)?|457[ ]?\(?b\)?|529[ ]?(?:plan)?|hsa|tfsa|rrsp|demat"
+    r"|prime[ _-]brokerage"
     r"|broker[ -]dealer)"
 )
 _KOREAN_BROKER = (
-    r"(?:증권(?:사)?|위탁(?:자)?|종합(?:매매)?|주식|출고|입고|대체\s?(?:입고|출고)?|C\.?M\.?A|I\.?S\.?A|I\.?R\.?P|연금\s?(?:저축)?"
-    r"|퇴직\s?연금|선물\s?(?:[·/]?\s?옵션)?|옵션|파생(?:상품)?|펀드|수익증권|수탁|랩(?:어카운트)?|신용\s?거래|투자|매매|유가증권|공모주|신탁"
+    r"(?:증권(?:사)?|위탁(?:자)?|종합(?:매매)?|주식|출고|입고|대체\s?(?:입고|출고)?|C\.?M\.?A|I\.?S\.?A"
+    r"|I\.?R\.?P|연금\s?(?:저축)?"
+    r"|퇴직\s?연금|선물\s?(?:[·/]?\s?옵션)?|옵션|파생(?:상품)?|펀드|수익증권|수탁|랩(?:어카운트)?|신용\s?거래"
+    r"|투자|매매|유가증권|공모주|신탁"
     r"|금현물)"
 )
 _KOREAN_KIND = (
-    r"(?:[ /·(]?(?:증권|위탁|종합|주식|매매|거래|전용|개인|해외|중개형|신탁형|일임형|저축|투자|자동|대체|모|신|구|형|용|자|사|원)[)]?){0,4}\s?"
+    r"(?:[ /·(]?(?:증권|위탁|종합|주식|매매|거래|전용|개인|해외|중개형|신탁형|일임형|저축|투자|자동|대체|모|신"
+    r"|구|형|용|자|사|원)[)]?){0,4}\s?"
 )
 _KOREAN_ACCOUNT = r"(?:계좌|구좌|통장)"
 _KOREAN_BANKS = (
-    r"(?:(?:국민|신한|하나|우리|기업|산업|수출입|제일|씨티|부산|대구|광주|전북|경남|제주|외환|카카오|케이|토스|저축|수협|한국씨티|iM|SC\s?제일|IBK\s?기업|KB\s?국민|NH\s?농협)"
-    r"\s?(?:은행|뱅크)|은행|[가-힣]{2}뱅크|농협(?:은행|중앙회)?|신협|새마을금고|수협|우체국|축협|산림조합|카뱅|케뱅|토뱅|기은"
-    r"|(?:kookmin|shinhan|woori|(?:keb )?hana|nong ?hyup|(?:nh|kb|ibk|busan|daegu|kwangju|gwangju|jeonbuk|kyongnam|jeju"
-    r"|sc first|im|kdb)[ ]?bank|ibk\b|industrial bank of korea|kakao ?bank|toss ?bank|k[ -]?bank|standard chartered korea"
+    r"(?:(?:국민|신한|하나|우리|기업|산업|수출입|제일|씨티|부산|대구|광주|전북|경남|제주|외환|카카오|케이|토스"
+    r"|저축|수협|한국씨티|iM|SC\s?제일|IBK\s?기업|KB\s?국민|NH\s?농협)"
+    r"\s?(?:은행|뱅크)|은행|[가-힣]{2}뱅크|농협(?:은행|중앙회)?|신협|새마을금고|수협|우체국|축협|산림조합|카뱅"
+    r"|케뱅|토뱅|기은"
+    r"|(?<![A-Za-z])(?:kookmin|shinhan|woori|(?:keb )?hana|nong ?hyup|(?:nh|kb|ibk|busan|daegu|kwangju|gwangju"
+    r"|jeonbuk|kyongnam|jeju"
+    r"|sc first|im|kdb)[ ]?bank|ibk\b|industrial bank of korea|kakao ?bank|toss ?bank|k[ -]?bank"
+    r"|standard chartered korea"
     r"|citibank korea|suhyup|shinhyup|saemaul|mg community|korea post|korea development bank|kb\b|nh\b))"
 )
 _LABELS = re.compile(
-    rf"(?P<PASSPORT>(?<![a-z])(?:pass-?ports?|travel[ _-]?doc(?:ument)?s?|reisepass(?:nummer)?|passe?port[eo]?|pasaporte"
+    rf"(?P<PASSPORT>(?<![a-z])(?:e-?)?(?:pass-?ports?|travel[ _-]?doc(?:ument)?s?|reisepass(?:nummer)?"
+    rf"|passe?port[eo]?|pasaporte"
     rf"|passaporto|paspoort|ppt(?![a-z])|pp(?=[ ]?(?:no|number|nr|num|#|:)))(?:'s)?{_NO}|여권\s?(?:번호)?|旅券|护照)"
-    rf"|(?P<DRIVER>(?<![a-z])(?:driver'?s?'?|driving|motorist'?s?|motor vehicle|operator'?s?|state|provisional|dvla|dmv)"
+    rf"|(?P<DRIVER>(?<![a-z])(?:driver'?s?'?|driving|motorist'?s?|motor vehicle|operator'?s?|state|provisional"
+    rf"|dvla|dmv)"
     rf"[ _-]?(?:licen[cs]es?|lic\b\.?|permit|id(?:[ ]card)?\b|licensing){_NO}|driver_?licen[cs]e{_NO}"
-    rf"|(?<![a-z])(?:dln?o?|d/l|o?dln|oln|dl_no|d\.l\.)(?![a-z]){_NO}|(?<![a-z])(?:photocard )?licen[cs]e"
-    rf"(?:[ _-]?(?:numbers?|nos?\b\.?|nr\b|num\b|id\b|#)|(?=[ ]?[:=#])|(?=\s(?:is|was|with)\s))|f[üu]hrerschein(?:nummer)?"
-    rf"|permis de conduire|permiso de conducir|patente di guida|dvla\b|운전\s?면허(?:증)?\s?(?:번호)?|면허(?:증)?\s?(?:번호)?)"
+    rf"|(?<![a-z])(?:dln?o?|d/l|o?dln|oln|d\.l\.)(?![a-z]){_NO}|(?<![a-z])(?:photocard )?licen[cs]es?(?![a-z])"
+    rf"(?![ _-](?:plates?|keys?|fees?|agreements?|servers?|terms|costs?|tax)\b){_NO}|f[üu]hrerschein(?:nummer)?"
+    rf"|permis de conduire|permiso de conducir|patente di guida|dvla\b|운전\s?면허(?:증)?\s?(?:번호)?"
+    rf"|면허(?:증)?\s?(?:번호)?)"
     rf"|(?P<BROKERAGE>(?<![a-z0-9]){_PRODUCT}(?![a-z])(?:[ _-]{_ACCOUNTS})?{_NO}"
     rf"|(?<![a-z])(?:{_BROKER}|{_HOUSES})(?:[ _-](?:and|&|cash|individual|joint|client|type))?[ _-]?{_ACCOUNTS}{_NO}"
     rf"|{_KOREAN_BROKER}{_KOREAN_KIND}{_KOREAN_ACCOUNT}\s?(?:번호)?|[가-힣A-Za-z]{{2,8}}증권|(?<![A-Za-z])(?:CMA|IRP"
     rf"|DC형)(?![A-Za-z])|연금저축|퇴직연금)"
     rf"|(?P<IBAN>(?<![a-z])iban(?![a-z]){_NO})"
-    rf"|(?P<SWIFT>(?<![a-z])(?:swift|bic)(?![a-z])(?:[ /_-]?(?:code|bic|swift|address|id))?{_NO}"
-    rf"|스위프트\s?(?:코드)?|은행\s?(?:식별)?\s?코드|bank identifier code)"
+    rf"|(?P<SWIFT>(?<![a-z])(?:(?:swift|bic)(?:[ /_-]?(?:code|bic|swift|address|id)){{0,2}}|bicfi)(?![a-z]){_NO}"
+    rf"|스위프트\s?(?:코드)?|(?<![A-Za-z])(?:BIC|SWIFT)\s?코드|은행\s?(?:식별)?\s?코드|bank identifier code)"
     rf"|(?P<KOREAN_BANK>{_KOREAN_BANKS}(?:[ ]{_ACCOUNTS}{_NO}|\s?{_KOREAN_ACCOUNT}(?:\s?번호)?)?)"
-    rf"|(?P<ACCOUNT>(?<![a-z]){_ACCOUNTS}(?![ ](?:receiv|payab)){_NO}|(?:checking|chequing|savings)(?![a-z]){_NO}|\bkonto(?:nummer)?\b"
-    rf"|\bcompte\b|\bcuenta\b|\bdda\b|(?:(?:가상|급여|환불|환급|이체|출금|입금|자동이체|상환|결제|수취|예금|적금|월급)\s?)?"
+    rf"|(?P<ACCOUNT>(?<![a-z]){_ACCOUNTS}(?![ ](?:receiv|payab)){_NO}|(?:checking|chequing"
+    rf"|savings)(?![a-z]){_NO}|\bkonto(?:nummer)?\b"
+    rf"|\bcompte\b|\bcuenta\b|\bdda\b|(?:(?:가상|급여|환불|환급|이체|출금|입금|자동이체|상환|결제|수취|예금"
+    rf"|적금|월급)\s?)?"
     rf"{_KOREAN_ACCOUNT}\s?(?:번호)?)"
-    rf"|(?P<OTHER>(?<![a-z])(?:ss[ns]|social|itin|tin|rrn|nhs|nino|national insurance|ni no|card|visa|amex|pan|phone|tel"
+    rf"|(?P<OTHER>(?<![a-z])(?:ss[ns]|social|itin|tin|rrn|nhs|nino|national insurance|ni no|card|visa|amex|pan"
+    rf"|phone|tel"
     rf"|telephone|mobile|cell|fax|call(?:ed|ing)?|text(?:ed)?|whatsapp|routing|aba|rtn|sort code|order|invoice|inv"
-    rf"|ref(?:erence)?|case|ticket|tracking|confirmation|policy|claim|zip|amount|total|balance|e-?mail|cusip|isin|sedol|lei"
-    rf"|dob|born|date of birth|password|token|transaction|txn|application|contract|docket|cheque|check|receipts?|(?:accounts? )?(?:receivables?|payables?)|page"
+    rf"|ref(?:erence)?|case|ticket|tracking|confirmation|policy|claim|zip|amount|total|balance|e-?mail|cusip"
+    rf"|isin|sedol|lei"
+    rf"|dob|born|date of birth|password|token|transaction|txn|application|contract|docket|cheque|check"
+    rf"|receipts?|(?:accounts? )?(?:receivables?|payables?)|page"
     rf"|vin|plate|registration|employee|membership|flight|booking|ip)(?![a-z]){_NO}"
-    rf"|주민|외국인\s?등록|카드|전화|휴대폰|핸드폰|연락처|팩스|주문|송장|접수|사업자|종목|금액|잔액|승인|사건|생년|비밀번호|증서|계약|차량|우편|증권번호|상품코드"
+    rf"|주민|외국인\s?등록|카드|전화|휴대폰|핸드폰|연락처|팩스|주문|송장|접수|사업자|종목|금액|잔액|승인|사건"
+    rf"|생년|비밀번호|증서|계약|차량|우편|증권번호|상품코드"
     r")",
     re.IGNORECASE | re.ASCII,
 )
@@ -97,16 +118,35 @@ _END_OF_SENTENCE = re.compile(r"(?:(?<!no)(?<!nr)(?<!num)(?<!lic)(?<!acct)[.?!](
 _VALUE = r"[A-Z]{0,3}-?\d[\dA-Z.*-]{2,22}(?:[ ](?:-[ ])?\d{1,8}){0,4}"
 _LISTED = re.compile(
     rf"[^\d]{{0,40}}{_VALUE}(?:[^\d]{{0,14}}{_VALUE}){{0,3}}\W{{0,3}}"
-    r"(?:(?:[ ]?(?:\([^()\d]{2,20}\))?[ ]?(?:,|;|/|&|\n|and|or|to|into|from|und|→|->|에서|와|과|및|또는|,?\s?하고)\s?){1,2}"
+    r"(?:(?:[ ]?(?:\([^()\d]{2,20}\))?[ ]?(?:,|;|/|&|\n|and|or|to|into|from|und|→|->|에서|와|과|및|또는"
+    r"|,?\s?하고)\s?){1,2}"
     r"(?:[a-z가-힣]{1,10}[ ]){0,2}[^\w\d]{0,3})",
     re.ASCII,
 )
 _AFTER = re.compile(
-    r"[\s,;:\"'\])*_-]{0,4}[\[(]?\s?(?:(?:is|was|are|as|being|for|under|in|on)[ ])?(?:(?:my|his|her|the|our|their|your|a"
-    r"|an|this|that|old|new|current|us|uk|korean)[ ]){0,3}",
+    r"[\s,;:\"'\])*_-]{0,4}[\[(]?\s?(?:(?:that|this|which|it)(?:'s)?[ ])?(?:(?:is|was|are|as|being|for|under|in"
+    r"|on)[ ])?"
+    r"(?:(?:my|his|her|the|our|their|your|a|an|this|that|old|new|current|us|uk|korean|valid|expired|british"
+    r"|french|[a-z]{2,7}an"
+    r"|japanese|chinese|irish|swiss|dutch|spanish)[ ]){0,3}",
     re.IGNORECASE | re.ASCII,
 )
+_SPEAKS_OF_NEXT = re.compile(r"[^\w\n]{0,3}(?:(?:is|was|no)\W{1,3})?[A-Z]{0,2}\d", re.ASCII)
 _AFTER_KOREAN = re.compile(r"[\s,)(]{0,3}(?:번)?\s?(?:은|는|이|가|의)?\s?(?:제|본인|고객)?\s?")
+
+
+_UNIT = re.compile(
+    r"\s?(?:%|원|달러|주(?![가-힣])|만|억|천|개|건|명|좌(?![가-힣])|배|shares?\b|units?\b|dollars?\b|won\b"
+    r"|million\b|billion\b"
+    r"|USD\b|KRW\b|EUR\b|GBP\b)",
+    re.IGNORECASE | re.ASCII,
+)
+_CURRENCY = re.compile(r"(?:[$€£₩¥]|\b(?:USD|EUR|GBP|KRW|JPY|CHF))\s?$", re.IGNORECASE | re.ASCII)
+
+
+def is_amount(text: str, start: int, end: int) -> bool:
+    """Whether a number stands behind a currency or before a unit."""
+    return bool(_UNIT.match(text, end) or _CURRENCY.search(text, max(0, start - 5), start))
 
 
 class Label(NamedTuple):
@@ -138,7 +178,7 @@ def label_behind(text: str, end: int) -> Label | None:
         at = link.match(text, end)
         found = _LABELS.match(text, at.end(), at.end() + _AHEAD) if at else None
         # In "12345678, passport no. M123" the label speaks of what follows it.
-        if found is not None and not re.match(r"[^\w\n]{0,3}(?:(?:is|was|no)\W{1,3})?[A-Z]{0,2}\d", text[found.end() :][:16]):
+        if found is not None and not _SPEAKS_OF_NEXT.match(text, found.end()):
             return Label(_KINDS[found.lastgroup or "OTHER"], found.start(), found.end(), False)
     return None
 
@@ -162,16 +202,19 @@ _BROKERS_FORM = re.compile(
 )
 _BROKERS_WORDS = re.compile(
     rf"brokerage|custod(?:y|ian|ial)|(?<![a-z])(?:ira|isa|sipp|dtcc?|acats?|rmd)(?![a-z])|401[ ]?\(?k"
-    rf"|journal(?:l?ed|l?ing|s)?\b|transfer of (?:assets|securities)|(?:delivering|receiving) (?:firm|account|broker|party)"
+    rf"|journal(?:l?ed|l?ing|s)?\b|transfer of (?:assets|securities)|(?:delivering|receiving) (?:firm|account"
+    rf"|broker|party)"
     rf"|in[ -]kind|securities|margin|portfolio|shares?\b|holdings?\b|\bpositions?\b|\btrad(?:e|ed|es|ing)\b|dividend"
     rf"|\bstocks?\b|\betfs?\b|mutual fund|\bbroker\b|\b{_HOUSES}\b"
-    r"|증권|위탁|주식|출고|입고|예수금|매수|매도|종목|배당|펀드|(?<![A-Za-z])(?:CMA|ISA|IRP|ELS|ETF|HTS|MTS)(?![A-Za-z])|연금저축|퇴직연금"
+    r"|증권|위탁|주식|출고|입고|예수금|매수|매도|종목|배당|펀드|(?<![A-Za-z])(?:CMA|ISA|IRP|ELS|ETF|HTS"
+    r"|MTS)(?![A-Za-z])|연금저축|퇴직연금"
     r"|선물\s?옵션|미수금|반대매매|담보비율|신용융자|체결|평가금|평가일|평가손익|대체출고",
     re.IGNORECASE | re.ASCII,
 )
 _BANKS_WORDS = re.compile(
     rf"\bbank(?:ing|s)?\b|checking|savings|\bwires?\b|\bach\b|routing|\baba\b|sort ?code|direct deposit|payroll|salary"
-    rf"|(?:credit|debit) (?:to|from)|\b(?:chase|hsbc|barclays|wells fargo|citi(?:bank)?|lloyds|natwest|santander|bnp paribas"
+    rf"|(?:credit|debit) (?:to|from)|\b(?:chase|hsbc|barclays|wells fargo|citi(?:bank)?|lloyds|natwest"
+    rf"|santander|bnp paribas"
     rf"|deutsche)\b|{_KOREAN_BANKS}|예금주|월급|급여|대출|송금|자동이체",
     re.IGNORECASE | re.ASCII,
 )

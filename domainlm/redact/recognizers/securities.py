@@ -31,7 +31,9 @@ _PLACED = re.compile(
 _MOST_PLACE_DIGITS = 6
 # A DOI or an arXiv number that the span is a part of; a year range; a formula.
 _PATH_BEFORE = re.compile(r"(?:\b10\.\d{4,9}/\S{0,40}|arxiv:\S{0,16})$", re.IGNORECASE | re.ASCII)
-_YEARS = re.compile(r"(?:(?:19|20)\d{2}[ ,/–~-]{0,3}){2,}")
+_YEARS = re.compile(r"(?:19|20)\d{2}(?:[ ,/–~-]{1,3}(?:19|20)\d{2})+[ ,/–~-]{0,3}")
+# Countries whose IBANs are as long as a LEI and built as one; no LEI begins with them.
+_IBANS_OF_20 = ("AT", "BA", "EE", "KZ", "LT", "LU", "MN", "XK")
 _DATES = re.compile(
     r"(?:(?:19|20)\d{2}([-./ ])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12]\d|3[01])|(?:0?[1-9]|[12]\d|3[01])([-./])"
     r"(?:0?[1-9]|[12]\d|3[01])\2(?:19|20)\d{2}|(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))"
@@ -62,7 +64,9 @@ def is_security(token: str) -> bool:
         return False
     if len(token) == 12:
         return isin(token) or figi(token)
-    return lei(token) if len(token) == 20 else len(token) == 9 and cusip(token) and not token.isdigit()
+    if len(token) == 20:
+        return lei(token) and not token.startswith(_IBANS_OF_20)
+    return len(token) == 9 and cusip(token) and not token.isdigit()
 
 
 def is_date(value: str) -> bool:
