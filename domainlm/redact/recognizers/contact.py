@@ -94,7 +94,7 @@ _ANNOUNCED = re.compile(
     r"|anrufen"
     r"|zur[uü]ckrufen|erreich\w{0,4}|appel\w{0,4}|joindre|chiam\w{0,5}|bellen|ligar|enquir(?:y|ies)|inquir(?:y|ies)"
     # T 020 7946 0018 | M 07700 900123, as signatures have it
-    r"|(?:\A|(?<=[\n|·•])|(?<=[\n|·•/] ))(?-i:[TFMCOHWPD])(?=[ ]{1,2}[+(\d])|try|wa\.me"
+    r"|(?:\A|(?<=[\n|·•])|(?<=[\n|·•/] ))(?-i:[TFMCOHWPD])(?=[ ]{1,2}(?:[+(\d]|\Z))|try|wa\.me"
     r"|help ?(?:line|desk)|reception|customer (?:service|care)[:.]|(?-i:(?<![A-Za-z./])(?:[TFMCOHW]:"
     r"|[TFM]\.))"
     r"|(?<=\()[tfmcohw]\)|handy(?:nummer)?|rufnummer|telefonnummer|portable|numéro|número|nummer|msisdn|sim|otp|ph|hp"

@@ -65,7 +65,11 @@ class ResidentRegistrationRecognizer(StructuredRecognizer):
         ("one run", rf"{RUN_BEFORE}{_DATE}[1-8]\d{{6}}(?![\d-]|\.\d)", 0.1),
         ("over a line break", rf"{BEFORE}{_DATE}[ ]?-?[ ]?\r?\n[ >#*/]{{0,6}}-?[1-8]\d{{6}}(?!\d|-\d)", 0.1),
         ("masked", rf"(?<!\d){_DATE}[ ]?-?[ ]?(?:[1-8][*xX●•○]{{6}}|[*xX●•○]{{7}})", STRONG),
-        ("birth masked", r"(?<![0-9A-Za-z])\d{2}[*xX●•○]{4}[ ]?-[ ]?(?:[1-8*xX●•○][*xX●•○]{6}|[1-8]\d{6})(?!\d)", STRONG),
+        (
+            "birth masked",
+            r"(?<![0-9A-Za-z])\d{2}[*xX●•○]{4}[ ]?-[ ]?(?:[1-8*xX●•○][*xX●•○]{6}|[1-8]\d{6})(?!\d)",
+            STRONG,
+        ),
         ("all but the tail masked", r"(?<![0-9A-Za-z])[*xX●•○]{6}[ ]?-[ ]?[1-8]\d{6}(?!\d)", STRONG),
         (
             "in two halves",
