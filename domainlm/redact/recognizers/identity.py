@@ -130,52 +130,118 @@ class NinoRecognizer(StructuredRecognizer):
 
 
 class DateOfBirthRecognizer(StructuredRecognizer):
-    """Dates of birth: a date with a word about birth right before it, or behind. Every other date stays."""
+    """Dates of birth: a date of any habit whose nearest word about dates is one about birth. Every other date stays.
+
+    What stands between word and date may be anything short ("born, as his passport says, on 3 May 1972"), but no other
+    date, no end of a sentence that is no question, and no word about another event. The front half of a Korean
+    resident number is a date of birth as well.
+    """
 
     ENTITY = DATE_OF_BIRTH
     GUARDED = False
-    _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?"
-    _YEAR = r"(?:(?:19|20)\d{2}|'\d{2})"
-    _DATE = (
-        rf"(?:\d{{1,2}}(?:st|nd|rd|th)?[ /-]?(?:of[ ])?{_MONTH}[,/-]?[ ]?(?:{_YEAR}|\d{{2}}(?!\d))"
-        rf"|{_MONTH}[ -]?\d{{1,2}}(?:st|nd|rd|th)?[,-]?[ ]?{_YEAR}|(?:19|20)\d{{2}}[ -]{_MONTH}[ -]\d{{1,2}}"
-        r"|(?:19|20)\d{2}[ ]?[-./_년][ ]?\d{1,2}[ ]?[-./_월][ ]?\d{1,2}일?|\d{1,2}[-./]\d{1,2}[-./](?:19|20)?\d{2}"
-        r"|\d{1,2}[ ]\d{1,2}[ ](?:19|20)\d{2}|(?:19|20)\d{2}[ ]\d{1,2}[ ]\d{1,2}"
-        r"|\d{2}[-./]\d{1,2}[-./]\d{1,2}|(?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])(?:19|20)\d{2}"
-        r"|(?:19|20)?\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])|(?:19"
-        r"|20)?\d{2}년[ ]?(?:생[ ]?)?\d{1,2}월[ ]?\d{1,2}일)"
+    _MONTH = (
+        r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|f[ée]v|avr|abr|mai|mag|juin|juil|giu|lug|ao[uû]"
+        r"|ago|set|okt|ott"
+        r"|dez|d[ée]c|dic|ene|gen|m[äa]r)[a-zéûäçí]{0,7}"
     )
-    _BIRTH = (
-        r"(?:(?<![a-z])(?:dates?[ _]?of[ _]?births?|birth[ _]?dates?|birth[ _]?days?|d\.?o\.?b\b\.?|dob(?![a-z])"
-        r"|born(?:[ ](?:on|in))?|geburtsdatum|geboren(?: am)?|n[ée]e? le|date de naissance|fecha de nacimiento)"
-        r"|생년\s?월일|생일|출생\s?(?:일자|일|연월일|년월일)?|태어난\s?(?:날|날짜|일자))"
+    _YEAR = r"(?:(?:19|20)\d{2}|'\d{2}|\d{2}(?![\d:]))"
+    _GAP = r"(?:[ ]?[-./,_·][ ]?|[ ]{1,2})"
+    _OPEN = rf"(?:{_GAP})?"
+    _ANY = (
+        rf"(?:\d{{1,2}}(?:st|nd|rd|th|\.|º)?{_OPEN}(?:(?:day[ ])?of[ ]|de[ ])?{_MONTH}\.?{_OPEN}(?:del?[ ])?{_YEAR}"
+        rf"|{_MONTH}\.?{_OPEN}\d{{1,2}}(?:st|nd|rd|th)?,?{_GAP}{_YEAR}|(?:19|20)\d{{2}}{_GAP}{_MONTH}{_GAP}\d{{1,2}}"
+        rf"|(?:19|20)\d{{2}}{_GAP}\d{{1,2}}{_GAP}\d{{1,2}}|\d{{1,2}}{_GAP}\d{{1,2}}{_GAP}(?:19|20)\d{{2}}"
+        r"|\d{1,2}[ ]?[-./][ ]?\d{1,2}[ ]?[-./'][ ]?\d{2}|(?:19"
+        r"|20)?\d{2}[ ]?[년年][ ]?\d{1,2}[ ]?[월月][ ]?\d{1,2}[ ]?[일日]?"
+        r"|(?:19|20)\d{6}|\d{4}(?:19|20)\d{2}|\d{6})"
     )
     PATTERNS = (
-        (
-            "after the word",
-            rf"{_BIRTH}(?:[ ]?(?:\((?:[a-z/. -]{{2,14}}|[년월일/\s]{{2,8}}|[가-힣0-9 ]{{2,8}})\)|on (?:file|record"
-            rf"|the \w{{3,12}})|for \w+"
-            r"|(?:and|the|of|my|his|her|their|a|given|listed|recorded|shown|stated|entered|registered|confirmed"
-            r"|verified"
-            r"|should|being|would|be|reads?|says|to|as|is|was|been|has|actually|really|not|currently|which|that|in|at)(?![a-z])"
-            r"|:|=|-|은|는|이|가|을|를"
-            r"|정보|확인|저는|제|/[a-z]{2,10})){0,7}"
-            rf"(?:\.{{2,20}}|[\s:\"'\\(\[|,>=*_-]){{0,6}}(?P<value>{_DATE})(?!\d)",
-            STRONG,
-        ),
-        ("asked for", rf"{_BIRTH}{ANSWERED}(?P<value>{_DATE})(?!\d)", STRONG),
-        (
-            "before the word",
-            rf"(?<!\d)(?P<value>{_DATE})"
-            r"(?=[ ]?(?:일[ ]?)?생(?![산명활성보일계각선수])|[ ]?(?:에|일에)?[ ]?태어|[ ]?출생)",
-            STRONG,
-        ),
-        (
-            "before the English word",
-            rf"(?<![\d$€£.,-])(?P<value>{_DATE})(?=[ ]?[(,-]?[ ]?(?:(?:is |was |as )?(?:my|his|her|the|their|your"
-            rf"|our)?[ ]?"
-            r"(?:client'?s |customer'?s )?(?:date of birth|birth ?da(?:te|y)|dob(?![a-z])|d\.o\.b)))",
-            STRONG,
-        ),
+        ("date", rf"(?<![0-9A-Za-z$€£₩])(?<!\d[./,:-])(?P<value>{_ANY})(?![0-9]|[-./]\d)", STRONG),
+        ("Korean year", r"(?<![0-9~∼-])(?P<value>(?:19|20)?\d{2}년[ ]?생)(?![산명활성보일계각선수])", STRONG),
     )
-    GATE = r"(?i:birth|d\.?o\.?b|born|geboren|geburt|naissance|nacimiento)|생년|생일|출생|태어|[\d일][ ]?(?:일[ ]?)?생"
+    GATE = (
+        r"(?i:birth|d\.?[ ]?o\.?[ ]?b|born|geboren|geb|naissance|nacid|nasc|nacim|n[ée]+e? le|nat[oa] il"
+        r"|(?<![a-z])b\. ?\d"
+        r"|(?<![a-z])aged? \d)|생년|생일|출생|태어|앞\s?자리|[\d일.)][ ]?(?:일[ ]?)?생|\d세\s?\(|生"
+    )
+    _BIRTH = re.compile(
+        r"(?<![a-z])(?:(?:dates?|day|year)[ _-]?of[ _-]?births?|birth[ _-]?(?:dates?|days?|dt)(?![a-z])"
+        r"|birth(?![a-z])(?![ _-](?:rate|place|control|weight|mother|certificate|cohort|country|city|year|name)s?)"
+        r"|d\.?[ ]?o\.?[ ]?b\b\.?(?![a-z])|born(?![a-z]|[ ](?:out|from|by)[ ])|b\.(?=[ ]?\d|[ ]?\Z)|geburts(?:datum"
+        r"|tag)|geb\b\.?"
+        r"|geboren|n[ée]e?(?=[ ]le)|naissance|nacid[oa]|(?:fecha|data|date)[ ]d[ei][ ]?na(?:cimiento|scimento"
+        r"|scita|issance)"
+        r"|nat[oa](?=[ ]il))|(?-i:(?<=[a-z])(?:Dob|DOB|Birth(?:Date|Day|Dt)?|DateOfBirth))"
+        r"|생년\s?월\s?일|생일|출생|태어난|생년|주민[^\d\n]{0,8}앞\s?자리|앞\s?자리|생\s?[:)]",
+        re.IGNORECASE | re.ASCII,
+    )
+    # Words of other events: a date behind them is theirs.
+    _EVENT = re.compile(
+        r"(?<![a-z])(?:expir|issue|open|since|sign|valid|join|hire|hiring|employ|dated|due|matur|effective|die"
+        r"|death|launch|marri"
+        r"|mov|visit|appoint|paid|payment|trade|settle|received|sent|submit|updat|start|began|begin|account"
+        r"|policy|purchas)"
+        r"|발급|만료|만기|가입|작성|입사|개설|거래|접수|신청|계약|사망|결혼|유효|설립|발행",
+        re.IGNORECASE | re.ASCII,
+    )
+    _ASKED = re.compile(rf"{ANSWERED}$", re.IGNORECASE | re.ASCII)
+    _STOP = re.compile(r"(?<!\b[a-z])(?<!no)(?<!nr)[.!?](?:\s|$)|\n\s*\n", re.IGNORECASE | re.ASCII)
+    _AGED = re.compile(r"(?:(?<![a-z])aged?[ :]{1,2}\d{1,3}[ ]?[(,;]|\d{1,3}세[ ]?[(,])[ ]?$", re.IGNORECASE | re.ASCII)
+    _BEHIND = re.compile(
+        r"[ .]{0,2}(?:일[ ]?)?(?:생|生)(?![산명활성보계각선수])|[ ]?(?:에|일에|날)?[ ]?태어"
+        r"|[ ]?(?:일[ ]?)?(?:에[ ])?(?:[가-힣]{1,8}(?:에서|의)?[ ])?출생"
+        r"|[ ]?[(,–-]?[ ]?(?:(?:is|was|as|being)[ ])?(?:(?:my|his|her|the|their|your|our|a|client'?s"
+        r"|customer'?s)[ ]){0,3}"
+        r"(?:date[ ]of[ ]birth|birth[ ]?da(?:te|y)|dob(?![a-z])|d\.o\.b)",
+        re.IGNORECASE | re.ASCII,
+    )
+    _GENERATION = re.compile(r"[ ]?(?:이후|이전|이상|이하|부터|까지|세대|고객층|대상|들|인구|~)")
+    _REACH, _BETWEEN = 80, 56
+
+    def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
+        if pattern.name == "Korean year":
+            return 0.0 if self._GENERATION.match(text, end) else pattern.score
+        if not _may_be_a_day(text[start:end]):
+            return 0.0
+        if self._BEHIND.match(text, end) or self._AGED.search(text, max(0, start - 16), start):
+            return pattern.score
+        word = None
+        for word in self._BIRTH.finditer(text, max(0, start - self._REACH), start):  # noqa: B007  the last one counts
+            pass
+        if word is None:
+            return 0.0
+        between = text[word.end() : start]
+        if self._ASKED.fullmatch(between):
+            return pattern.score
+        if (
+            len(between) > self._BETWEEN
+            or re.search(r"\d{3}|\d[./-]\d", between)
+            or self._STOP.search(between.rstrip(". "))
+        ):
+            return 0.0
+        return 0.0 if self._EVENT.search(between) else pattern.score
+
+
+def _may_be_a_day(value: str) -> bool:
+    """Whether the figures of a date name a month and a day that exist, in any order, and a year of a living person."""
+    groups = re.findall(r"\d+", value)
+    if len(groups) == 1:
+        run = groups[0]
+        if len(run) == 6:
+            groups = [run[:2], run[2:4], run[4:]]
+        elif run[:2] in ("19", "20") and run[4:6] <= "12":
+            groups = [run[:4], run[4:6], run[6:]]
+        else:
+            groups = [run[:2], run[2:4], run[4:]]
+    numbers = [int(group) for group in groups]
+    years = [number for group, number in zip(groups, numbers, strict=True) if len(group) == 4]
+    if any(not 1900 <= year <= 2030 for year in years):
+        return False
+    rest = [number for group, number in zip(groups, numbers, strict=True) if len(group) < 4]
+    if len(groups) == 2:  # the month is a word
+        return any(1 <= number <= 31 for number in rest)
+    if years:
+        return all(1 <= number <= 31 for number in rest) and any(number <= 12 for number in rest)
+    if len(value) == 6 and value.isdigit():
+        return 1 <= numbers[1] <= 12 and 1 <= numbers[2] <= 31
+    return any(1 <= number <= 12 for number in rest) and sum(1 <= number <= 31 for number in rest) >= 2
