@@ -35,6 +35,10 @@ _BROKEN = re.compile(
     r"|(?<=[0-9A-Za-z])[ \t]?\r?\n[ \t>#*/]{0,6}(?P<at2>@)(?=[0-9A-Za-z])|=\r?\n"
 )
 
+# Emoji between the digits of a number part its groups as a blank would; digits in circles are none of them.
+_EMOJI = "\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff\u2190-\u21ff\u2300-\u23ff\u2600-\u2775\u2794-\u27bf\u2b00-\u2bff"
+_EMOJI_BETWEEN = re.compile(rf"(?<=\d)[ ]?[{_EMOJI}][{_EMOJI}\ufe0f\u200d]{{0,7}}[ ]?(?=\d)")
+
 
 @dataclass(frozen=True)
 class Folded:
@@ -65,6 +69,8 @@ def fold(text: str) -> Folded:
     if "\n" in folded.text and _may_be_broken(folded.text) and (units := _joined(folded.text)):
         folded = _replaced(folded, units)
     if not folded.text.isascii():
+        if units := [(*match.span(), " ") for match in _EMOJI_BETWEEN.finditer(folded.text)]:
+            folded = _replaced(folded, units)
         folded = _plain(folded)
     # Words shorter than this hide nothing in base64 that a person could be told by.
     if max(map(len, folded.text.split()), default=0) >= _LONG_WORD:

@@ -158,7 +158,7 @@ def announced(column: str) -> str | None:
 # Entities of HTML that stand for one character: &commat; &nbsp; &hyphen; &#64; &#x40; — a semicolon is asked for.
 _ENCODED = re.compile(
     r"&(?:#(?P<decimal>\d{1,7})|#[xX](?P<hex>[0-9A-Fa-f]{1,6})|(?P<name>[A-Za-z][A-Za-z0-9]{1,30}));"
-    r"|(?P<percent>(?:%[0-9A-Fa-f]{2})+)|\\+u(?P<escape>[0-9A-Fa-f]{4}(?:\\+u[Dd][C-Fc-f][0-9A-Fa-f]{2})?)"
+    r"|(?P<percent>(?:%[0-9A-Fa-f]{2})+)|\\{1,16}u(?P<escape>[0-9A-Fa-f]{4}(?:\\{1,16}u[Dd][C-Fc-f][0-9A-Fa-f]{2})?)"
 )
 
 

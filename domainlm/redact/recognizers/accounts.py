@@ -19,7 +19,14 @@ from domainlm.redact.recognizers.edges import (
     RUN_BEFORE,
     StructuredRecognizer,
 )
-from domainlm.redact.recognizers.labels import account_kind, is_amount, is_brokers_form, label_of
+from domainlm.redact.recognizers.labels import (
+    KOREAN_BANK,
+    account_kind,
+    is_amount,
+    is_brokers_form,
+    label_before,
+    label_of,
+)
 from domainlm.redact.recognizers.securities import in_formula, is_date
 from domainlm.redact.settings import (
     ABA_ROUTING_NUMBER,
@@ -27,6 +34,7 @@ from domainlm.redact.settings import (
     DRIVER_LICENSE,
     IBAN_CODE,
     KR_BANK_ACCOUNT,
+    KR_RRN,
     PASSPORT,
     SWIFT_BIC,
     US_BANK_NUMBER,
@@ -148,7 +156,8 @@ class BicRecognizer(StructuredRecognizer):
         ("after the word and a space", rf"(?i:swift)[ ](?P<value>{_CODE})(?![0-9A-Za-z])", LIKELY),
         (
             "after a bank",
-            rf"(?:(?i:intermediary|correspondent|beneficiary|receiving|sending|ordering|remitting|issuing|advising"
+            rf"(?:(?i:intermediary|correspondent|beneficiary|receiving|sending|ordering|remitting|issuing"
+            rf"|advising|sender|receiver"
             rf"|cover|recipient|payee)(?i:'s)?(?i:[ ](?:bank|institution|agent))?(?i:'s)?|은행|수취|중개|경유)"
             rf"(?i:[ ](?:bic|swift|is|code|은|는)){{0,2}}[ ]?[:=(-]?[ ]?(?P<value>{_CODE})(?![0-9A-Za-z])",
             LIKELY,
@@ -182,9 +191,9 @@ class BicRecognizer(StructuredRecognizer):
         ),
         (
             "in brackets behind a bank",
-            rf"(?:(?i:bank|banco|banque|banca|group|n\.?a\.?|plc|ag|s\.?a\.?|ltd|chase|hsbc|barclays)|은행"
-            rf"|뱅크)[^\n()]{{0,16}}"
-            rf"\([ ]?(?P<value>{_CODE})[ ]?\)",
+            r"(?:(?<![A-Za-z])(?i:[a-z]{0,14}bank|banco|banque|banca|n\.?a\.?|plc|ag|s\.?a\.?|ltd|chase|hsbc"
+            r"|barclays)(?![A-Za-z])"
+            rf"|은행|뱅크)[^\n()]{{0,16}}\([ ]?(?P<value>{_CODE})[ ]?\)",
             LIKELY + 0.1,
         ),
     )
@@ -246,6 +255,8 @@ class BicRecognizer(StructuredRecognizer):
         if not (value.isupper() or value.islower()):
             return False
         label = label_of(text, start, end)
+        if label is not None and label.kind == KOREAN_BANK and label.end <= start:
+            label = label_before(text, label.start, 24)  # "SWIFT of Kookmin Bank: …"
         if label is None or label.kind != SWIFT_BIC:
             return False
         if not value.isalpha() or value.lower().endswith("xxx") or len(value) == 11:
@@ -334,7 +345,7 @@ class UsAccountRecognizer(StructuredRecognizer):
         if _ACCOUNT_OTHER.search(text, max(0, start - 40), start) or is_amount(text, start, end):
             return 0.0
         kind = account_kind(text, start, end)
-        if kind in (BROKERAGE_ACCOUNT, KR_BANK_ACCOUNT):
+        if kind in (BROKERAGE_ACCOUNT, KR_BANK_ACCOUNT, KR_RRN):
             return 0.0
         if kind == US_BANK_NUMBER and "." not in value and "/" not in value:
             return LIKELY if len(number) >= 8 or _ACCOUNT_RIGHT_BEFORE.search(text, max(0, start - 40), start) else 0.2
@@ -417,7 +428,7 @@ class KoreanAccountRecognizer(StructuredRecognizer):
         kind = account_kind(text, start, end)
         if kind == KR_BANK_ACCOUNT and not is_amount(text, start, end):
             return LIKELY + 0.02
-        if kind in (BROKERAGE_ACCOUNT, DRIVER_LICENSE, PASSPORT):
+        if kind in (BROKERAGE_ACCOUNT, DRIVER_LICENSE, PASSPORT, KR_RRN):
             return 0.0
         if _FOURS.fullmatch(value) and not _HANGUL.search(text):
             return 0.0  # of any country
@@ -454,7 +465,7 @@ class KoreanAccountInEnglishRecognizer(KoreanAccountRecognizer):
         count = len(digits(value))
         if not 10 <= count <= 16 or _NO_ACCOUNT.fullmatch(value) or is_date(value) or in_formula(text, start, end):
             return 0.0
-        if account_kind(text, start, end) in (BROKERAGE_ACCOUNT, DRIVER_LICENSE, PASSPORT):
+        if account_kind(text, start, end) in (BROKERAGE_ACCOUNT, DRIVER_LICENSE, PASSPORT, KR_RRN):
             return 0.0
         if self._BANK.search(text, max(0, start - self._BESIDE), end + self._BESIDE):
             return pattern.score + 0.1

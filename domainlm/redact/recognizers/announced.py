@@ -29,14 +29,15 @@ class AnnouncedNameRecognizer(StructuredRecognizer):
     PATTERNS = (
         (
             "key and quoted value",
-            rf"\\*[\"'](?P<key>{_KEY})\\*[\"'][ ]?(?::|=>|=)[ ]?\\*[\"'](?P<value>[^\"'\\\n]{{2,80}})\\*[\"']",
+            rf"[\"'](?P<key>{_KEY})\\{{0,8}}[\"'][ ]?(?::|=>"
+            rf"|=)[ ]?\\{{0,8}}[\"'](?P<value>[^\"'\\\n]{{2,80}})\\{{0,8}}[\"']",
             _SCORE,
         ),
         ("bare key and quoted value", r"(?<![0-9A-Za-z_\"'])(?P<key>[a-z]+_?[A-Za-z_]{1,30})[ ]?=[ ]?[\"']"
                                       r"(?P<value>[^\"'\\\n]{2,80})[\"']", _SCORE),
         ("tag", r"<(?P<key>[A-Za-z가-힣][0-9A-Za-z가-힣_.-]{1,40})>(?P<value>[^<>\n]{2,80})</(?P=key)>", _SCORE),
     )  # fmt: skip
-    GATE = r"[\"'][ ]?(?::|=>|=)[ ]?\\*[\"']|[A-Za-z_][ ]?=[ ]?[\"']|</"
+    GATE = r"[\"'][ ]?(?::|=>|=)[ ]?\\{0,8}[\"']|[A-Za-z_][ ]?=[ ]?[\"']|</"
     _NAME = re.compile(r"(?!.*(?:https?:|@|\d{3}))[^\W\d_].*[^\W\d_.](?:\.|\b)", re.DOTALL)
 
     def matches(self, text: str) -> Iterator[tuple[Pattern, int, int]]:

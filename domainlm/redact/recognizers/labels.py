@@ -16,6 +16,7 @@ from domainlm.redact.settings import (
     DRIVER_LICENSE,
     IBAN_CODE,
     KR_BANK_ACCOUNT,
+    KR_RRN,
     PASSPORT,
     SWIFT_BIC,
     US_BANK_NUMBER,
@@ -23,8 +24,9 @@ from domainlm.redact.settings import (
 
 ACCOUNT, KOREAN_BANK, OTHER = "ACCOUNT", "KOREAN_BANK", "OTHER"
 
-_NO = r"(?:[ _-]?(?:numbers?|nos?\b\.?|nr\b\.?|num\b|nbr\b|id\b|#|№))?"
-_ACCOUNTS = r"(?:accounts?|accts?\b|acc\b|a/cs?\b)"
+_NO = r"(?:[ _-]?(?:numbers?|nos?\b\.?|nr\b\.?|num\b|nbr\b|id\b|ref(?:erence)?\b\.?|#|№))?"
+# Not accounting, nor an accountant; but accountNo.
+_ACCOUNTS = r"(?:accounts?(?!s|(?-i:[a-z])|ing|ant)|accts?(?!s|(?-i:[a-z]))|acc\b|a/cs?\b)"
 # Words that make an account a securities account only together with the word `account`.
 _BROKER = (
     r"(?:securities(?:[ _-]trading)?|trading|investments?|investing|margin|stock(?:s|[ _-]trading)?|share[ _-]?dealing"
@@ -85,8 +87,11 @@ _LABELS = re.compile(
     rf"|면허(?:증)?\s?(?:번호)?)"
     rf"|(?P<BROKERAGE>(?<![a-z0-9]){_PRODUCT}(?![a-z])(?:[ _-]{_ACCOUNTS})?{_NO}"
     rf"|(?<![a-z])(?:{_BROKER}|{_HOUSES})(?:[ _-](?:and|&|cash|individual|joint|client|type))?[ _-]?{_ACCOUNTS}{_NO}"
-    rf"|{_KOREAN_BROKER}{_KOREAN_KIND}{_KOREAN_ACCOUNT}\s?(?:번호)?|[가-힣A-Za-z]{{2,8}}증권|(?<![A-Za-z])(?:CMA|IRP"
+    rf"|{_KOREAN_BROKER}{_KOREAN_KIND}{_KOREAN_ACCOUNT}\s?(?:번호)?|[가-힣A-Za-z]{{2,8}}증권"
+    rf"|[가-힣]{{2,6}}금융투자|(?<![A-Za-z])(?:CMA|IRP"
     rf"|DC형)(?![A-Za-z])|연금저축|퇴직연금)"
+    rf"|(?P<RRN>(?<![a-z])rrn(?![a-z]){_NO}|resident registration{_NO}|주민\s?(?:등록)?\s?번호"
+    rf"|외국인\s?등록\s?(?:번호)?)"
     rf"|(?P<IBAN>(?<![a-z])iban(?![a-z]){_NO})"
     rf"|(?P<SWIFT>(?<![a-z])(?:(?:swift|bic)(?:[ /_-]?(?:code|bic|swift|address|id)){{0,2}}|bicfi)(?![a-z]){_NO}"
     rf"|스위프트\s?(?:코드)?|(?<![A-Za-z])(?:BIC|SWIFT)\s?코드|은행\s?(?:식별)?\s?코드|bank identifier code)"
@@ -110,7 +115,8 @@ _LABELS = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _KINDS = {
-    "PASSPORT": PASSPORT, "DRIVER": DRIVER_LICENSE, "BROKERAGE": BROKERAGE_ACCOUNT, "IBAN": IBAN_CODE,
+    "PASSPORT": PASSPORT, "DRIVER": DRIVER_LICENSE, "BROKERAGE": BROKERAGE_ACCOUNT, "RRN": KR_RRN,
+    "IBAN": IBAN_CODE,
     "SWIFT": SWIFT_BIC, "KOREAN_BANK": KOREAN_BANK, "ACCOUNT": ACCOUNT, "OTHER": OTHER,
 }  # fmt: skip
 _REACH, _AHEAD = 80, 40
@@ -208,7 +214,8 @@ _BROKERS_WORDS = re.compile(
     rf"|\bstocks?\b|\betfs?\b|mutual fund|\bbroker\b|\b{_HOUSES}\b"
     r"|증권|위탁|주식|출고|입고|예수금|매수|매도|종목|배당|펀드|(?<![A-Za-z])(?:CMA|ISA|IRP|ELS|ETF|HTS"
     r"|MTS)(?![A-Za-z])|연금저축|퇴직연금"
-    r"|선물\s?옵션|미수금|반대매매|담보비율|신용융자|체결|평가금|평가일|평가손익|대체출고",
+    r"|공모주|키움|영웅문|미래에셋|한투|금융투자|유안타|선물\s?옵션|미수금|반대매매|담보비율|신용융자|체결|평가금"
+    r"|평가일|평가손익|대체출고",
     re.IGNORECASE | re.ASCII,
 )
 _BANKS_WORDS = re.compile(
@@ -219,6 +226,7 @@ _BANKS_WORDS = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _PAID_TO = re.compile(r"\s?(?:으로|로)\s?(?:[가-힣]{1,6}\s)?(?:입금|이체|송금|출금|보내|부쳐|환불|환급)", re.ASCII)
+_HOUSE_BEFORE = re.compile(rf"(?<![a-z]){_HOUSES}[ :#]{{1,3}}$", re.IGNORECASE | re.ASCII)
 _LETTERED = re.compile(r"\d?[A-Z]")
 _LEFT_OF, _RIGHT_OF = 140, 70
 _KOREAN_NEAR = 56
@@ -240,7 +248,9 @@ def account_kind(text: str, start: int, end: int) -> str | None:
     label = label_of(text, start, end)
     if label is None:
         lettered = _LETTERED.match(text, start, end) and is_brokers_form(text[start:end])
-        return BROKERAGE_ACCOUNT if lettered and _BROKERS_WORDS.search(text, max(0, start - _REACH), start) else None
+        house = end - start >= 8 and _HOUSE_BEFORE.search(text, max(0, start - 32), start)
+        brokers = house or (lettered and _BROKERS_WORDS.search(text, max(0, start - _REACH), start))
+        return BROKERAGE_ACCOUNT if brokers else None
     if label.kind == KOREAN_BANK:
         return KR_BANK_ACCOUNT
     if label.kind != ACCOUNT:

@@ -97,6 +97,18 @@ class SecretRecognizer(StructuredRecognizer):
             r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,2000}={0,2}\.[A-Za-z0-9_-]{4,4000}={0,2}(?:\.[A-Za-z0-9_-]{0,2000}={0,2}){0,3}",
             _SURE,
         ),
+        (
+            "address of Oracle",
+            r"(?:jdbc:oracle:[a-z]{2,8}:|(?i:sqlplus|impdp|expdp)[ ])[^\s/@]{1,40}/[^\s/@]{1,60}@[^\s\"'<>),;]{1,200}",
+            0.95,
+        ),
+        (
+            "session",
+            r"(?i:sess(?:ion)?[_-]?id|j?sessionid|phpsessid|connect\.sid|csrf[_-]?token|xsrf[_-]?token"
+            r"|remember_token)[\"']?[ ]?[=:][ ]?"
+            r"[\"']?(?P<value>[A-Za-z0-9._~+/%-]{16,300})",
+            LIKELY,
+        ),
         ("web hook", r"https://hooks\.slack\.com/(?:services|workflows)/[A-Za-z0-9/_-]{10,120}", _SURE),
         (
             "authorization",
@@ -176,10 +188,10 @@ class SecretRecognizer(StructuredRecognizer):
         (
             "said in Korean",
             r"(?:비밀\s?번호|패스워드|암호|비번|인증\s?키|API\s?키|시크릿\s?키?|토큰|접근\s?키|비밀\s?키)(?:는"
-            r"|은|가|이|를|을)?(?:\s?\([^()\n]{1,20}\))?"
+            r"|은|가|이|를|을)?(?:\s?\([^()\n]{1,20}\)(?:는|은|가|이)?)?(?:[ ]?\d자리(?:는|은|가)?)?"
             r"[ ]{0,2}[:=→]?[ ]{0,2}(?:다음과[ ]같습니다|아래와[ ]같습니다)?[:.]?\s{0,2}[\"'(\[「]?"
             r"(?P<value>[!-~]{4,200}?)"
-            r"(?=입니다|이에요|예요|이고|이며|으로|로|라고|이라|인데|야(?![가-힣])|임(?![가-힣])|[\s\"')\]」,]|$)",
+            r"(?=[가-힣](?<![년자회일월개원번명차분초시글])|[\s\"')\]」,]|$)",
             LIKELY,
         ),
         (
@@ -195,7 +207,8 @@ class SecretRecognizer(StructuredRecognizer):
         ),
     )
     GATE = (
-        r"://|-----BEGIN|(?i:pass|contrase|mot de|pwd|psw|(?<![a-z])pw(?![a-z])|secret|token|api[ _-]?key"
+        r"://|-----BEGIN|(?i:sess(?:ion)?[_-]?id|connect\.sid|[cx]srf[_-]?token|impdp|expdp)|(?i:pass|contrase"
+        r"|mot de|pwd|psw|(?<![a-z])pw(?![a-z])|secret|token|api[ _-]?key"
         r"|access[ _-]?key"
         r"|private[_-]?key|[a-z]_?-?key[\"' ]{0,2}[:=]|credential|bearer|auth[ _-]?key|encryption[ _-]?key"
         r"|account[ _-]?key"
@@ -258,7 +271,7 @@ def _unlike_a_word(value: str) -> bool:
     """
     core = value.strip(".,!?:()")
     letters, figures = any(map(str.isalpha, core)), any(map(str.isdigit, core))
-    sign = any(not character.isalnum() and character not in "-'._/" for character in core[1:-1])
+    sign = any(not character.isalnum() and character not in "-'._/,;" for character in core[1:-1])
     if (figures and (letters or sign or len(core) >= 4)) or (letters and sign):
         return not _CALL.match(core)
     if not core.isascii() or not letters:

@@ -38,6 +38,7 @@ SPELLINGS = {
     "named HTML entities": CARD.replace(" ", "&nbsp;"),
     "emoji behind it": f"{CARD}😀👨‍👩‍👧",
     "emoji before it": f"💳{CARD}",
+    "emoji between the groups": CARD.replace(" ", "😀"),
     "percent escapes": urllib.parse.quote(CARD),
     "base64": base64.b64encode(f"my card number is {CARD}, thank you".encode()).decode(),
     "JSON in text": json.dumps(json.dumps({"card": CARD})),
