@@ -501,13 +501,19 @@ class BrokerageRecognizer(StructuredRecognizer):
     def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
         value = text[start:end]
         count = len(digits(value))
-        if not 5 <= count <= 15 or is_date(value) or is_amount(text, start, end) or "/" in value:
+        if not 5 <= count <= 15 or is_amount(text, start, end) or "/" in value:
             return 0.0
         if value.isdigit() and len(value) == 16 and luhn(value):
             return 0.0
         groups = re.findall(r"\d+", value)
-        if all(len(group) == 4 and group[:2] in ("19", "20") for group in groups):
+        years = all(len(group) == 4 and group[:2] in ("19", "20") for group in groups)
+        # 19740412 and 1974-1970 are accounts right behind the word only.
+        if (years or is_date(value)) and (len(groups) > 2 or not self._CALLED.search(text, max(0, start - 32), start)):
             return 0.0
         if count < 6 and not re.search("[A-Za-z]", value) and not is_brokers_form(value):
             return 0.0
         return pattern.score if account_kind(text, start, end) == BROKERAGE_ACCOUNT else 0.0
+
+    _CALLED = re.compile(
+        r"(?:acc(?:oun)?ts?|a/c|acct|계좌)[ _]?(?:no\.?|number|#|번호)?[ :#(]{1,3}$", re.IGNORECASE | re.ASCII
+    )

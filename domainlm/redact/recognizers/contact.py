@@ -73,7 +73,7 @@ _NOT_OF_PHONES = "".join(
     for word in (
         "계좌", "카드", "주민", "여권", "면허", "등록", "접수", "주문", "송장", "증권", "고객", "회원",
         "종목", "승인", "예약", "통장", "사업자", "우편", "비밀", "인증", "일련", "거래", "관리", "운송장",
-        "펀드", "증서", "청구",
+        "펀드", "증서", "청구", "실명",
     )
 )  # fmt: skip
 # A word that announces a telephone number right behind it …
@@ -94,7 +94,7 @@ _ANNOUNCED = re.compile(
     r"|anrufen"
     r"|zur[uü]ckrufen|erreich\w{0,4}|appel\w{0,4}|joindre|chiam\w{0,5}|bellen|ligar|enquir(?:y|ies)|inquir(?:y|ies)"
     # T 020 7946 0018 | M 07700 900123, as signatures have it
-    r"|(?:\A|(?<=[\n|·•])|(?<=[\n|·•/] ))(?-i:[TFMCOHWPD])(?=[ ]{1,2}(?:[+(\d]|\Z))|try|wa\.me"
+    r"|(?:\A|(?<=[\n|·•])|(?<=[\n|·•/] ))(?-i:[TFMCOHWPD])(?=[ ](?:[+(\d]|\Z))|try|wa\.me"
     r"|help ?(?:line|desk)|reception|customer (?:service|care)[:.]|(?-i:(?<![A-Za-z./])(?:[TFMCOHW]:"
     r"|[TFM]\.))"
     r"|(?<=\()[tfmcohw]\)|handy(?:nummer)?|rufnummer|telefonnummer|portable|numéro|número|nummer|msisdn|sim|otp|ph|hp"

@@ -73,17 +73,20 @@ class ResidentRegistrationRecognizer(StructuredRecognizer):
         ("all but the tail masked", r"(?<![0-9A-Za-z])[*xX●•○]{6}[ ]?-[ ]?[1-8]\d{6}(?!\d)", STRONG),
         (
             "in two halves",
-            rf"앞\s?자리[는은가:]?[ ]?(?P<value>{_DATE}[,.]?[ ]?(?:이고|고)?[, ]{{0,2}}"
-            r"뒷\s?자리[는은가:]?[ ]?[1-8]\d{6})(?!\d)",
+            rf"앞\s?(?:자리)?[는은가:]?[ ]?(?P<value>{_DATE}[,.]?[ ]?(?:이고|고)?[, ]{{0,2}}"
+            r"(?:뒷|뒤)\s?(?:자리)?[는은가:]?[ ]?[1-8]\d{6})(?!\d)",
             STRONG,
         ),
     )
-    GATE = r"\d{6}[ \r\n>#*/.~–-]{0,10}(?:\d{7}|\d?[*xX●•○])|[*xX●•○]{4}[ ]?-[ ]?[1-8*xX●•○]|뒷"
+    GATE = r"\d{6}[ \r\n>#*/.~–-]{0,10}(?:\d{7}|\d?[*xX●•○])|[*xX●•○]{4}[ ]?-[ ]?[1-8*xX●•○]|뒷|뒤"
     # "…로 조회해 주세요": what somebody is looked up by.
     _LOOKED_UP = re.compile(
         r"\s?(?:번)?\s?(?:으로|로|을|를)\s?(?:[가-힣]{1,4}\s)?(?:조회|확인|인증|검색|실명|본인|가입|등록|신청)"
     )
-    CUES = r"주민|외국인\s?등록|(?<![a-z])rrn(?![a-z])|resident|registration|실명|신분증|민증|등록번호"
+    CUES = (
+        r"주민|외국인\s?등록|(?<![a-z])rrn(?![a-z])|resident|registration|korean id|national id"
+        r"|실명|신분증|민증|등록번호"
+    )
 
     def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
         number = digits(text[start:end])
@@ -103,7 +106,7 @@ class NhsRecognizer(StructuredRecognizer):
     ENTITY = UK_NHS
     PATTERNS = (("ten digits", rf"{RUN_BEFORE}\d{{3}}(?:{GAP})?\d{{3}}(?:{GAP})?\d{{4}}{AFTER}", WEAK),)
     GATE = r"\d{3}[ ./·-]{0,3}\d{3}[ ./·-]{0,3}\d{4}"
-    CUES = r"(?<![a-z])nhs(?![a-z])|national health|patient (?:no|number|id)"
+    CUES = r"(?<![a-z])(?:nhs|n\.h\.s\.?)(?![a-z])|national health|patient (?:no|number|id)"
     _CALLED = re.compile(rf"(?<![a-z])nhs[\s_]?(?:no\.?|number|num|id|#|ref\.?)?{JOIN}*+$", re.IGNORECASE | re.ASCII)
 
     def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:

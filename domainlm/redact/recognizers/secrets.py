@@ -14,8 +14,9 @@ _SURE = 0.9
 
 # A value that only stands for one: a variable, a mask, a word of the manual.
 _STAND_IN = re.compile(
-    r"\$\{?\(?[\w.:-]+\)?\}?|%[A-Za-z_]\w*%|%[sdvr]|<[^<>]{1,60}>|\{+[\w.: -]*\}+|\[[A-Za-z_ ]+\]|\(.*|[*xX•.#_?-]+"
-    r"|(?:your|my|the|some|new|old|a|an|change|replace|insert|enter|type)(?:[_ -]\w*)*|null|none"
+    r"\$[{(][^\n]+|\$(?-i:[A-Z_0-9]+|[a-z_0-9]+(?:[A-Z][a-z]+){0,2})|%[A-Za-z_]\w*%|%[sdvr]|<[^<>]{1,60}>"
+    r"|\{+[\w.: -]*\}+|\[[A-Za-z_ ]+\]|\(.*|[*xX•.#_?-]+"
+    r"|(?:your|my|the|some|new|old|a|an|change|replace|insert|enter|type)(?:[_ -][a-z]*)*|null|none"
     r"|nil|true|false"
     r"|undefined|required|optional|string|str|secret|password|passwd|token|example|changeme|change_?me|redacted|hidden"
     r"|masked|empty|yes|no|n/a|unknown|expired|invalid|incorrect|wrong|reset|change|protected|login|field|prompt"
