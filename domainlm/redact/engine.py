@@ -11,16 +11,17 @@ from __future__ import annotations
 import logging
 import math
 import re
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from domainlm.digests import digest_json
 from domainlm.redact.folding import Folded, fold
-from domainlm.redact.settings import STRUCTURED, RedactSettings
+from domainlm.redact.settings import LOCATION, STRUCTURED, RedactSettings
 
 if TYPE_CHECKING:
     from presidio_analyzer import EntityRecognizer, RecognizerResult
@@ -36,8 +37,7 @@ OPENED_BEFORE_PATTERNS = 1000
 # Folding cannot be stopped half-way: of text beyond ASCII it does at least so many characters in a second.
 FOLDED_PER_S = 1_000_000
 _WORDS = re.compile(r"\w+|\W")
-# From the first letter to the last letter or digit; a lone letter is no part of a name.
-_LETTERS = re.compile(r"[^\W\d_].*\w", re.DOTALL)
+_WORD_TO_WORD = re.compile(r"\w.*\w", re.DOTALL)
 _LOGGERS = ("presidio-analyzer", "presidio-anonymizer")
 
 Span = tuple[int, int, str, float]  # start, end, entity, score
@@ -399,14 +399,30 @@ def _resolve(folded: Folded, spans: Sequence[Span]) -> list[Finding]:
     """Findings without overlaps, in order; nothing that was found is left standing.
 
     Where structured values overlap, one finding covers them all, named after the surest. A name or a place never widens
-    a structured value: what of it lies beside stays a finding of its own.
+    a structured value, nor does a name take in the address behind it: what lies beside stays a finding of its own.
     """
-    structured = _united([span for span in spans if span[2] in STRUCTURED])
-    beside = [piece for span in spans if span[2] not in STRUCTURED for piece in _outside(folded.text, span, structured)]
-    return [
+    resolved = _united([span for span in spans if span[2] in STRUCTURED])
+    beside = {span[2] for span in spans} - set(STRUCTURED)
+    others = [one for entity in beside for one in _united([span for span in spans if span[2] == entity])]
+    for span in sorted(others, key=lambda span: (span[0] - span[1], -span[3], span)):
+        for piece in _outside(folded.text, span, resolved):
+            insort(resolved, piece)
+    return _apart(
         Finding(*folded.original(start, end), entity, folded.text[start:end], score)
-        for start, end, entity, score in sorted(structured + _united(beside))
-    ]
+        for start, end, entity, score in resolved
+    )
+
+
+def _apart(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings inside one base64 blob share its span: the surest speaks for all of them."""
+    apart: list[Finding] = []
+    for one in findings:
+        if apart and one.start < apart[-1].end:
+            last = apart.pop()
+            surest = max(last, one, key=lambda item: item.score)
+            one = replace(surest, start=min(last.start, one.start), end=max(last.end, one.end))
+        apart.append(one)
+    return apart
 
 
 def _united(spans: Iterable[Span]) -> list[Span]:
@@ -431,21 +447,27 @@ def _united(spans: Iterable[Span]) -> list[Span]:
     return united
 
 
-def _outside(text: str, span: Span, taken: Sequence[Span]) -> Iterator[Span]:
-    """The pieces of a span that lie outside of others, without what stands around words; most spans are one piece."""
+def _outside(text: str, span: Span, taken: Sequence[Span]) -> list[Span]:
+    """The pieces of a span that lie outside of others, without what stands around words; most spans are one piece.
+
+    Args:
+        text: the text of all of them.
+        span: may overlap any of `taken`.
+        taken: in order, without overlaps.
+    """
     start, end, entity, score = span
-    gaps = []
-    for first, last, _, _ in taken:
-        if first < end and start < last:
-            gaps.append((start, first))
-            start = max(start, last)
-    if not gaps:
-        yield span
-        return
-    for left, right in [*gaps, (start, end)]:
-        piece = _LETTERS.search(text, left, right) if left < right else None
-        if piece is not None:
-            yield (*piece.span(), entity, score)
+    place = bisect_left(taken, (start,))
+    place -= place > 0 and taken[place - 1][1] > start
+    if place == len(taken) or taken[place][0] >= end:
+        return [span]
+    pieces = []
+    while start < end:
+        first, last = taken[place][:2] if place < len(taken) and taken[place][0] < end else (end, end)
+        piece = _WORD_TO_WORD.search(text, start, first) if start < first else None
+        if piece is not None and (entity == LOCATION or any(map(str.isalpha, piece[0]))):
+            pieces.append((*piece.span(), entity, score))
+        start, place = last, place + 1
+    return pieces
 
 
 @contextmanager

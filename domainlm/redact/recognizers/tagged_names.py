@@ -16,6 +16,7 @@ from presidio_analyzer import AnalysisExplanation, RecognizerResult
 from domainlm.errors import ConfigurationError
 from domainlm.project import SOURCE_ROOT, resolve
 from domainlm.redact.recognizers.base import LEAST_WITH_CUE, LIKELY, MOST_FINDINGS, CuedRecognizer, TooManyFindings
+from domainlm.redact.recognizers.tables import entity_of
 from domainlm.redact.settings import LOCATION, PERSON
 from domainlm.redact.tagger.features import NAME, PLACE
 from domainlm.redact.tagger.model import GATE, Tagger, load, read_card
@@ -87,8 +88,8 @@ class TaggedNameRecognizer(CuedRecognizer):
         results = []
         for start, end, label, chance in self._tagger.tag(text, self.budget.left_s):
             score = self.score(chance)
-            if label != self.LABEL or score < self.least:
-                continue
+            if label != self.LABEL or score < self.least or entity_of(text[start:end]) is not None:
+                continue  # "Phone" and "고객명" head a column and name nobody
             if len(results) == MOST_FINDINGS:
                 raise TooManyFindings
             results.append(
