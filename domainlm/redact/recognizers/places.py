@@ -72,6 +72,12 @@ class AddressRecognizer(CuedRecognizer):
             LIKELY,
         ),
         ("house number, street and area", rf"{_HOUSE}{_WORDS}{_DOUBTFUL}\b\.?(?:{_UNIT}(?:{_AREA})?|{_AREA})", LIKELY),
+        (
+            "American forces abroad",  # USPS Publication 28, section 225
+            r"(?<!\w)(?i:psc|unit|cmr)[ ]\d{1,5},?[ ](?i:box)[ ]\d{1,5},?[ ]?\s?[AFD]PO,?[ ]A[AEP][ ]\d{5}"
+            r"(?:-\d{4})?",
+            LIKELY,
+        ),
         ("British postcode", rf"(?<![\w-]){_UK_POSTCODE}(?![\w-])", LIKELY),
         (
             "German street",
@@ -142,6 +148,7 @@ class AddressRecognizer(CuedRecognizer):
         rf"|platz|allee|gasse)[ ]\d"
         r"|(?:Calle|Avenida|Avda\.|Plaza|Paseo|Carrer|Rua|Via|Viale|Corso|Piazza|Largo)[ ][^\n]{1,60}?\d|(?:straat"
         r"|laan|gracht|plein|kade|dijk)[ ]\d"
+        r"|[AFD]PO,?[ ]A[AEP][ ]\d{5}"
         r"|\d,?[ ](?:bis[ ]|ter[ ])?(?:rue|avenue|boulevard|place|allée|chemin|quai)[ ]|(?:시|군"
         r"|구)[ ][가-힣0-9]{1,10}|동[ ]?\d{1,4}호"
         r"|(?i:live[sd]?|living|resid(?:e|es|ed|ing)|mov(?:ed|ing)|relocat(?:ed|ing)|emigrated|born|raised"
