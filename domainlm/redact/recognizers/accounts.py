@@ -13,7 +13,6 @@ from domainlm.redact.recognizers.edges import (
     AFTER,
     BEFORE,
     FIRM_BEFORE,
-    GAP,
     JOIN,
     RUN_AFTER,
     RUN_BEFORE,
@@ -224,7 +223,9 @@ class BicRecognizer(StructuredRecognizer):
         r"|송금|스위프트|결제",
         re.IGNORECASE | re.ASCII,
     )
-    _FIRM = re.compile(r"[:=]|\b(?:is|code|via|at|address|no|number|are)\b|[은는가\"'>(|\n-]", re.IGNORECASE | re.ASCII)
+    _FIRM = re.compile(
+        r"[:=]|\b(?:is|code|via|at|address|no|number|are)\b|bic\s*$|코드|[)은는가\"'>(|\n-]", re.IGNORECASE | re.ASCII
+    )
 
     def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
         value = text[start:end]
@@ -307,6 +308,8 @@ _ACCOUNT_OTHER = re.compile(
 )
 
 
+# Points and strokes between groups are decimals and dates more often than accounts.
+_PLAIN_GAP = r"(?:[ ]?-[ ]?|[ ]{1,2})"
 # Above what banks' recognizers give, so that the label decides.
 _BROKERAGE_SCORE = 0.92
 _LAST_BEHIND_BLANK = re.compile(r"(.*\d)[ ]\d{1,8}$", re.ASCII)
@@ -324,10 +327,10 @@ class UsAccountRecognizer(StructuredRecognizer):
     ENTITY = US_BANK_NUMBER
     PATTERNS = (
         ("one run", rf"{RUN_BEFORE}\d{{6,17}}{RUN_AFTER}", WEAK),
-        ("groups", rf"{BEFORE}\d{{2,8}}(?:{GAP}\d{{2,8}}){{1,4}}{AFTER}", WEAK),
+        ("groups", rf"{BEFORE}\d{{2,8}}(?:{_PLAIN_GAP}\d{{2,8}}){{1,4}}{AFTER}", WEAK),
         ("masked", r"(?<![0-9A-Za-z])[*xX•]{3,12}[ -]?\d{3,4}(?![0-9A-Za-z])", WEAK),
     )
-    GATE = r"\d(?:[ ./-]{0,3}\d){5}|[*xX•]{3}[ -]?\d{3}"
+    GATE = r"\d(?:[ -]{0,3}\d){5}|[*xX•]{3}[ -]?\d{3}"
     CUES = _ACCOUNT_CUE
 
     def narrowed(self, text: str, start: int, end: int, pattern: Pattern) -> tuple[int, int]:
@@ -488,11 +491,11 @@ class BrokerageRecognizer(StructuredRecognizer):
             "beside the word",
             rf"{FIRM_BEFORE}(?<![$€£₩¥])(?:[A-Z]{{1,3}}-?\d{{2,9}}(?:[ ]?-[ ]?\d{{2,8}}){{0,2}}"
             rf"|(?=[A-Z0-9]{{0,2}}[A-Z])[A-Z0-9]{{3}}"
-            rf"[ ]?-?[ ]?\d{{5,6}}|\d{{2,10}}(?:{GAP}\d{{1,8}}){{1,3}}|\d{{5,14}})(?![0-9A-Za-z%]|-\d|[.,]\d)",
+            rf"[ ]?-?[ ]?\d{{5,6}}|\d{{2,10}}(?:{_PLAIN_GAP}\d{{1,8}}){{1,3}}|\d{{5,14}})(?![0-9A-Za-z%]|-\d|[.,]\d)",
             _BROKERAGE_SCORE,
         ),
     )
-    GATE = r"\d(?:[ ./-]{0,3}\d){4}"
+    GATE = r"\d(?:[ -]{0,3}\d){4}"
 
     def narrowed(self, text: str, start: int, end: int, pattern: Pattern) -> tuple[int, int]:
         start, end = super().narrowed(text, start, end, pattern)

@@ -125,7 +125,8 @@ _VIA = re.compile(
 )
 # … or right before it: `416 60 039 office`, `01012345678로 전화`.
 _LABELLED = re.compile(
-    r"[\s,;:\\/(\[–-]{0,5}(?:office|mobile|mob|fax|cell|home|work|tel|phone|direct|desk|landline)(?![a-z])"
+    r"[\s,;:\\/(\[–-]{0,5}(?:office|mobile|mob|fax|cell|home|work|tel|phone|direct|desk|landline)"
+    r"(?![a-z]|[ ]?[:=#])"
     r"|\s?(?:번|번호)?\s?(?:으로|로|에서|에|은|는|이|가|을|를)?\s?"
     r"(?:전화|연락|문자|통화|팩스|발신|수신|부재중|걸|인증번호|카톡)"
     r"|\s?번(?:으로|은|이|에)?(?![가-힣])"

@@ -78,7 +78,8 @@ class PassportRecognizer(StructuredRecognizer):
         ),
     )
     GATE = (
-        r"(?i:pass-?port|reisepass|passe?porte?|pasaporte|passaporto|paspoort|ppt|pp[ ]?(?:n|#|:)"
+        r"(?i:pass-?port|reisepass|passe?porte?|pasaporte|passaporto|paspoort|(?<![a-z])ppt?[ ]?(?:n|#|:)"
+        r"|(?<![a-z])ppt(?![a-z])"
         r"|travel[ _-]?doc)|여권|旅券|护照"
         r"|\d[A-Z<]{3}\d{7}[MFX<]\d{7}"
     )

@@ -163,9 +163,10 @@ class DateOfBirthRecognizer(StructuredRecognizer):
         ("Korean year", r"(?<![0-9~∼-])(?P<value>(?:19|20)?\d{2}년[ ]?생)(?![산명활성보일계각선수])", STRONG),
     )
     GATE = (
-        r"(?i:birth|d\.?[ ]?o\.?[ ]?b|born|geboren|geb|naissance|nacid|nasc|nacim|n[ée]+e? le|nat[oa] il"
+        r"(?i:birth|(?<![a-z])d\.?[ ]?o\.?[ ]?b(?![a-z])|born|geb(?:oren|urt|[. ])|naissance|nacid|nasc|nacim"
+        r"|n[ée]+e? le|nat[oa] il"
         r"|(?<![a-z])b\. ?\d"
-        r"|(?<![a-z])aged? \d)|생년|생일|출생|태어|앞\s?자리|[\d일.)][ ]?(?:일[ ]?)?생|\d세\s?\(|生"
+        r"|(?<![a-z])aged? \d)|[a-z]D(?:ob|OB)|생년|생일|출생|태어|앞\s?자리|[\d일.)][ ]?(?:일[ ]?)?생|\d세\s?\(|生"
     )
     _BIRTH = re.compile(
         r"(?<![a-z])(?:(?:dates?|day|year)[ _-]?of[ _-]?births?|birth[ _-]?(?:dates?|days?|dt)(?![a-z])"
