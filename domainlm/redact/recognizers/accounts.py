@@ -68,14 +68,19 @@ class IbanRecognizer(StructuredRecognizer):
     """
 
     ENTITY = IBAN_CODE
-    PATTERNS = (
-        (
-            "country and check number",
-            r"(?<![0-9A-Za-z])[A-Z]{2}[ -]?\d[ -]?\d(?=(?:[ \t.-]{0,3}(?:\r?\n[ >#*/]{0,6})?[0-9A-Za-z]){10})",
-            WEAK,
-        ),
+    # "in 2019 the" is no head: behind a gap a country is in capitals, or groups of four follow. No IBAN has fewer than
+    # three digits behind its check number.
+    _HEAD = (
+        r"(?:(?-i:[A-Z]{2})[ -]?\d[ -]?\d|[A-Za-z]{2}\d[ -]?\d|[A-Za-z]{2}[ -]\d\d(?=[ -][0-9A-Za-z]{4}[ -]))"
+        r"(?=(?:[A-Za-z \t\r\n>#*/.-]{0,40}\d){3})"
     )
-    GATE = r"(?<![0-9A-Za-z])[A-Za-z]{2}[ -]?\d[ -]?\d(?:[ \t\r\n>#*/.-]{0,10}[0-9A-Za-z]){10}"
+    _LONG = r"(?=(?:[ \t.-]{0,3}(?:\r?\n[ >#*/]{0,6})?[0-9A-Za-z]){10})"
+    # A word boundary rather than a look behind: the prefilter keeps the one and drops the other.
+    PATTERNS = (
+        ("country and check number", rf"\b{_HEAD}{_LONG}", WEAK),
+        ("behind an underscore", rf"(?<=_){_HEAD}{_LONG}", WEAK),
+    )
+    GATE = rf"\b{_HEAD}|_{_HEAD}"
     CUES = r"\biban\b|account|\bbank|transfer|\bsepa\b|계좌|송금|konto|compte|cuenta|conto"
     GUARDED = False
     _STEP = re.compile(r"[ \t.-]{0,3}(?:\r?\n[ >#*/]{0,6})?([0-9A-Za-z])")

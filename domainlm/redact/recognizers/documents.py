@@ -148,15 +148,20 @@ class DriverLicenseRecognizer(StructuredRecognizer):
             LIKELY + 0.1,
         ),
     )
+    # A part of every label of a licence; "driver" alone speaks of costs.
+    _LICENCE_WORD = (
+        r"licen[cs]|permit|permis|schein|patente|dvla|d/l|d\.l\.|oln(?![a-z])|(?<![a-z])o?dln?o?(?![a-z])"
+        r"|(?<![a-z])lic(?![a-z])|(?:driver'?s?'?|driving|motorist'?s?|motor vehicle|operator'?s?|state|provisional"
+        r"|dmv)[ _-]id"
+    )
     GATE = (
-        r"(?i:licen[cs]e|driver|driving|motorist|motor vehicle|operator|provisional|dvla|dmv|state[ _-]id"
-        r"|(?<![a-z])lic(?![a-z])"
-        r"|(?<![a-z])o?dln?o?(?![a-z])|oln(?![a-z])|d/l|d\.l\.|permit|permis|schein|patente)"
+        rf"(?i:{_LICENCE_WORD})"
         r"|면허"
         r"|\d{2}-\d{6}-\d{2}"
         r"|[A-Z9]\d{6}[A-Z9]"
     )
 
+    _SAID = re.compile(rf"{_LICENCE_WORD}|면허", re.IGNORECASE | re.ASCII)
     _DRIVING = re.compile(r"driv|면허|\bdl", re.IGNORECASE | re.ASCII)
 
     def judge(self, text: str, start: int, end: int, pattern: Pattern) -> float:
@@ -174,6 +179,8 @@ class DriverLicenseRecognizer(StructuredRecognizer):
         return pattern.score
 
     def _labelled(self, text: str, start: int, end: int) -> bool:
+        if not self._SAID.search(text, max(0, start - 120), end + 120):
+            return False
         value = text[start:end]
         count = len(digits(value))
         label = label_of(text, start, end)

