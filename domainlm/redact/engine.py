@@ -37,6 +37,7 @@ OPENED_BEFORE_PATTERNS = 1000
 # Folding cannot be stopped half-way: of text beyond ASCII it does at least so many characters in a second.
 FOLDED_PER_S = 1_000_000
 _WORDS = re.compile(r"\w+|\W")
+_ANNOUNCED, _FEW_WORDS = 0.6, 3  # what a rule announces scores at least this (`LIKELY`); the tagger's scores end below
 _WORD_TO_WORD = re.compile(r"\w.*\w", re.DOTALL)
 _LOGGERS = ("presidio-analyzer", "presidio-anonymizer")
 
@@ -460,11 +461,14 @@ def _outside(text: str, span: Span, taken: Sequence[Span]) -> list[Span]:
     place -= place > 0 and taken[place - 1][1] > start
     if place == len(taken) or taken[place][0] >= end:
         return [span]
+    mistaken = score < _ANNOUNCED and any(one[2] in STRUCTURED and one[0] < end for one in taken[place : place + 8])
     pieces = []
     while start < end:
         first, last = taken[place][:2] if place < len(taken) and taken[place][0] < end else (end, end)
         piece = _WORD_TO_WORD.search(text, start, first) if start < first else None
-        if piece is not None and (entity == LOCATION or any(map(str.isalpha, piece[0]))):
+        # "Bearer eyJ…" was no place: of what nothing announced, a word or two beside a structured value is a label.
+        label = mistaken and piece is not None and len(piece[0].split()) < _FEW_WORDS
+        if piece is not None and not label and (entity == LOCATION or any(map(str.isalpha, piece[0]))):
             pieces.append((*piece.span(), entity, score))
         start, place = last, place + 1
     return pieces

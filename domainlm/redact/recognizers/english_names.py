@@ -144,7 +144,8 @@ _COMMON = frozenset(
 )
 # A name with one of these in or behind it is a company's.
 _FIRM = frozenset(
-    """ag bank bancorp banking brokers bv capital co company corp corporation foundation fund funds gmbh group
+    """ag fargo paribas santander suisse natwest citibank fedwire
+    bank bancorp banking brokers bv capital co company corp corporation foundation fund funds gmbh group
     holding holdings inc industries insurance ipo laboratories labs llc llp limited ltd nv partners plc sa sachs
     securities stanley technologies trust university ventures""".split()
 )  # fmt: skip

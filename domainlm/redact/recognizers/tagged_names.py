@@ -7,6 +7,7 @@ probability of a finding becomes a score such that the tagger's own threshold, t
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -49,6 +50,16 @@ def _tagger(settings: RedactSettings) -> Tagger:
     return load(tagger_folder(settings).resolve())
 
 
+_HOUSES = re.compile(
+    r"\b(?:wells fargo|morgan stanley|goldman sachs|charles schwab|(?:banco )?santander|bnp paribas|j\.? ?p\.? ?morgan"
+    r"|credit (?:suisse|agricole)|merrill lynch|standard chartered|soci[eé]t[eé] g[eé]n[eé]rale|julius b[aä]e?r"
+    r"|edward jones|raymond james|lehman brothers|bear stearns|franklin templeton|t\. rowe price|berkshire hathaway"
+    r"|johnson (?:&|and) johnson|procter (?:&|and) gamble|ernst (?:&|and) young|deloitte|rothschild|lazard|jefferies"
+    r"|nomura|barclays|fedwire)\b",
+    re.IGNORECASE,
+)
+
+
 @cache
 def _threshold(folder: Path, entity: str) -> float:
     return float(read_card(folder)["thresholds"][entity])
@@ -88,8 +99,11 @@ class TaggedNameRecognizer(CuedRecognizer):
         results = []
         for start, end, label, chance in self._tagger.tag(text, self.budget.left_s):
             score = self.score(chance)
-            if label != self.LABEL or score < self.least or entity_of(text[start:end]) is not None:
-                continue  # "Phone" and "고객명" head a column and name nobody
+            if label != self.LABEL or score < self.least:
+                continue
+            # "Phone" and "고객명" head a column and name nobody, and some houses bear the name of their founder.
+            if entity_of(text[start:end]) is not None or _HOUSES.search(text, start, end):
+                continue
             if len(results) == MOST_FINDINGS:
                 raise TooManyFindings
             results.append(
