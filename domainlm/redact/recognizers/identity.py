@@ -165,7 +165,7 @@ class DateOfBirthRecognizer(StructuredRecognizer):
     GATE = (
         r"(?i:birth|(?<![a-z])d\.?[ ]?o\.?[ ]?b(?![a-z])|born|geb(?:oren|urt|[. ])|naissance|nacid|nasc|nacim"
         r"|n[ée]+e? le|nat[oa] il"
-        r"|(?<![a-z])b\. ?\d"
+        r"|(?<![a-z])b\. ?[0-9a-z]"
         r"|(?<![a-z])aged? \d)|[a-z]D(?:ob|OB)|생년|생일|출생|태어|앞\s?자리|[\d일.)][ ]?(?:일[ ]?)?생|\d세\s?\(|生"
     )
     _BIRTH = re.compile(
