@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from domainlm.digests import digest_json
 from domainlm.redact.folding import Folded, fold
+from domainlm.redact.reasons import ERROR, TIME_OUT, TOO_LONG, TOO_MANY
 from domainlm.redact.settings import LOCATION, STRUCTURED, RedactSettings
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from domainlm.redact.recognizers.base import Budget, CuedRecognizer
 
 LANGUAGES = ("en", "ko")
-TOO_LONG, TIME_OUT, TOO_MANY, ERROR = "too-long", "time-out", "too-many-findings", "analysis-error"
 # From here on it pays to rule out single patterns of a recognizer, whose automaton takes up to half a second to build.
 OPENED_BEFORE_PATTERNS = 1000
 # Folding cannot be stopped half-way: of text beyond ASCII it does at least so many characters in a second.

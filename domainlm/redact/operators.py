@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from domainlm.redact.engine import Finding
     from domainlm.redact.vault import Vault
 
-_TAKEN = re.compile(r"\[([A-Z_]+)_(\d{1,6})\]")
+# A placeholder in a text: its entity and its number.
+PLACEHOLDER_FORM = re.compile(r"\[([A-Z_]+)_(\d{1,6})\]")
 _LETTERED = (EMAIL_ADDRESS, IBAN_CODE, SWIFT_BIC)
 # Their last digits are printed on receipts and read out at counters; of everything else a mask leaves nothing.
 _KEEP_THE_END = (
@@ -98,7 +99,7 @@ class Replacer:
         self.counts: Counter[str] = Counter()
         self._last: dict[str, int] = {}
         for text in self._texts:
-            for entity, number in _TAKEN.findall(text):
+            for entity, number in PLACEHOLDER_FORM.findall(text):
                 self._last[entity] = max(self._last.get(entity, 0), int(number))
         self._given: dict[tuple[str, str], str] = {}
         self._seen: dict[tuple[str, str], None] = {}

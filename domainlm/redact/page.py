@@ -11,6 +11,18 @@ from collections.abc import Iterable, Mapping
 from html import escape
 
 from domainlm.keys import DEVELOPMENT
+from domainlm.redact.reasons import (
+    ERROR,
+    IN_LABEL,
+    INJECTION,
+    INVALID_TEXT,
+    MALFORMED,
+    RISK,
+    SURVIVES,
+    TIME_OUT,
+    TOO_LONG,
+    TOO_MANY,
+)
 from domainlm.redact.report import NameCanaries, Rate, RedactionReport
 from domainlm.redact.settings import ENTITIES
 
@@ -29,16 +41,16 @@ _WORDS = {
     "LOCATION": "addresses",
 }  # fmt: skip
 _REASONS = {
-    "invalid-text": "holds a character that no text should hold (NUL, lone surrogate)",
-    "too-long": "longer than one scan may be",
-    "time-out": "the scan ran out of time, so the text counts as unread",
-    "too-many-findings": "a list of persons rather than a text",
-    "analysis-error": "the scan failed, so the text counts as unread",
-    "identifier-survives": "an identifier still stood in it after redaction",
-    "identifier-in-label": "its class label holds an identifier",
-    "malformed-record": "its language, jurisdiction or date is none",
-    "residual-risk": "something doubtful was left above the risk threshold",
-    "prompt-injection": "an untrusted source with text that gives orders to a model",
+    INVALID_TEXT: "holds a character that no text should hold (NUL, lone surrogate)",
+    TOO_LONG: "longer than one scan may be",
+    TIME_OUT: "the scan ran out of time, so the text counts as unread",
+    TOO_MANY: "a list of persons rather than a text",
+    ERROR: "the scan failed, so the text counts as unread",
+    SURVIVES: "an identifier still stood in it after redaction",
+    IN_LABEL: "its class label holds an identifier",
+    MALFORMED: "its language, jurisdiction or date is none",
+    RISK: "something doubtful was left above the risk threshold",
+    INJECTION: "an untrusted source with text that gives orders to a model",
 }
 _OPERATORS = {
     "placeholder": "placeholder of the document, such as [PERSON_1], with a keyed id beside the text",

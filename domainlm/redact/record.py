@@ -13,25 +13,30 @@ from typing import TYPE_CHECKING
 from domainlm.handling import CLASSES
 from domainlm.keys import KeyRing
 from domainlm.records import ASSISTANT, Record
+from domainlm.redact.operators import PLACEHOLDER_FORM, Replacer, normalise
 from domainlm.redact.outcome import Outcome
+from domainlm.redact.reasons import (
+    ERROR,
+    IN_LABEL,
+    INJECTION,
+    INVALID_TEXT,
+    MALFORMED,
+    RISK,
+    SURVIVES,
+    TOO_LONG,
+    UNSAFE,
+)
 from domainlm.redact.rules import RuleBook, Rules
 from domainlm.redact.settings import IMPERSONAL, REMOVE, STRUCTURED, RedactSettings
 
 if TYPE_CHECKING:
     from domainlm.redact.engine import Finding, Scanner
     from domainlm.redact.folding import Folded
-    from domainlm.redact.operators import Replacer
     from domainlm.redact.profiles import Profiles
     from domainlm.redact.report import NameCanaries
     from domainlm.redact.vault import Vault
     from domainlm.sources import SourceEntry
 
-INVALID_TEXT, TOO_LONG, SURVIVES, IN_LABEL, MALFORMED, RISK, INJECTION = (
-    "invalid-text", "too-long", "identifier-survives", "identifier-in-label", "malformed-record", "residual-risk",
-    "prompt-injection",
-)  # fmt: skip
-PLACEHOLDER_FORM = re.compile(r"\[[A-Z_]+_\d{1,6}\]")
-_UNSAFE = re.compile("[\x00\ud800-\udfff]")
 # These columns may come from the source's own cells, and are passed on as they are.
 _CODES = {
     "handling": re.compile("|".join(CLASSES)),
@@ -125,7 +130,7 @@ class RecordRedactor:
         except AnalysisFailed as failure:
             outcome = Outcome(None, str(failure))
         except Exception:  # fail closed: an error's message may quote the text, so not even its kind is told
-            outcome = Outcome(None, "analysis-error")
+            outcome = Outcome(None, ERROR)
         outcome.texts_analyzed = self.scanner.analyzed - analyzed
         outcome.origin = {name: record[name] for name in ("source", "row", "language", "jurisdiction")}
         if outcome.reason == MALFORMED:  # these cells may hold anything, so the counts must not
@@ -135,7 +140,6 @@ class RecordRedactor:
         return outcome
 
     def _redact(self, record: Record) -> Outcome:
-        from domainlm.redact.operators import Replacer, normalise
         from domainlm.redact.spreading import spread
 
         texts = [*(turn["content"] for turn in record["messages"]), record["context"]]
@@ -184,7 +188,7 @@ class RecordRedactor:
 
     def _refusal(self, record: Record, texts: list[str]) -> str:
         strings = [value for value in record.values() if isinstance(value, str)]
-        if any(_UNSAFE.search(text) for text in chain(texts, strings, record["subjects"])):
+        if any(UNSAFE.search(text) for text in chain(texts, strings, record["subjects"])):
             return INVALID_TEXT
         if any(len(text) > self.settings.max_characters for text in texts):
             return TOO_LONG

@@ -10,11 +10,11 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domainlm.digests import digest_folder, digest_json
+from domainlm.digests import digest_json
 from domainlm.errors import ConfigurationError, RedactionIncomplete
 from domainlm.handling import MNPI
 from domainlm.keys import KeyRing
-from domainlm.project import home, resolve
+from domainlm.project import home
 from domainlm.records import Record
 from domainlm.redact.outcome import Outcome
 from domainlm.redact.quarantine import Quarantine
@@ -154,12 +154,13 @@ class Redactor:
         )
 
     def _digests(self, redactor: RecordRedactor) -> dict[str, str]:
+        from domainlm.redact.recognizers.tagged_names import tagger_digest
+
         settings = self.settings
-        tagger = resolve(settings.tagger)
         return {
             "recognizers": redactor.scanner.digest,
             "profiles": self.profiles.digest if self.profiles else "",
-            "tagger": digest_folder(tagger) if settings.name_engine == "tagger" and tagger.is_dir() else "",
+            "tagger": tagger_digest(settings),
             "settings": digest_json(settings.model_dump(mode="json", exclude={"processes", "engine"})),
         }
 

@@ -33,8 +33,8 @@ def residual_risk(
     else:
         said.append(
             f"On the domain pack's {quality.texts} labelled texts this configuration left at least one personal value"
-            f" legible in {_percent(quality.leaking)} of the texts that hold any. They are synthetic, and rules have been"
-            " mended on sentences like them: expect more on text of your own, and label some of it."
+            f" legible in {_percent(quality.leaking)} of the texts that hold any. They are synthetic, and rules have"
+            " been mended on sentences like them: expect more on text of your own, and label some of it."
         )
         weak = sorted((row.recall.rate, row.entity, row.language) for row in quality.rows if row.recall.rate < WEAK)
         if weak:

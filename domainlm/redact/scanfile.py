@@ -33,6 +33,8 @@ from domainlm.redact.files import (
     kind_of,
     units,
 )
+from domainlm.redact.operators import PLACEHOLDER_FORM
+from domainlm.redact.reasons import INVALID_TEXT, SURVIVES, TIME_OUT, TOO_MANY, UNSAFE
 from domainlm.redact.settings import PERSON, REMOVE, STRUCTURED, RedactSettings
 
 if TYPE_CHECKING:
@@ -47,17 +49,14 @@ MOST_LISTED = 10_000  # findings of a file that are kept with their places; all 
 MOST_FAILURES = 1_000  # the same of its failures
 MOST_KNOWN = 50_000  # values of one text that keep their placeholder
 LEAST_HALVED = 2_000
-SURVIVES, INVALID = "identifier-survives", "invalid-text"
-_UNSAFE = re.compile("[\x00\ud800-\udfff]")
 _HANGUL = re.compile("[\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3]")
-_PLACEHOLDER = re.compile(r"\[([A-Z_]+)_(\d{1,6})\]")
 _SAFE_NAME = re.compile(
     r"\$[\w$.*()\[\]]*|[A-Za-z_][A-Za-z_ .()/%$#\[\]-]*(?:\d{1,3})?[\[\]\w.]*|column \d+|metadata", re.ASCII
 )
 _REMEDIES = {
-    INVALID: "remove NUL characters and lone surrogates",
+    INVALID_TEXT: "remove NUL characters and lone surrogates",
     SURVIVES: "look at this place; the copy was not written",
-    "time-out": "look at this place, or raise text_timeout_s of redact",
+    TIME_OUT: "look at this place, or raise text_timeout_s of redact",
 }
 
 
@@ -209,8 +208,8 @@ class FileScanner:
         from domainlm.redact.engine import AnalysisFailed
 
         texts = [cell.text for cell in unit.cells]
-        if any(_UNSAFE.search(text) for text in texts):
-            self._fail(unit, INVALID, result)
+        if any(UNSAFE.search(text) for text in texts):
+            self._fail(unit, INVALID_TEXT, result)
             return None
         try:
             found, counted = self._find(unit)
@@ -307,7 +306,7 @@ class FileScanner:
                 return list(self._scanner.find(text, language)[1])
             return list(self._scanner.find(text, language, self._least)[1])
         except AnalysisFailed as failure:
-            if str(failure) != "too-many-findings" or len(text) < LEAST_HALVED:
+            if str(failure) != TOO_MANY or len(text) < LEAST_HALVED:
                 raise
         half = len(text) // 2  # a list of numbers rather than prose
         return _merged([*self._window(text, 0, half), *self._window(text, half, len(text))])
@@ -445,7 +444,7 @@ def _highest(stream: IO[bytes], kind: str) -> dict[str, int]:
 
 def _raise(highest: dict[str, int], texts: list[str]) -> None:
     for text in texts:
-        for entity, number in _PLACEHOLDER.findall(text):
+        for entity, number in PLACEHOLDER_FORM.findall(text):
             highest[entity] = max(highest.get(entity, 0), int(number))
 
 
@@ -509,7 +508,7 @@ def _merged(findings: list[Finding]) -> list[Finding]:
 
 
 def _only_placeholders(text: str) -> bool:
-    return not any(character.isalnum() or character == "*" for character in _PLACEHOLDER.sub("", text))
+    return not any(character.isalnum() or character == "*" for character in PLACEHOLDER_FORM.sub("", text))
 
 
 @lru_cache(maxsize=4096)
@@ -521,7 +520,7 @@ def _announced(name: str) -> str | None:
 
 def _speaks(text: str, entity: str) -> bool:
     """Whether a cell of an announced column holds a value at all, and none that was replaced already."""
-    plain = _PLACEHOLDER.sub("", text).strip()
+    plain = PLACEHOLDER_FORM.sub("", text).strip()
     if plain.casefold() in ("", "-", "n/a", "na", "none", "null", "unknown", "nan", "없음", "미상"):
         return False
     return any(map(str.isalpha if entity == PERSON else str.isalnum, plain))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from domainlm.redact.recognizers.base import luhn
+
 # ISO 6166 numbers are given under ISO 3166 codes and under the agencies' own XS, EU, XA–XD, XF, QS, QT, QW.
 _ISIN = re.compile(r"[A-Z]{2}[0-9A-Z]{9}[0-9]")
 _CUSIP = re.compile(r"(?=[0-9]*[A-Z*@#])[0-9]{3}[0-9A-Z]{3}[0-9A-Z*@#]{2}[0-9]")
@@ -84,7 +86,7 @@ def isin(code: str) -> bool:
     if not _ISIN.fullmatch(code):
         return False
     number = "".join(str(int(character, 36)) for character in code)
-    return _luhn(number)
+    return luhn(number)
 
 
 def lei(code: str) -> bool:
@@ -127,8 +129,3 @@ def _token(text: str, start: int, end: int) -> tuple[int, int]:
     while right < len(text) and right - end < _TOKEN_SIDE and text[right].isascii() and text[right].isalnum():
         right += 1
     return left, right
-
-
-def _luhn(number: str) -> bool:
-    doubled = (int(digit) * 2 for digit in number[-2::-2])
-    return (sum(map(int, number[-1::-2])) + sum(value - 9 if value > 9 else value for value in doubled)) % 10 == 0
