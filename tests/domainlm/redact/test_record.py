@@ -83,6 +83,15 @@ def test_a_record_without_a_jurisdiction_gets_the_strictest_rules(one, record):
         assert CARD not in texts(outcome)[0]
 
 
+def test_a_removed_value_leaves_no_id_of_a_subject(one, record):
+    rrn = "900101-1234568"
+    removed = one.redact(record(f"주민등록번호 {rrn} 확인", jurisdiction="kr", language="ko"))
+    assert rrn not in texts(removed)[0] and removed.operators == {"remove": 1}
+    assert removed.record["subjects"] == []
+    replaced = one.redact(record(f"주민등록번호 {rrn} 확인", jurisdiction="us", language="ko"))
+    assert texts(replaced) == ["주민등록번호 [KR_RRN_1] 확인"] and len(replaced.record["subjects"]) == 1
+
+
 def test_material_non_public_information_needs_leave(tmp_path, keys, policy):
     path = tmp_path / "deals.txt"
     path.write_text("The merger will be announced on Monday.\n", encoding="utf-8")
