@@ -111,7 +111,7 @@ def completion_log_likelihoods(
         )
     # at least one token of each prompt stays behind the shared part: the completion's first token is read off its end
     shared = _common_prefix([head[:-1] for head, _ in rows]) if len(rows) > 1 else []
-    shared = shared if len(shared) >= WORTH_SHARING else []
+    shared = shared if len(shared) >= WORTH_SHARING and not _has_virtual_tokens(model) else []
     rows = [(head[len(shared) :], tail) for head, tail in rows]
     scores = [0.0] * len(rows)
     model.eval()
@@ -135,7 +135,7 @@ def completion_log_likelihoods(
             if past is not None:
                 past.batch_repeat_interleave(len(indices))
             output = model(input_ids=ids, attention_mask=mask, past_key_values=past, use_cache=bool(shared))
-            logits = output.logits[:, :-1]
+            logits = output.logits[:, -ids.shape[1] : -1]  # virtual tokens, where there are any, stand before the text
             # only the completion's positions go through the softmax: a prompt is most of a row
             picked = torch.log_softmax(logits[wanted].float(), dim=-1)
             gained = picked.gather(1, ids[:, 1:][wanted].unsqueeze(1)).squeeze(1)
@@ -149,6 +149,11 @@ def completion_log_likelihoods(
             f"the model gave no finite score for {bad} of {len(scores)} completions", "", "its weights are broken"
         )
     return scores
+
+
+def _has_virtual_tokens(model: PreTrainedModel) -> bool:
+    """Prefix and prompt tuning put their own past before the text: it cannot be joined with a shared one."""
+    return any(config.is_prompt_learning for config in getattr(model, "peft_config", {}).values())
 
 
 def _common_prefix(rows: list[list[int]]) -> list[int]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-Quantization = Literal["nf4", "none"]
+Quantization = Literal["nf4", "int8", "none"]
 Initialisation = Literal["pretrained", "random"]
 FULL = "full"
 
@@ -51,7 +51,8 @@ def load_base(
     Args:
         base: the base checkpoint; the files of an external one are checked against the card's digest.
         tokenizer: an extended tokenizer, whose card says what each new row is the mean of; the base's own if None.
-        quantization: `nf4` for 4-bit NormalFloat with double quantization (Dettmers et al. 2023), or `none`.
+        quantization: `nf4` for 4-bit NormalFloat with double quantization (Dettmers et al. 2023), `int8` for LLM.int8
+            (Dettmers et al. 2022), or `none`.
         dtype: type of the activations and of weights that are not quantized; see `compute_type` for the default.
         initialisation: `random` draws new weights of the same shape (the from-scratch control).
         seed: seed of the random weights.
@@ -68,7 +69,7 @@ def load_base(
     if initialisation == "random":
         if quantization != "none":
             raise ModelError(
-                "random weights cannot be frozen in 4 bits", "initialisation", "use method full with random weights"
+                "random weights cannot be frozen and quantized", "initialisation", "use method full with random weights"
             )
         config = AutoConfig.from_pretrained(base.model_path, local_files_only=True)
         set_seed(seed)
@@ -76,11 +77,11 @@ def load_base(
         _add_rows(model, loaded_tokenizer, {})
         return model, loaded_tokenizer
     options = {"dtype": dtype, "local_files_only": True, "use_safetensors": True, "device_map": {"": device()}}
-    if quantization == "nf4":
-        options["quantization_config"] = nf4_config(dtype)
+    if quantization != "none":
+        options["quantization_config"] = nf4_config(dtype) if quantization == "nf4" else int8_config()
     with _plain_linear_layers():
         model = AutoModelForCausalLM.from_pretrained(base.model_path, **options)
-    if quantization == "nf4":
+    if quantization != "none":
         guard_quantized_layers(model)
     _add_rows(model, loaded_tokenizer, tokenizer.card["new_tokens"] if tokenizer else {})
     for parameter in model.parameters():
@@ -96,6 +97,13 @@ def nf4_config(dtype: torch.dtype):
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
+
+
+def int8_config():
+    """LLM.int8: 8-bit weights, outliers of the activations in 16 bits."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(load_in_8bit=True)
 
 
 @contextlib.contextmanager
@@ -117,39 +125,42 @@ def _plain_linear_layers() -> Iterator[None]:
 
 
 def quantized_layers(model: PreTrainedModel) -> list[str]:
-    """Names of all 4-bit layers."""
-    from bitsandbytes.nn import Linear4bit
+    """Names of all 4-bit and 8-bit layers."""
+    from bitsandbytes.nn import Linear4bit, Linear8bitLt
 
-    return [name for name, module in model.named_modules() if isinstance(module, Linear4bit)]
+    return [name for name, module in model.named_modules() if isinstance(module, Linear4bit | Linear8bitLt)]
 
 
 def guard_quantized_layers(model: PreTrainedModel) -> None:
-    """Make sure that 4-bit layers exist, and that an evaluation cannot spoil their gradients.
+    """Make sure that quantized layers exist, and that an evaluation cannot spoil their gradients.
 
     On CPUs with AVX512_BF16 bitsandbytes repacks a 4-bit weight at its first forward outside training, and gradients
     through the repacked weight are wrong (cosine 0.4 to the right ones); the layers are told not to.
 
     Raises:
-        ModelError: a linear layer other than the output layer is not in 4 bits.
+        ModelError: a linear layer other than the output layer is not quantized.
     """
     import torch
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn import Linear4bit, Linear8bitLt
 
     head = model.get_output_embeddings()
     plain = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and not isinstance(module, Linear4bit) and module is not head
+        if isinstance(module, torch.nn.Linear)
+        and not isinstance(module, Linear4bit | Linear8bitLt)
+        and module is not head
     ]
     found = quantized_layers(model)
     if plain or not found:
         raise ModelError(
-            f"{len(found)} layers are in 4 bits, {len(plain)} are not (the first: {plain[0] if plain else 'none'})",
+            f"{len(found)} layers are quantized, {len(plain)} are not (the first: {plain[0] if plain else 'none'})",
             f"architecture {model.config.model_type}",
             "use method lora or full for this base, or mend its layer classes in domainlm/models/loading.py",
         )
     for name in found:
-        model.get_submodule(name).support_avx512bf16_for_cpu = False
+        if isinstance(model.get_submodule(name), Linear4bit):
+            model.get_submodule(name).support_avx512bf16_for_cpu = False
 
 
 def _add_rows(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, new_tokens: dict[str, list[int]]) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from domainlm.errors import TrainingError, nearest
-from domainlm.records import answer
+from domainlm.records import answer, question
 from domainlm.tasks import DOCUMENT_TASK, Task, task_of
+from domainlm.train.settings import CONTINUED
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -29,7 +30,7 @@ class Example(NamedTuple):
 
 
 def examples(records: Dataset, split: str, tasks: Mapping[str, Task], settings: TrainSettings) -> list[Example]:
-    """The records of one split that the settings ask for, rendered, in stable order.
+    """The records of one split that the settings ask for, rendered, in stable order; documents have no prompt.
 
     Raises:
         TrainingError: a wanted task has no record in this split's data, or a record has no answer.
@@ -37,6 +38,8 @@ def examples(records: Dataset, split: str, tasks: Mapping[str, Task], settings: 
     for name in (*settings.tasks, *settings.task_weights):
         if name not in tasks:
             raise TrainingError(f"no task '{name}'", "steps.train.parameters.tasks", nearest(name, tasks))
+    if settings.objective == CONTINUED:
+        return _documents(records, split)
     wanted = set(settings.tasks or tasks) - {DOCUMENT_TASK}
     chosen = records.select(
         [
@@ -54,6 +57,17 @@ def examples(records: Dataset, split: str, tasks: Mapping[str, Task], settings: 
             )
         found.append(Example(record["id"], task.name, record["group"], *task.render(record)))
     return found
+
+
+def _documents(records: Dataset, split: str) -> list[Example]:
+    chosen = records.select(
+        [
+            index
+            for index, (name, part) in enumerate(zip(records["task"], records["split"], strict=True))
+            if part == split and name == DOCUMENT_TASK
+        ]
+    )
+    return [Example(row["id"], DOCUMENT_TASK, row["group"], "", question(row)) for row in chosen]
 
 
 def weighted(found: Sequence[Example], weights: Mapping[str, float], seed: int) -> list[Example]:

@@ -6,14 +6,11 @@ from domainlm.reports import Report
 from domainlm.train.settings import TrainSettings
 
 
-class TrainingReport(Report):
-    """What was trained, on how much, and how the loss went. Seconds are not in here: they would change the digest."""
+class StageReport(Report):
+    """One stage of a curriculum; a training without one has a single stage without a name."""
 
-    recipe: TrainSettings
-    base: str
-    base_digest: str
-    tokenizer_digest: str
-    adapter_digest: str
+    name: str
+    objective: str
     records_by_task: dict[str, int]
     examples: int
     dropped_too_long: int
@@ -22,12 +19,27 @@ class TrainingReport(Report):
     epochs: float
     tokens_per_epoch: int
     supervised_tokens_per_epoch: int
+    dev_bits_per_character: dict[str, float]
+    stopped_early: bool
+    loss: float
+
+
+class TrainingReport(Report):
+    """What was trained, on how much, and how the loss went. Seconds are not in here: they would change the digest."""
+
+    recipe: TrainSettings
+    base: str
+    base_digest: str
+    tokenizer_digest: str
+    adapter_digest: str
+    steps: int
     trainable_parameters: int
     parameters: int
     quantized_layers: int
     target_modules: list[str]
     new_tokens_trained: int
     note: str
+    stages: list[StageReport]
     dev_records: int
     dev_bits_per_character_before: dict[str, float]
     dev_bits_per_character: dict[str, float]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
 from transformers import Trainer
 
-from domainlm.errors import TrainingError
+from domainlm.train.development import mean_bits
+from domainlm.train.monitoring import Watch
 
 IGNORED = -100
+_NOTHING: list = []  # the Trainer asks for an evaluation set; ours is measured from outside
 
 
 class Rows(torch.utils.data.Dataset):
@@ -73,18 +75,23 @@ def record_loss(
 
 
 def _supervised_losses(outputs: Any, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    logits, wanted = outputs.logits[:, :-1], labels[:, 1:]
+    # virtual tokens of a prompt tuning stand before the text and have logits too
+    logits, wanted = outputs.logits[:, -labels.shape[1] : -1], labels[:, 1:]
     supervised = wanted != IGNORED
     return cross_entropy(logits[supervised].float(), wanted[supervised], reduction="none"), supervised
 
 
 class CompletionTrainer(Trainer):
-    """Trainer that names the records of a batch whose loss is not finite, and saves adapters without the embedding."""
+    """Trainer whose every pass is watched, whose looks at the development split count bits per character, and which
+    saves adapters without the embedding."""
 
-    def __init__(self, *, record_ids: Sequence[str], by_record: bool, **options: Any) -> None:
-        super().__init__(compute_loss_func=record_loss if by_record else token_loss, **options)
-        self._record_ids = record_ids
-        self._by_record = by_record
+    def __init__(
+        self, *, by_record: bool, measure: Callable[[], dict[str, float]], watch: Watch, **options: Any
+    ) -> None:
+        super().__init__(
+            compute_loss_func=record_loss if by_record else token_loss, eval_dataset=_NOTHING, **options
+        )
+        self._by_record, self._measure, self._watch = by_record, measure, watch
 
     def _get_num_items_in_batch(self, batch_samples, device):
         """What the loss of an optimizer step is divided by: records here, supervised tokens in the parent."""
@@ -94,17 +101,21 @@ class CompletionTrainer(Trainer):
         return self.accelerator.gather(count).sum() if self.args.average_tokens_across_devices else count
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        """One forward and backward pass, stopped by name where the loss is not finite."""
+        """One forward and backward pass, shown to the watch."""
         index = inputs.pop("index")
         loss = super().training_step(model, inputs, num_items_in_batch)
-        if not torch.isfinite(loss):
-            ids = ", ".join(self._record_ids[position] for position in index.tolist())
-            raise TrainingError(
-                f"the loss is not finite at step {self.state.global_step + 1}",
-                f"records {ids}",
-                "lower learning_rate, or look at these records",
-            )
+        self._watch.batch(self.state.global_step + 1, index.tolist(), loss.item())
         return loss
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval") -> dict[str, float]:
+        """Bits per character of the development split: the mean over its tasks, and each task's."""
+        by_task = self._measure()
+        self.model.train()
+        metrics = {f"{metric_key_prefix}_bits_per_character": mean_bits(by_task)}
+        metrics |= {f"{metric_key_prefix}_bits_per_character_{task}": value for task, value in by_task.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         if not self.args.should_save or not hasattr(self.model, "peft_config"):

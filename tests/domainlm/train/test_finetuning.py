@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from domainlm.artifacts import TokenizerFolder
 from domainlm.errors import ModelError, TrainingError
 from domainlm.models import generate, load_adapter, load_base
-from domainlm.train.finetuning import canonical
+from domainlm.train.methods import canonical
 from domainlm.train.settings import TrainSettings
 
 
@@ -32,7 +32,7 @@ def test_every_task_is_learned_from_its_train_split_alone(tune, toy_records) -> 
     _, report = tune()
     for task in ("mood", "term"):
         parts = [record for record in toy_records if record["task"] == task and record["split"] == "train"]
-        assert report.records_by_task[task] == len(parts)
+        assert report.stages[0].records_by_task[task] == len(parts)
 
 
 def test_two_runs_with_one_seed_give_one_digest_and_another_seed_another(tune) -> None:
@@ -289,8 +289,8 @@ def test_records_that_are_too_long_are_counted_never_cut(tune) -> None:
         tune(max_length=56)
     assert "too_long: drop" in str(caught.value)
     _, report = tune("dropped", max_length=56, too_long="drop")
-    assert report.dropped_too_long > 0 and report.longest <= 56
-    assert report.examples + report.dropped_too_long == sum(report.records_by_task.values())
+    assert report.stages[0].dropped_too_long > 0 and report.stages[0].longest <= 56
+    assert report.stages[0].examples + report.stages[0].dropped_too_long == sum(report.stages[0].records_by_task.values())
 
 
 def test_without_records_there_is_no_training(tune, toy_records) -> None:

@@ -1,0 +1,55 @@
+"""What a training is told about text that it does not learn from: bits per character of the development split."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from domainlm.models.inference import bits_per_character, completion_log_likelihoods
+from domainlm.tasks import DOCUMENT_TASK
+from domainlm.train.mixture import Example
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def sample(found: Sequence[Example], wanted: int) -> list[Example]:
+    """At most `wanted` examples, as many of each task, spread evenly over a task's rows."""
+    by_task: dict[str, list[Example]] = defaultdict(list)
+    for example in found:
+        by_task[example.task].append(example)
+    chosen = []
+    for rows in by_task.values():
+        count = min(len(rows), wanted // len(by_task))
+        chosen += [rows[index * len(rows) // count] for index in range(count)]
+    return chosen
+
+
+def dev_bits_per_character(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, held_out: Sequence[Example], batch: int
+) -> dict[str, float]:
+    """Bits that the model needs for a character of the held-out answers and documents, by task."""
+    answers = [row for row in held_out if row.task != DOCUMENT_TASK]
+    scores = completion_log_likelihoods(
+        model, tokenizer, [row.prompt for row in answers], [row.completion for row in answers], batch
+    )
+    bits, characters = defaultdict(float), Counter()
+    for example, score in zip(answers, scores, strict=True):
+        bits[example.task] -= score / math.log(2)
+        characters[example.task] += len(example.completion)
+    found = {task: rounded(bits[task] / characters[task]) for task in sorted(bits)}
+    if documents := [row.completion for row in held_out if row.task == DOCUMENT_TASK]:
+        found[DOCUMENT_TASK] = rounded(bits_per_character(model, tokenizer, documents, batch=batch))
+    return found
+
+
+def mean_bits(by_task: dict[str, float]) -> float:
+    """One figure to compare weights by: each task counts the same."""
+    return sum(by_task.values()) / len(by_task)
+
+
+def rounded(value: float) -> float:
+    """Five digits: what differs further behind is noise of the arithmetic."""
+    return float(f"{value:.5g}")

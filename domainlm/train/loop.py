@@ -1,0 +1,174 @@
+"""One stage of a training: the Trainer with this project's settings, run to its end or on from its newest checkpoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from domainlm.errors import TrainingError
+from domainlm.train.methods import Prepared, training_type
+from domainlm.train.monitoring import Watch
+from domainlm.train.rows import Tokenized
+from domainlm.train.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+    from domainlm.train.trainer import CompletionTrainer
+
+
+def build(
+    prepared: Prepared,
+    tokenized: Tokenized,
+    settings: TrainSettings,
+    work: Path,
+    measure: Callable[[], dict[str, float]],
+) -> CompletionTrainer:
+    """The Trainer of one stage.
+
+    Args:
+        prepared: the model that is trained.
+        tokenized: what it is trained on.
+        settings: the stage's recipe.
+        work: where this stage's checkpoints and curves lie.
+        measure: bits per character of the development split by task, for early stopping.
+    """
+    from transformers import EarlyStoppingCallback, PrinterCallback
+
+    from domainlm.train import checkpoints, curves
+    from domainlm.train.trainer import CompletionTrainer, RightPadding, Rows
+
+    callbacks = [
+        checkpoints.CompletenessMarker(),
+        checkpoints.StopOnTermination(),
+        *curves.callbacks(settings.report_to, work),
+    ]
+    if settings.early_stopping is not None:
+        callbacks.append(EarlyStoppingCallback(early_stopping_patience=settings.early_stopping))
+    trainer = CompletionTrainer(
+        model=prepared.model,
+        args=arguments(settings, len(tokenized.rows), work),
+        train_dataset=Rows(tokenized.rows),
+        data_collator=RightPadding(prepared.tokenizer.pad_token_id),
+        by_record=settings.loss_weighting == "record",
+        measure=measure,
+        watch=Watch(tokenized.ids),
+        callbacks=callbacks,
+    )
+    trainer.remove_callback(PrinterCallback)  # prints each log line as a dict to standard output
+    return trainer
+
+
+def steps_of(settings: TrainSettings, rows: int) -> int:
+    """Optimizer steps of a stage over so many rows."""
+    per_epoch = math.ceil(rows / (settings.batch_size * settings.gradient_accumulation))
+    return settings.max_steps or max(1, round(settings.epochs * per_epoch))
+
+
+def arguments(settings: TrainSettings, rows: int, work: Path) -> TrainingArguments:
+    """The Trainer's own arguments."""
+    import torch
+    from transformers import TrainingArguments
+
+    dtype = training_type(settings)
+    steps = steps_of(settings, rows)
+    looks = settings.eval_steps is not None
+    return TrainingArguments(
+        output_dir=str(work),
+        max_steps=steps,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        train_sampling_strategy="group_by_length" if settings.batching == "grouped" else "random",
+        optim=settings.optimizer,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.scheduler,
+        warmup_steps=math.ceil(settings.warmup_ratio * steps),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        neftune_noise_alpha=settings.neftune_alpha or None,
+        bf16=dtype is torch.bfloat16,
+        fp16=dtype is torch.float16,
+        activation_checkpointing=settings.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
+        seed=settings.seed,
+        data_seed=settings.seed,
+        logging_steps=settings.logging_steps,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        # the best weights can only be kept where each look leaves a checkpoint
+        save_steps=settings.eval_steps if settings.early_stopping is not None else settings.save_steps,
+        save_total_limit=2,  # the older one is the way back while the newer one is being written
+        eval_strategy="steps" if looks else "no",
+        eval_steps=settings.eval_steps,
+        load_best_model_at_end=settings.early_stopping is not None,
+        metric_for_best_model="bits_per_character" if settings.early_stopping is not None else None,
+        greater_is_better=False if settings.early_stopping is not None else None,
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_num_workers=settings.loader_workers,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        use_cpu=not torch.cuda.is_available(),
+    )
+
+
+def run(trainer: CompletionTrainer, work: Path) -> None:
+    """Train to the end, from the newest complete checkpoint on; a finished training is taken over as it is.
+
+    Raises:
+        TrainingError: a SIGTERM stopped it, after a complete checkpoint.
+    """
+    from domainlm.train.checkpoints import StopOnTermination, newest
+
+    work.mkdir(parents=True, exist_ok=True)
+    last = newest(work)
+    terminator = next(found for found in trainer.callback_handler.callbacks if isinstance(found, StopOnTermination))
+    try:
+        if last and finished(last):
+            _restore(trainer, last)
+        else:
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
+    finally:
+        terminator.release()
+    if terminator.stopped:
+        raise TrainingError(
+            f"stopped by SIGTERM after step {trainer.state.global_step}; its checkpoint is complete",
+            str(work),
+            "run again to go on",
+        )
+
+
+def finished(checkpoint: Path) -> bool:
+    """Whether a checkpoint is the end of its stage, by its last step or by an early stop."""
+    from transformers import TrainerState
+
+    state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    stopper = state.stateful_callbacks.get("TrainerControl", {}).get("args", {})
+    return state.global_step >= state.max_steps or bool(stopper.get("should_training_stop"))
+
+
+def _restore(trainer: Any, checkpoint: Path) -> None:
+    """Take a finished training over as it is: asked to resume at its end, the Trainer would do one step more."""
+    from transformers import TrainerState
+
+    trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    best = trainer.state.best_model_checkpoint if trainer.args.load_best_model_at_end else None
+    trainer._load_from_checkpoint(str(Path(trainer.args.output_dir) / Path(best).name if best else checkpoint))
+
+
+def curve(history: Sequence[dict[str, float]], offset: int = 0) -> list[dict[str, float]]:
+    """The logged points of a stage: loss, learning rate, gradient norm; steps count over all stages."""
+    from domainlm.train.development import rounded
+
+    return [
+        {
+            "step": entry["step"] + offset,
+            "loss": rounded(entry["loss"]),
+            "learning_rate": rounded(entry["learning_rate"]),
+            "gradient_norm": rounded(entry.get("grad_norm", 0.0)),
+        }
+        for entry in history
+        if "loss" in entry
+    ]

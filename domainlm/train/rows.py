@@ -1,0 +1,94 @@
+"""Examples as token ids: prompts with their completions, or documents cut at the context's length."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from domainlm.errors import TrainingError
+from domainlm.models.encoding import encode
+from domainlm.models.inference import context_length
+from domainlm.train.mixture import Example
+from domainlm.train.settings import CONTINUED, PROMPT_METHODS, TrainSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Row = tuple[list[int], list[int]]  # ids that are read, ids that are learned
+
+
+class Tokenized(NamedTuple):
+    """What a stage trains on: `rows[i]` comes from record `ids[i]`."""
+
+    ids: list[str]
+    rows: list[Row]
+    dropped: int
+
+    @property
+    def tokens(self) -> int:
+        """All tokens of one epoch, none of them padding."""
+        return sum(len(head) + len(tail) for head, tail in self.rows)
+
+    @property
+    def supervised(self) -> int:
+        """The tokens of one epoch that the loss counts."""
+        return sum(len(tail) for _, tail in self.rows)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row."""
+        return max(len(head) + len(tail) for head, tail in self.rows)
+
+
+def tokenize(
+    mixed: Sequence[Example], tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, settings: TrainSettings
+) -> Tokenized:
+    """Token ids of each example. An answer is never cut, since a cut one teaches to stop anywhere; a document is.
+
+    Raises:
+        TrainingError: there is nothing to train on, `max_length` exceeds the base's context, or records are too long.
+    """
+    if not mixed:
+        raise TrainingError(
+            "no record of the train split belongs to the wanted tasks", "train", "check `tasks` and the splits"
+        )
+    limit = row_limit(model, settings)
+    if settings.objective == CONTINUED:
+        return _documents(mixed, tokenizer, limit)
+    rows = encode(tokenizer, [example.prompt for example in mixed], [example.completion for example in mixed])
+    fits = [len(head) + len(tail) <= limit for head, tail in rows]
+    over = Counter(example.task for example, fit in zip(mixed, fits, strict=True) if not fit)
+    if over and (settings.too_long == "error" or not any(fits)):
+        longest = max(len(head) + len(tail) for head, tail in rows)
+        first = [example.id for example, fit in zip(mixed, fits, strict=True) if not fit][:3]
+        raise TrainingError(
+            f"{sum(over.values())} of {len(rows)} records exceed {limit} tokens"
+            f" (longest {longest}; {dict(sorted(over.items()))})",
+            f"records {', '.join(first)}",
+            "raise max_length (up to the base's context), shorten them, or set too_long: drop",
+        )
+    kept = [index for index, fit in enumerate(fits) if fit]
+    return Tokenized([mixed[index].id for index in kept], [rows[index] for index in kept], len(rows) - len(kept))
+
+
+def row_limit(model: PreTrainedModel, settings: TrainSettings) -> int:
+    """Tokens of the longest row: `max_length`, the base's context less virtual tokens, whichever is smaller."""
+    context = context_length(model)
+    if context is None:
+        return settings.max_length
+    return min(settings.max_length, context - (settings.virtual_tokens if settings.method in PROMPT_METHODS else 0))
+
+
+def _documents(mixed: Sequence[Example], tokenizer: PreTrainedTokenizerBase, limit: int) -> Tokenized:
+    """Documents in pieces of at most `limit` tokens; each follows an eos as in pre-training, the last one ends in one."""
+    texts = [example.completion for example in mixed]
+    encoded = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    eos = tokenizer.eos_token_id
+    ids, rows = [], []
+    for example, tokens in zip(mixed, encoded, strict=True):
+        tokens = [*tokens, eos]
+        for start in range(0, len(tokens), limit - 1):
+            ids.append(example.id)
+            rows.append(([eos], tokens[start : start + limit - 1]))
+    return Tokenized(ids, rows, 0)
