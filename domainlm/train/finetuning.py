@@ -14,6 +14,7 @@ from domainlm.models.loading import quantized_layers
 from domainlm.models.runtime import reproducible
 from domainlm.records import DEVELOPMENT, TRAIN
 from domainlm.tasks import Task
+from domainlm.train.augmentation import augmented
 from domainlm.train.development import dev_bits_per_character, rounded, sample
 from domainlm.train.methods import Prepared, export, new_tokens, prepare
 from domainlm.train.mixture import Example, examples, shuffled, weighted
@@ -63,7 +64,7 @@ def train(
             return dev_bits_per_character(prepared.model, prepared.tokenizer, held_out, settings.batch_size)
 
         tokenized = [
-            tokenize(weighted(found, recipe.task_weights, recipe.seed), prepared.tokenizer, prepared.model, recipe)
+            tokenize(_seen(found, recipe), prepared.tokenizer, prepared.model, recipe)
             for found, (_, recipe) in zip(mixtures, stages, strict=True)
         ]
         before = measure()
@@ -131,6 +132,11 @@ def train(
 def _mixture(records: Dataset, recipe: TrainSettings, tasks: dict[str, Task]) -> list[Example]:
     found = examples(records, TRAIN, tasks, recipe)
     return shuffled(found, recipe.seed) if recipe.labels == "shuffled" else found
+
+
+def _seen(found: list[Example], recipe: TrainSettings) -> list[Example]:
+    """What one epoch really shows: each record as often as its task's weight says, and its changed copies."""
+    return augmented(weighted(found, recipe.task_weights, recipe.seed), recipe)
 
 
 def _held_out(records: Dataset, stages: list[tuple[str, TrainSettings]], tasks: dict[str, Task]) -> list[Example]:

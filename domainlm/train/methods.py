@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
-from domainlm.errors import ModelError, TrainingError
+from domainlm.errors import ModelError
 from domainlm.models.architectures import target_modules
 from domainlm.models.loading import FULL, load_base, tied
 from domainlm.models.runtime import compute_type
@@ -105,7 +105,9 @@ def _with_virtual_tokens(model: PreTrainedModel, settings: TrainSettings) -> Pre
     from peft import AdaptionPromptConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 
     if settings.method == "prefix":
-        config = PrefixTuningConfig(num_virtual_tokens=settings.virtual_tokens, task_type="CAUSAL_LM")
+        config = PrefixTuningConfig(
+            num_virtual_tokens=settings.virtual_tokens, task_type="CAUSAL_LM", **_cache_shape(model)
+        )
     elif settings.method == "prompt":
         config = PromptTuningConfig(num_virtual_tokens=settings.virtual_tokens, task_type="CAUSAL_LM")
     else:
@@ -121,6 +123,18 @@ def _with_virtual_tokens(model: PreTrainedModel, settings: TrainSettings) -> Pre
             "steps.train.parameters.method",
             "use qlora, lora or dora",
         ) from error
+
+
+def _cache_shape(model: PreTrainedModel) -> dict[str, int]:
+    """Heads and width of Falcon's key-value cache, which peft does not know: one head for all queries, mostly."""
+    config = model.config
+    if config.model_type != "falcon":
+        return {}
+    if config.new_decoder_architecture:
+        heads = config.num_attention_heads  # repeated for each query before they are cached
+    else:
+        heads = 1 if config.multi_query else config.num_kv_heads
+    return {"num_attention_heads": heads, "token_dim": heads * (config.hidden_size // config.num_attention_heads)}
 
 
 def _upper_layers(model: PreTrainedModel) -> int:

@@ -81,7 +81,7 @@ def row_limit(model: PreTrainedModel, settings: TrainSettings) -> int:
 
 
 def _documents(mixed: Sequence[Example], tokenizer: PreTrainedTokenizerBase, limit: int) -> Tokenized:
-    """Documents in pieces of at most `limit` tokens; each follows an eos as in pre-training, the last one ends in one."""
+    """Documents in pieces of at most `limit` tokens; each follows an eos as in pre-training, the last ends in one."""
     texts = [example.completion for example in mixed]
     encoded = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
     eos = tokenizer.eos_token_id
