@@ -56,6 +56,10 @@ class ModelError(DomainLMError):
     """A base model, tokenizer or adapter that cannot be used as asked."""
 
 
+class LicenceRefused(DomainLMError):
+    """A licence that is unknown, or that does not allow what the model is for."""
+
+
 class TrainingError(DomainLMError):
     """A training that cannot start or must not go on."""
 
