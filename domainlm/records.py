@@ -95,6 +95,11 @@ def question(record: Record) -> str:
     return next((turn["content"] for turn in record["messages"] if turn["role"] != ASSISTANT), "")
 
 
+def asked(record: Record) -> str:
+    """What is to be classified: the question, and the context where there is one."""
+    return f"{question(record)} {record['context']}".strip()
+
+
 def answer(record: Record) -> str:
     """What the model shall say: the last assistant turn, or the label of labelled text."""
     turns = [turn["content"] for turn in record["messages"] if turn["role"] == ASSISTANT]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from domainlm.artifacts import CARD_FILE, AdapterFolder, BaseCheckpoint, TokenizerFolder
 from domainlm.digests import digest_folder
 from domainlm.errors import ArtifactError, ModelError
+from domainlm.models.classifiers import ensure_encoder_tokens, is_encoder, load_tuned_classifier
 from domainlm.models.encoding import ensure_pad
 from domainlm.models.runtime import compute_type, device
 
 if TYPE_CHECKING:
     import torch
+    from torch.nn import Module
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Quantization = Literal["nf4", "int8", "none"]
@@ -34,7 +36,10 @@ def load_tokenizer(base: BaseCheckpoint, tokenizer: TokenizerFolder | None = Non
     if tokenizer is not None:
         _check_belongs("the extended tokenizer", tokenizer.card["base_digest"], base)
     loaded = AutoTokenizer.from_pretrained(tokenizer.path if tokenizer else base.model_path, local_files_only=True)
-    ensure_pad(loaded)
+    if is_encoder(base):
+        ensure_encoder_tokens(loaded)
+    else:
+        ensure_pad(loaded)
     return loaded
 
 
@@ -63,6 +68,12 @@ def load_base(
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, set_seed
 
+    if is_encoder(base):  # transformers would make a language model of it that nobody trained
+        raise ModelError(
+            f"a base of architecture '{base.card['architecture']}' reads texts and cannot write them",
+            str(base.card["name"]),
+            "set steps.train.parameters.objective: classification, or name a causal language model",
+        )
     check_files(base)
     loaded_tokenizer = load_tokenizer(base, tokenizer)
     dtype = dtype or compute_type()
@@ -131,30 +142,36 @@ def quantized_layers(model: PreTrainedModel) -> list[str]:
     return [name for name, module in model.named_modules() if isinstance(module, Linear4bit | Linear8bitLt)]
 
 
-def guard_quantized_layers(model: PreTrainedModel) -> None:
+def guard_quantized_layers(model: PreTrainedModel, left_alone: Iterable[Module] = ()) -> None:
     """Make sure that quantized layers exist, and that an evaluation cannot spoil their gradients.
 
     On CPUs with AVX512_BF16 bitsandbytes repacks a 4-bit weight at its first forward outside training, and gradients
     through the repacked weight are wrong (cosine 0.4 to the right ones); the layers are told not to.
 
+    Args:
+        model: the quantized model.
+        left_alone: modules beside the output layer that stay as they are (the head of a classifier).
+
     Raises:
-        ModelError: a linear layer other than the output layer is not quantized.
+        ModelError: a linear layer that should be quantized is not, or the other way round.
     """
     import torch
     from bitsandbytes.nn import Linear4bit, Linear8bitLt
 
     head = model.get_output_embeddings()
+    spared = {id(inner) for part in left_alone for inner in part.modules()}
     plain = [
         name
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear)
-        and not isinstance(module, Linear4bit | Linear8bitLt)
         and module is not head
+        and isinstance(module, Linear4bit | Linear8bitLt) == (id(module) in spared)
     ]
     found = quantized_layers(model)
     if plain or not found:
         raise ModelError(
-            f"{len(found)} layers are quantized, {len(plain)} are not (the first: {plain[0] if plain else 'none'})",
+            f"{len(found)} layers are quantized, {len(plain)} are not as wanted"
+            f" (the first: {plain[0] if plain else 'none'})",
             f"architecture {model.config.model_type}",
             "use method lora or full for this base, or mend its layer classes in domainlm/models/loading.py",
         )
@@ -215,6 +232,8 @@ def load_adapter(
         raise ModelError(
             "the adapter was trained with another tokenizer", str(adapter.path), "use the tokenizer of its run"
         )
+    if card.get("objective") == "classification":
+        return load_tuned_classifier(base, tokenizer, adapter, quantization, dtype)
     if card["method"] == FULL:
         model = AutoModelForCausalLM.from_pretrained(
             adapter.path, dtype=dtype or compute_type(), local_files_only=True, device_map={"": device()}
