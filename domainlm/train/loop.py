@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domainlm.errors import TrainingError
 from domainlm.train.methods import Prepared, training_type
 from domainlm.train.monitoring import Watch
 from domainlm.train.rows import Tokenized
@@ -37,12 +36,12 @@ def build(
     """
     from transformers import EarlyStoppingCallback, PrinterCallback
 
-    from domainlm.train import checkpoints, curves
+    from domainlm.train import curves
+    from domainlm.train.stopping import StopOnSignal
     from domainlm.train.trainer import CompletionTrainer, RightPadding, Rows
 
     callbacks = [
-        checkpoints.CompletenessMarker(),
-        checkpoints.StopOnTermination(),
+        StopOnSignal(),
         *curves.callbacks(settings.report_to, work),
     ]
     if settings.early_stopping is not None:
@@ -99,10 +98,10 @@ def arguments(settings: TrainSettings, rows: int, work: Path) -> TrainingArgumen
         save_strategy="steps",
         # the best weights can only be kept where each look leaves a checkpoint
         save_steps=settings.eval_steps if settings.early_stopping is not None else settings.save_steps,
-        save_total_limit=2,  # the older one is the way back while the newer one is being written
         eval_strategy="steps" if looks else "no",
         eval_steps=settings.eval_steps,
         load_best_model_at_end=settings.early_stopping is not None,
+        restore_callback_states_from_checkpoint=True,  # looks without improvement are counted on
         metric_for_best_model="bits_per_character" if settings.early_stopping is not None else None,
         greater_is_better=False if settings.early_stopping is not None else None,
         report_to=[],
@@ -119,25 +118,22 @@ def run(trainer: CompletionTrainer, work: Path) -> None:
 
     Raises:
         TrainingError: a SIGTERM stopped it, after a complete checkpoint.
+        KeyboardInterrupt: Ctrl-C did.
     """
-    from domainlm.train.checkpoints import StopOnTermination, newest
+    from domainlm.train.checkpoints import newest
+    from domainlm.train.stopping import StopOnSignal
 
     work.mkdir(parents=True, exist_ok=True)
     last = newest(work)
-    terminator = next(found for found in trainer.callback_handler.callbacks if isinstance(found, StopOnTermination))
+    stopper = next(found for found in trainer.callback_handler.callbacks if isinstance(found, StopOnSignal))
     try:
         if last and finished(last):
             _restore(trainer, last)
         else:
             trainer.train(resume_from_checkpoint=str(last) if last else None)
     finally:
-        terminator.release()
-    if terminator.stopped:
-        raise TrainingError(
-            f"stopped by SIGTERM after step {trainer.state.global_step}; its checkpoint is complete",
-            str(work),
-            "run again to go on",
-        )
+        stopper.release()
+    stopper.raise_if_stopped(trainer.state.global_step, work)
 
 
 def finished(checkpoint: Path) -> bool:

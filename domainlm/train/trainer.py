@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import Trainer
 
+from domainlm.train.checkpoints import SealedCheckpoints
 from domainlm.train.development import mean_bits
 from domainlm.train.monitoring import Watch
 
@@ -81,7 +82,7 @@ def _supervised_losses(outputs: Any, labels: torch.Tensor) -> tuple[torch.Tensor
     return cross_entropy(logits[supervised].float(), wanted[supervised], reduction="none"), supervised
 
 
-class CompletionTrainer(Trainer):
+class CompletionTrainer(SealedCheckpoints, Trainer):
     """Trainer whose every pass is watched, whose looks at the development split count bits per character, and which
     saves adapters without the embedding."""
 
