@@ -64,6 +64,10 @@ class TrainingError(DomainLMError):
     """A training that cannot start or must not go on."""
 
 
+class TrainingStopped(TrainingError):
+    """Somebody stopped a training between two steps; the same command goes on from its checkpoint."""
+
+
 class StageFailed(DomainLMError):
     """A library raised inside a stage. What it says is withheld, since libraries like to quote the value they choke on."""
 
