@@ -175,9 +175,24 @@ def guard_quantized_layers(model: PreTrainedModel, left_alone: Iterable[Module] 
             f"architecture {model.config.model_type}",
             "use method lora or full for this base, or mend its layer classes in domainlm/models/loading.py",
         )
+    _guard_experts(model)
     for name in found:
         if isinstance(model.get_submodule(name), Linear4bit):
             model.get_submodule(name).support_avx512bf16_for_cpu = False
+
+
+def _guard_experts(model: PreTrainedModel) -> None:
+    """Most weights of a mixture of experts lie in tensors of three dimensions, which no quantization here reaches.
+
+    Every linear layer would be quantized, and yet nearly the whole model would lie in memory in full.
+    """
+    missed = sum(weight.numel() for weight in model.parameters() if weight.dim() > 2 and weight.is_floating_point())
+    if missed > 0.01 * model.num_parameters():
+        raise ModelError(
+            f"{missed:,} weights lie in fused experts, which are not quantized",
+            f"architecture {model.config.model_type}",
+            "use method lora with bits 16 (it adapts the attention alone), or a base without experts",
+        )
 
 
 def _add_rows(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, new_tokens: dict[str, list[int]]) -> None:
