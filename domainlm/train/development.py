@@ -14,6 +14,8 @@ from domainlm.train.mixture import Example
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from domainlm.train.methods import Prepared
+
 
 def sample(found: Sequence[Example], wanted: int) -> list[Example]:
     """At most `wanted` examples, as many of each task, spread evenly over a task's rows."""
@@ -25,6 +27,27 @@ def sample(found: Sequence[Example], wanted: int) -> list[Example]:
         count = min(len(rows), wanted // len(by_task))
         chosen += [rows[index * len(rows) // count] for index in range(count)]
     return chosen
+
+
+class Look:
+    """Looks at the development split: called, it measures bits per character by task.
+
+    Args:
+        prepared: the model that is trained, and its tokenizer.
+        held_out: examples that it does not learn from.
+        batch: rows of a forward pass.
+
+    `accuracy` and `bits_per_record` hold what the last call told besides, by task; only a classification head does.
+    """
+
+    def __init__(self, prepared: Prepared, held_out: Sequence[Example], batch: int) -> None:
+        self.prepared, self.held_out, self.batch = prepared, held_out, batch
+        self.accuracy: dict[str, float] = {}
+        self.bits_per_record: dict[str, float] = {}
+
+    def __call__(self) -> dict[str, float]:
+        """Bits per character of the held-out answers and documents, by task."""
+        return dev_bits_per_character(self.prepared.model, self.prepared.tokenizer, self.held_out, self.batch)
 
 
 def dev_bits_per_character(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
 from domainlm.models.loading import quantized_layers
@@ -15,12 +17,12 @@ from domainlm.models.runtime import reproducible
 from domainlm.records import DEVELOPMENT, TRAIN
 from domainlm.tasks import Task
 from domainlm.train.augmentation import augmented
-from domainlm.train.development import dev_bits_per_character, rounded, sample
+from domainlm.train.development import Look, rounded, sample
 from domainlm.train.methods import Prepared, export, new_tokens, prepare
 from domainlm.train.mixture import Example, examples, shuffled, weighted
 from domainlm.train.report import StageReport, TrainingReport
 from domainlm.train.rows import tokenize
-from domainlm.train.settings import TrainSettings
+from domainlm.train.settings import CLASSIFICATION, TrainSettings
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -54,17 +56,15 @@ def train(
 
     started = time.monotonic()
     stages = settings.by_stage()
+    parts = _parts(records, settings, tasks)
     # every stage's data is rendered before a model is loaded: what is wrong with the last one is said at once
-    mixtures = [_mixture(records, recipe, tasks) for _, recipe in stages]
-    held_out = sample(_held_out(records, stages, tasks), settings.dev_records)
+    mixtures = [_mixture(records, recipe, tasks, parts) for _, recipe in stages]
+    held_out = sample(_held_out(records, stages, tasks, parts), settings.dev_records)
     with reproducible(settings.seed, settings.threads):
-        prepared = prepare(base, tokenizer, settings)
-
-        def measure() -> dict[str, float]:
-            return dev_bits_per_character(prepared.model, prepared.tokenizer, held_out, settings.batch_size)
-
+        prepared = parts.prepare(base, tokenizer, settings)
+        measure = parts.look(prepared, held_out, settings.batch_size)
         tokenized = [
-            tokenize(_seen(found, recipe), prepared.tokenizer, prepared.model, recipe)
+            parts.tokenize(_seen(found, recipe), prepared.tokenizer, prepared.model, recipe)
             for found, (_, recipe) in zip(mixtures, stages, strict=True)
         ]
         before = measure()
@@ -89,6 +89,8 @@ def train(
                     tokens_per_epoch=data.tokens,
                     supervised_tokens_per_epoch=data.supervised,
                     dev_bits_per_character=measure(),
+                    dev_accuracy=measure.accuracy,
+                    dev_bits_per_record=measure.bits_per_record,
                     stopped_early=trainer.state.global_step < trainer.args.max_steps,
                     loss=points[-1]["loss"] if points else math.nan,
                 )
@@ -129,8 +131,31 @@ def train(
     return adapter, report
 
 
-def _mixture(records: Dataset, recipe: TrainSettings, tasks: dict[str, Task]) -> list[Example]:
-    found = examples(records, TRAIN, tasks, recipe)
+class _Parts(NamedTuple):
+    """What differs between a model that writes answers and an encoder with a head."""
+
+    examples: Callable[..., list[Example]]
+    prepare: Callable[..., Prepared]
+    tokenize: Callable[..., Any]
+    look: type[Look]
+
+
+def _parts(records: Dataset, settings: TrainSettings, tasks: dict[str, Task]) -> _Parts:
+    if settings.objective != CLASSIFICATION:
+        return _Parts(examples, prepare, tokenize, Look)
+    from domainlm.train import classification
+
+    task = classification.the_task(records, tasks, settings)
+    return _Parts(
+        classification.examples,
+        functools.partial(classification.prepare, task=task),
+        classification.tokenize,
+        classification.HeadLook,
+    )
+
+
+def _mixture(records: Dataset, recipe: TrainSettings, tasks: dict[str, Task], parts: _Parts) -> list[Example]:
+    found = parts.examples(records, TRAIN, tasks, recipe)
     return shuffled(found, recipe.seed) if recipe.labels == "shuffled" else found
 
 
@@ -139,11 +164,13 @@ def _seen(found: list[Example], recipe: TrainSettings) -> list[Example]:
     return augmented(weighted(found, recipe.task_weights, recipe.seed), recipe)
 
 
-def _held_out(records: Dataset, stages: list[tuple[str, TrainSettings]], tasks: dict[str, Task]) -> list[Example]:
+def _held_out(
+    records: Dataset, stages: list[tuple[str, TrainSettings]], tasks: dict[str, Task], parts: _Parts
+) -> list[Example]:
     """The development examples of all stages, each once."""
     found: dict[str, Example] = {}
     for _, recipe in stages:
-        found |= {example.id: example for example in examples(records, DEVELOPMENT, tasks, recipe)}
+        found |= {example.id: example for example in parts.examples(records, DEVELOPMENT, tasks, recipe)}
     return list(found.values())
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from domainlm.train.methods import Prepared, training_type
 from domainlm.train.monitoring import Watch
 from domainlm.train.rows import Tokenized
-from domainlm.train.settings import TrainSettings
+from domainlm.train.settings import CLASSIFICATION, TrainSettings
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -40,17 +40,23 @@ def build(
     from domainlm.train.stopping import StopOnSignal
     from domainlm.train.trainer import CompletionTrainer, RightPadding, Rows
 
+    kind, dataset, padding = CompletionTrainer, Rows, RightPadding
+    if settings.objective == CLASSIFICATION:
+        from domainlm.train.heads import HeadTrainer, LabelledRows, LabelPadding
+
+        kind, dataset, padding = HeadTrainer, LabelledRows, LabelPadding
+
     callbacks = [
         StopOnSignal(),
         *curves.callbacks(settings.report_to, work),
     ]
     if settings.early_stopping is not None:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=settings.early_stopping))
-    trainer = CompletionTrainer(
+    trainer = kind(
         model=prepared.model,
         args=arguments(settings, len(tokenized.rows), work),
-        train_dataset=Rows(tokenized.rows),
-        data_collator=RightPadding(prepared.tokenizer.pad_token_id),
+        train_dataset=dataset(tokenized.rows),
+        data_collator=padding(prepared.tokenizer.pad_token_id),
         by_record=settings.loss_weighting == "record",
         measure=measure,
         watch=Watch(tokenized.ids),

@@ -11,7 +11,7 @@ from domainlm.errors import ModelError
 from domainlm.models.architectures import target_modules
 from domainlm.models.loading import FULL, load_base, tied
 from domainlm.models.runtime import compute_type
-from domainlm.train.settings import LORA_METHODS, TrainSettings
+from domainlm.train.settings import CLASSIFICATION, LORA_METHODS, TrainSettings
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +70,7 @@ def _with_lora(
     modules, note = target_modules(model, settings.target_modules)
     check_rank(model, modules, settings.rank)
     if settings.adapt_embedding:
-        modules.append(_name_of(model, model.get_input_embeddings()))
+        modules.append(name_of(model, model.get_input_embeddings()))
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
@@ -149,7 +149,8 @@ def new_tokens(tokenizer: TokenizerFolder, settings: TrainSettings) -> int:
     return len(tokenizer.card["new_tokens"]) if separately else 0
 
 
-def _name_of(model: PreTrainedModel, wanted: Any) -> str:
+def name_of(model: PreTrainedModel, wanted: Any) -> str:
+    """The last name part of a module of the model."""
     return next(name for name, module in model.named_modules() if module is wanted).rpartition(".")[2]
 
 
@@ -161,7 +162,7 @@ def _token_indices(
     layers = [model.get_input_embeddings()]
     if not tied(model):
         layers.append(model.get_output_embeddings())
-    return {_name_of(model, layer): indices for layer in layers}
+    return {name_of(model, layer): indices for layer in layers}
 
 
 def export(
@@ -179,12 +180,15 @@ def export(
         config["base_model_name_or_path"] = base.card["name"]
         (folder / ADAPTER_CONFIG).write_text(json.dumps(canonical(config), indent=2, sort_keys=True) + "\n")
     adapter = AdapterFolder(folder)
+    names = model.config.id2label
+    labels = [names[index] for index in range(len(names))] if settings.objective == CLASSIFICATION else None
     adapter.write_card(
         method=settings.method,
         objective=settings.objective,
         quantization=settings.quantization,
         base_digest=base.card["digest"],
         tokenizer_digest=tokenizer.digest,
+        **({"labels": labels} if labels else {}),
     )
     return adapter
 

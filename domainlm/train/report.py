@@ -7,7 +7,11 @@ from domainlm.train.settings import TrainSettings
 
 
 class StageReport(Report):
-    """One stage of a curriculum; a training without one has a single stage without a name."""
+    """One stage of a curriculum; a training without one has a single stage without a name.
+
+    Fields:
+        dev_accuracy, dev_bits_per_record: by task; a classification head alone has them.
+    """
 
     name: str
     objective: str
@@ -20,6 +24,8 @@ class StageReport(Report):
     tokens_per_epoch: int
     supervised_tokens_per_epoch: int
     dev_bits_per_character: dict[str, float]
+    dev_accuracy: dict[str, float]
+    dev_bits_per_record: dict[str, float]
     stopped_early: bool
     loss: float
 

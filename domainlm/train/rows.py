@@ -57,19 +57,27 @@ def tokenize(
     if settings.objective == CONTINUED:
         return _documents(mixed, tokenizer, limit)
     rows = encode(tokenizer, [example.prompt for example in mixed], [example.completion for example in mixed])
-    fits = [len(head) + len(tail) <= limit for head, tail in rows]
-    over = Counter(example.task for example, fit in zip(mixed, fits, strict=True) if not fit)
-    if over and (settings.too_long == "error" or not any(fits)):
-        longest = max(len(head) + len(tail) for head, tail in rows)
-        first = [example.id for example, fit in zip(mixed, fits, strict=True) if not fit][:3]
+    kept = fitting([len(head) + len(tail) for head, tail in rows], mixed, limit, settings)
+    return Tokenized([mixed[index].id for index in kept], [rows[index] for index in kept], len(rows) - len(kept))
+
+
+def fitting(lengths: Sequence[int], mixed: Sequence[Example], limit: int, settings: TrainSettings) -> list[int]:
+    """Which examples are short enough.
+
+    Raises:
+        TrainingError: some are not and `too_long` says so, or none is.
+    """
+    kept = [index for index, length in enumerate(lengths) if length <= limit]
+    long = [mixed[index] for index, length in enumerate(lengths) if length > limit]
+    if long and (settings.too_long == "error" or not kept):
+        over = Counter(example.task for example in long)
         raise TrainingError(
-            f"{sum(over.values())} of {len(rows)} records exceed {limit} tokens"
-            f" (longest {longest}; {dict(sorted(over.items()))})",
-            f"records {', '.join(first)}",
+            f"{len(long)} of {len(lengths)} records exceed {limit} tokens"
+            f" (longest {max(lengths)}; {dict(sorted(over.items()))})",
+            f"records {', '.join(example.id for example in long[:3])}",
             "raise max_length (up to the base's context), shorten them, or set too_long: drop",
         )
-    kept = [index for index, fit in enumerate(fits) if fit]
-    return Tokenized([mixed[index].id for index in kept], [rows[index] for index in kept], len(rows) - len(kept))
+    return kept
 
 
 def row_limit(model: PreTrainedModel, settings: TrainSettings) -> int:

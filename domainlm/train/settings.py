@@ -199,6 +199,18 @@ class TrainSettings(Settings):
                 "objective 'classification' has a head of its own: it cannot share stages with the others",
             ),
             (
+                CLASSIFICATION in objectives and self.method not in LORA_METHODS | {"full"},
+                f"a classification head goes with qlora, lora, dora and full, not with method '{self.method}'",
+            ),
+            (
+                CLASSIFICATION in objectives and self.batching == "packed",
+                "a head reads one text a row: batching 'packed' does not go with objective 'classification'",
+            ),
+            (
+                CLASSIFICATION in objectives and self.sample_prompts > 0,
+                "an encoder writes no text: sample_prompts does not go with objective 'classification'",
+            ),
+            (
                 self.early_stopping is not None and self.eval_steps is None,
                 "early_stopping needs eval_steps: how often the development split is looked at",
             ),
