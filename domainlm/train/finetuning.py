@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +26,7 @@ from domainlm.train.settings import CLASSIFICATION, TrainSettings
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from transformers import TrainerCallback
 
 
 def train(
@@ -36,6 +37,7 @@ def train(
     tasks: dict[str, Task],
     folder: Path,
     work: Path,
+    callbacks: Callable[[int, Look], Iterable[TrainerCallback]] | None = None,
 ) -> tuple[AdapterFolder, TrainingReport]:
     """Train on the train split, look at the dev split, leave the test split alone.
 
@@ -47,6 +49,7 @@ def train(
         tasks: task definitions by name; they render prompts.
         folder: an empty folder to fill with the adapter (or, for method `full`, the weights).
         work: where checkpoints of exactly this training lie; an interrupted one goes on from there.
+        callbacks: who else listens to a stage, given the steps before it and how the development split is looked at.
 
     Raises:
         TrainingError: no records, records that are too long, or a loss that is not finite.
@@ -74,6 +77,8 @@ def train(
             place = work / f"{number + 1}-{name}" if name else work
             with reproducible(settings.seed + number, settings.threads):
                 trainer = loop.build(prepared, data, recipe, place, measure)
+                for callback in callbacks(sum(report.steps for report in reports), measure) if callbacks else ():
+                    trainer.add_callback(callback)
                 loop.run(trainer, place)
             points = loop.curve(trainer.state.log_history, sum(report.steps for report in reports))
             reports.append(
