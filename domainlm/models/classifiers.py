@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
 from domainlm.errors import ModelError
+from domainlm.models.architectures import ARCHITECTURES, context_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
 
     from domainlm.models.loading import Initialisation, Quantization
 
-# RoBERTa (and what grew out of it) counts positions from pad_token_id + 1, so its table is longer than its context
-OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert"})
-ENCODERS = OFFSET_POSITIONS | {"bert", "distilbert", "electra", "deberta", "deberta-v2", "modernbert"}
+ENCODERS = frozenset(name for name, known in ARCHITECTURES.items() if known.encoder)
 MIN_LABELS = 2
 
 
@@ -196,14 +195,6 @@ def head(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
     return found
 
 
-def encoder_context(model: PreTrainedModel) -> int | None:
-    """How many tokens the encoder can read, its special ones included; None where its configuration does not say."""
-    limit = getattr(model.config, "max_position_embeddings", None)
-    if limit is not None and model.config.model_type in OFFSET_POSITIONS:
-        return limit - model.config.pad_token_id - 1
-    return limit
-
-
 def read(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of texts between the tokenizer's own special tokens; nothing is cut."""
     return tokenizer(list(texts), return_attention_mask=False)["input_ids"] if texts else []
@@ -259,7 +250,7 @@ def _batches(
 ) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
     """Texts sorted by length, so that little is spent on padding: their indices and the model's inputs."""
     rows = read(tokenizer, texts)
-    limit = encoder_context(model)
+    limit = context_of(model.config)
     over = sum(len(row) > limit for row in rows) if limit else 0
     if over:
         raise ModelError(

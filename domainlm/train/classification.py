@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from domainlm.artifacts import BaseCheckpoint, TokenizerFolder
 from domainlm.errors import TrainingError, nearest
-from domainlm.models.architectures import target_modules
+from domainlm.models.architectures import context_of, target_modules
 from domainlm.models.classifiers import (
-    encoder_context,
     has_own_head,
     head,
     label_log_likelihoods,
     load_classifier,
-    plain,
     read,
 )
 from domainlm.models.loading import FULL
@@ -189,7 +187,7 @@ def tokenize(
         )
     numbers = model.config.label2id
     rows = read(tokenizer, [example.prompt for example in mixed])
-    limit = min(settings.max_length, encoder_context(plain(model)) or settings.max_length)
+    limit = min(settings.max_length, context_of(model.config) or settings.max_length)
     kept = fitting([len(row) for row in rows], mixed, limit, settings)
     return Labelled(
         [mixed[index].id for index in kept],

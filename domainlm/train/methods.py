@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
 from domainlm.errors import ModelError
-from domainlm.models.architectures import target_modules
+from domainlm.models.architectures import is_target, target_modules
 from domainlm.models.loading import FULL, load_base, tied
 from domainlm.models.runtime import compute_type
 from domainlm.train.settings import CLASSIFICATION, LORA_METHODS, TrainSettings
@@ -90,7 +90,7 @@ def check_rank(model: PreTrainedModel, modules: list[str], rank: int) -> None:
         ModelError: the rank exceeds the smaller side of an adapted layer.
     """
     for name, module in model.named_modules():
-        if name.rpartition(".")[2] not in modules or not hasattr(module, "in_features"):
+        if not is_target(name, modules) or not hasattr(module, "in_features"):
             continue
         smaller = min(module.in_features, module.out_features)
         if rank > smaller:

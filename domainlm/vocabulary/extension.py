@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from domainlm.artifacts import BaseCheckpoint, TokenizerFolder
 from domainlm.errors import TrainingError
 from domainlm.models import bits_per_character, first_characters, load_base, load_tokenizer
+from domainlm.models.classifiers import is_encoder
 from domainlm.records import DEVELOPMENT, TRAIN
 from domainlm.reports import Report
 from domainlm.tasks import ANSWER_MARK, QUESTION_MARK
@@ -18,6 +19,10 @@ from domainlm.vocabulary.settings import VocabularySettings
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
+
+
+# a gate that cannot be computed is closed; whoever sets gate: false adds the tokens on their own responsibility
+NOT_ASSESSABLE = "not assessable, so no token is added: an encoder gives running text no bits per character"
 
 
 class VocabularyReport(Report):
@@ -72,7 +77,11 @@ def extend(
     extended = _write(folder, tokenizer, new_tokens, base)
     fertility_after = fertility(load_tokenizer(base, extended), held_out)
     verdict, cost_before, cost_after = "off", None, None
-    if new_tokens and settings.gate:
+    if new_tokens and settings.gate and is_encoder(base):
+        verdict = NOT_ASSESSABLE
+        extended = _write(folder, load_tokenizer(base), {}, base)
+        fertility_after = fertility_before
+    elif new_tokens and settings.gate:
         cost_before, cost_after = _cost(base, None, held_out), _cost(base, extended, held_out)
         passed = cost_after <= cost_before * (1 + settings.max_worsening)
         verdict = "passed" if passed else f"dropped: more than {settings.max_worsening:.0%} worse"
