@@ -1,7 +1,8 @@
-"""One stage of a training: the Trainer with this project's settings, run to its end or on from its newest checkpoint."""
+"""One stage of a training: the Trainer with this project's settings, run to its end or on from a checkpoint."""
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,12 +11,17 @@ from typing import TYPE_CHECKING, Any
 from domainlm.train.methods import Prepared, training_type
 from domainlm.train.monitoring import Watch
 from domainlm.train.rows import Tokenized
-from domainlm.train.settings import CLASSIFICATION, TrainSettings
+from domainlm.train.settings import CLASSIFICATION, PROMPT_METHODS, TrainSettings
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
+    from domainlm.train.batching import EndToEnd, RightPadding
     from domainlm.train.trainer import CompletionTrainer
+
+VIRTUAL_METHODS = PROMPT_METHODS | {"llama_adapter"}  # what they put before the text needs a mask of its own
+
+_log = logging.getLogger(__name__)
 
 
 def build(
@@ -38,13 +44,16 @@ def build(
 
     from domainlm.train import curves
     from domainlm.train.stopping import StopOnSignal
-    from domainlm.train.trainer import CompletionTrainer, RightPadding, Rows
+    from domainlm.train.trainer import CompletionTrainer
 
-    kind, dataset, padding = CompletionTrainer, Rows, RightPadding
     if settings.objective == CLASSIFICATION:
         from domainlm.train.heads import HeadTrainer, LabelledRows, LabelPadding
 
-        kind, dataset, padding = HeadTrainer, LabelledRows, LabelPadding
+        kind, dataset, collator = HeadTrainer, LabelledRows, LabelPadding(prepared.tokenizer.pad_token_id)
+    else:
+        from domainlm.train.batching import Rows
+
+        kind, dataset, collator = CompletionTrainer, Rows, ready_for_batches(prepared, settings)
 
     callbacks = [
         StopOnSignal(),
@@ -56,7 +65,7 @@ def build(
         model=prepared.model,
         args=arguments(settings, len(tokenized.rows), work),
         train_dataset=dataset(tokenized.rows),
-        data_collator=padding(prepared.tokenizer.pad_token_id),
+        data_collator=collator,
         by_record=settings.loss_weighting == "record",
         measure=measure,
         watch=Watch(tokenized.ids),
@@ -64,6 +73,27 @@ def build(
     )
     trainer.remove_callback(PrinterCallback)  # prints each log line as a dict to standard output
     return trainer
+
+
+def ready_for_batches(prepared: Prepared, settings: TrainSettings) -> EndToEnd | RightPadding:
+    """Put the loss into the model, let it read packed batches where it shall, and say how rows become batches.
+
+    Raises:
+        TrainingError: this architecture cannot keep packed rows apart.
+    """
+    from domainlm.models.attention import keep_rows_apart, prove_apart
+    from domainlm.train.batching import EndToEnd, RightPadding
+    from domainlm.train.losses import put_inside
+
+    model = prepared.model
+    by_record = settings.loss_weighting == "record"
+    if note := put_inside(model, settings.loss_chunk_tokens):
+        _log.warning("%s", note)
+    if settings.batching != "packed":
+        return RightPadding(prepared.tokenizer.pad_token_id, by_record, masked=settings.method in VIRTUAL_METHODS)
+    keep_rows_apart(model.get_base_model() if hasattr(model, "peft_config") else model)
+    prove_apart(model, model.get_input_embeddings().num_embeddings)
+    return EndToEnd(by_record)
 
 
 def steps_of(settings: TrainSettings, rows: int) -> int:

@@ -1,117 +1,117 @@
-"""The Trainer with this project's loss, batches and guards."""
+"""The Trainer with this project's loss, batches and guards, and without what costs time at every step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
 from transformers import Trainer
 
+from domainlm.models.attention import is_packed
 from domainlm.train.checkpoints import SealedCheckpoints
 from domainlm.train.development import mean_bits
 from domainlm.train.monitoring import Watch
 
-IGNORED = -100
 _NOTHING: list = []  # the Trainer asks for an evaluation set; ours is measured from outside
-
-
-class Rows(torch.utils.data.Dataset):
-    """Tokenized examples, with their index for messages and their length for grouping."""
-
-    def __init__(self, rows: Sequence[tuple[list[int], list[int]]]) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        head, tail = self._rows[index]
-        return {"input_ids": head + tail, "labels": [IGNORED] * len(head) + tail, "index": index}
-
-
-class RightPadding:
-    """Pads a batch to its longest row; only the completion and its eos are supervised."""
-
-    def __init__(self, pad: int) -> None:
-        self._pad = pad
-
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        width = max(len(row["input_ids"]) for row in rows)
-
-        def filled(key: str, filler: int) -> torch.Tensor:
-            return torch.tensor([row[key] + [filler] * (width - len(row[key])) for row in rows])
-
-        mask = torch.tensor([[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in rows])
-        return {
-            "input_ids": filled("input_ids", self._pad),
-            "attention_mask": mask,
-            "labels": filled("labels", IGNORED),
-            "index": torch.tensor([row["index"] for row in rows]),
-        }
-
-
-def token_loss(
-    outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
-) -> torch.Tensor:
-    """Cross-entropy over the supervised tokens, divided by their number in the whole optimizer step.
-
-    So a batch of 8 equals 8 accumulated batches of 1, whatever the lengths. Only supervised positions are upcast.
-    """
-    losses, supervised = _supervised_losses(outputs, labels)
-    return losses.sum() / (supervised.sum() if num_items_in_batch is None else num_items_in_batch)
-
-
-def record_loss(
-    outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
-) -> torch.Tensor:
-    """The mean over the records of an optimizer step of each record's mean over its supervised tokens.
-
-    A one-word class label then counts as much as a long definition.
-    """
-    losses, supervised = _supervised_losses(outputs, labels)
-    lengths = supervised.sum(dim=1, keepdim=True).expand_as(supervised)[supervised]
-    return (losses / lengths).sum() / (len(labels) if num_items_in_batch is None else num_items_in_batch)
-
-
-def _supervised_losses(outputs: Any, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    # virtual tokens of a prompt tuning stand before the text and have logits too
-    logits, wanted = outputs.logits[:, -labels.shape[1] : -1], labels[:, 1:]
-    supervised = wanted != IGNORED
-    return cross_entropy(logits[supervised].float(), wanted[supervised], reduction="none"), supervised
 
 
 class CompletionTrainer(SealedCheckpoints, Trainer):
     """Trainer whose every pass is watched, whose looks at the development split count bits per character, and which
-    saves adapters without the embedding."""
+    saves adapters without the embedding.
+
+    The loss is the model's own (`domainlm.train.losses.put_inside`): a sum, which is divided here by what the whole
+    optimizer step holds, so a batch of 8 equals 8 accumulated batches of 1, whatever the lengths. With `by_record` it
+    is divided by records, each weighted as one: a one-word class label counts as much as a long definition.
+
+    Args:
+        by_record: whether records count equally; else supervised tokens do.
+        measure: bits per character of the development split, by task.
+        watch: told every loss, in order; on a GPU a step late, since asking at once would stop the GPU.
+        options: the Trainer's own.
+    """
 
     def __init__(
         self, *, by_record: bool, measure: Callable[[], dict[str, float]], watch: Watch, **options: Any
     ) -> None:
-        super().__init__(
-            compute_loss_func=record_loss if by_record else token_loss, eval_dataset=_NOTHING, **options
-        )
+        super().__init__(eval_dataset=_NOTHING, **options)
         self._by_record, self._measure, self._watch = by_record, measure, watch
+        self._on_their_way: deque[tuple[int, list[int], Callable[[], float]]] = deque()
 
     def _get_num_items_in_batch(self, batch_samples, device):
-        """What the loss of an optimizer step is divided by: records here, supervised tokens in the parent."""
-        if not self._by_record:
-            return super()._get_num_items_in_batch(batch_samples, device)
-        count = torch.tensor(sum(len(batch["labels"]) for batch in batch_samples), device=device)
-        return self.accelerator.gather(count).sum() if self.args.average_tokens_across_devices else count
+        """What the loss of an optimizer step is divided by; counted without asking the device."""
+        if not batch_samples:
+            return None
+        count = sum(len(batch["index"]) if self._by_record else batch["targets"].shape[1] for batch in batch_samples)
+        if self.args.world_size == 1:
+            return count
+        return self.accelerator.gather(torch.tensor(count, device=device)).sum()
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """This process's share of the optimizer step's loss."""
+        if "targets" not in inputs:  # a head over an encoder has a loss of its own
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        outputs = model(**inputs)
+        # every process divides by the records or tokens of all, and averaging gradients divides once more
+        loss = outputs.loss / num_items_in_batch * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        """One forward and backward pass, shown to the watch."""
+        """One forward and backward pass, shown to the watch.
+
+        In place of the parent's: that walks over all modules at every pass to say that they are being trained, and
+        asks at every pass about ways of running that do not occur here.
+        """
         index = inputs.pop("index")
-        loss = super().training_step(model, inputs, num_items_in_batch)
-        self._watch.batch(self.state.global_step + 1, index.tolist(), loss.item())
+        if not self.model.training:  # a look at the development split leaves it so
+            model.train()
+        inputs = self._prepare_inputs(inputs)
+        self._scale_noise(inputs)
+        with self.compute_loss_context_manager():
+            loss = self.compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
+        self.accelerator.backward(loss, **({"scale_wrt_gas": False} if self.is_deepspeed_enabled else {}))
+        loss = loss.detach()
+        self._note(self.state.global_step + 1, index if isinstance(index, list) else index.tolist(), loss)
         return loss
+
+    def _scale_noise(self, inputs: dict[str, Any]) -> None:
+        """NEFTune's noise shrinks with the root of a line's length; a packed line is as long as all its rows."""
+        if self.neftune_noise_alpha and is_packed(mask := inputs.get("attention_mask")):
+            rows = mask.shape[-1] - 1
+            self.model.get_input_embeddings().neftune_noise_alpha = self.neftune_noise_alpha * math.sqrt(rows)
+
+    def _note(self, step: int, index: list[int], loss: torch.Tensor) -> None:
+        self._on_their_way.append((step, index, _later(loss)))
+        self._tell_watch(step if loss.is_cuda else step + 1)
+
+    def _tell_watch(self, before: int) -> None:
+        """Show the watch the losses of all steps before one; by now they have come from the GPU."""
+        while self._on_their_way and self._on_their_way[0][0] < before:
+            step, index, value = self._on_their_way.popleft()
+            self._watch.batch(step, index, value())
+
+    def _settle(self) -> None:
+        self._tell_watch(self.state.global_step + 2)
+        self._watch.complete()
+
+    def _save_checkpoint(self, model, trial):
+        """Save only what the watch has seen to be sound."""
+        self._settle()
+        super()._save_checkpoint(model, trial)
+
+    def _finalize_training(self, *given):
+        self._settle()
+        return super()._finalize_training(*given)
+
+    def floating_point_ops(self, inputs) -> int:
+        """Not counted here: the parent walks over all parameters at every pass, and is wrong for LoRA."""
+        return 0
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval") -> dict[str, float]:
         """Bits per character of the development split: the mean over its tasks, and each task's."""
         by_task = self._measure()
-        self.model.train()
         metrics = {f"{metric_key_prefix}_bits_per_character": mean_bits(by_task)}
         metrics |= {f"{metric_key_prefix}_bits_per_character_{task}": value for task, value in by_task.items()}
         self.log(metrics)
@@ -123,3 +123,19 @@ class CompletionTrainer(SealedCheckpoints, Trainer):
             return super()._save(output_dir, state_dict)
         # "auto" would ask the hub for the base's vocabulary size, and save the whole embedding once it has grown
         return self.model.save_pretrained(output_dir, state_dict=state_dict, save_embedding_layers=False)
+
+
+def _later(loss: torch.Tensor) -> Callable[[], float]:
+    """The loss as a number, once it is asked for; on a GPU its copy to the host is begun and nothing waits for it."""
+    if not loss.is_cuda:
+        return loss.item
+    host = torch.empty_like(loss, device="cpu", pin_memory=True)
+    host.copy_(loss, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+
+    def value() -> float:
+        arrived.synchronize()
+        return host.item()
+
+    return value

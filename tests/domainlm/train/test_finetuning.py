@@ -80,32 +80,6 @@ def test_a_batch_of_eight_is_eight_accumulated_batches_of_one(tune, weighting: s
     assert max((left[name] - right[name]).abs().max().item() for name in left) < 1e-3 * moved
 
 
-def test_weighting_by_record_lets_short_answers_count_as_much_as_long_ones() -> None:
-    import math
-    from types import SimpleNamespace
-
-    import torch
-
-    from domainlm.train.trainer import IGNORED, record_loss, token_loss
-
-    labels = torch.tensor([[IGNORED, 1, IGNORED, IGNORED], [IGNORED, 1, 1, 1]])
-    logits = torch.zeros(2, 4, 2)
-    logits[0, :, 1] = 3.0  # the short answer is nearly right, the long one is a coin toss
-    outputs = SimpleNamespace(logits=logits)
-    right, coin = math.log1p(math.exp(-3)), math.log(2)
-    assert record_loss(outputs, labels).item() == pytest.approx((right + coin) / 2, rel=1e-4)
-    assert token_loss(outputs, labels).item() == pytest.approx((right + 3 * coin) / 4, rel=1e-4)
-
-
-def test_only_the_completion_and_its_eos_are_supervised() -> None:
-    from domainlm.train.trainer import IGNORED, RightPadding, Rows
-
-    rows = Rows([([5, 6, 7], [8, 2]), ([5], [9, 2])])
-    batch = RightPadding(pad=1)([rows[0], rows[1]])
-    assert batch["labels"].tolist() == [[IGNORED] * 3 + [8, 2], [IGNORED, 9, 2, IGNORED, IGNORED]]
-    assert batch["attention_mask"].tolist() == [[1] * 5, [1, 1, 1, 0, 0]]
-
-
 def test_the_folder_holds_lora_and_no_embedding_no_pickle_no_path(tune, tiny_base, grown_tokenizer) -> None:
     adapter, report = tune(tokenizer=grown_tokenizer)
     assert {path.name for path in adapter.path.iterdir()} == {
