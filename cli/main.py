@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from cli import clean, dashboard, keys, run, scan, setup, vault
+from cli import clean, compare, dashboard, keys, run, scan, setup, vault
 from domainlm.errors import DomainLMError
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(run.run)
+app.command("compare")(compare.compare)
 app.command("setup")(setup.setup)
 app.command("dashboard")(dashboard.dashboard)
 app.command("clean")(clean.clean)

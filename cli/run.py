@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import yaml
@@ -69,24 +69,24 @@ def _run(configuration: RunConfiguration, stack: str | None, fresh: bool, consol
         hooks.listeners.append(progress.tell)
         failure: BaseException | None = None
         try:
-            response = finetuning_pipeline.with_options(config_path=str(_effective(configuration, fresh)))()
+            response = finetuning_pipeline.with_options(config_path=str(effective(configuration.content, fresh)))()
         except (Exception, KeyboardInterrupt) as error:
             failure = error
         finally:
             hooks.listeners.remove(progress.tell)
     if failure is not None:
-        _explain(failure, hooks.explain(failure), log, console)
+        explain(failure, hooks.explain(failure), log, console)
         return False
     path = manifests.manifest_folder() / f"{response.id}.json"
     return print_card(console, manifests.read(path), reports_of(response.id), time.monotonic() - started, path)
 
 
-def _effective(configuration: RunConfiguration, fresh: bool) -> Path:
+def effective(content: dict[str, Any], fresh: bool = False) -> Path:
     """The configuration with its overrides as a file of its own, since ZenML reads files only.
 
     `enable_cache` works there alone: as an option of the pipeline it would not reach steps that have a setting of their own.
     """
-    content = configuration.content | ({"enable_cache": False} if fresh else {})
+    content = content | ({"enable_cache": False} if fresh else {})
     folder = home() / "configurations"
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{digest_json(content)[:16]}.yaml"
@@ -94,7 +94,8 @@ def _effective(configuration: RunConfiguration, fresh: bool) -> Path:
     return path
 
 
-def _explain(failure: BaseException, step: str, log: Path, console: Console) -> None:
+def explain(failure: BaseException, step: str, log: Path, console: Console) -> None:
+    """Say what ended a run, where, and what to do."""
     where = f" in step {step}" if step else ""
     if isinstance(failure, KeyboardInterrupt):
         console.print(f"[yellow]stopped{where}[/]; the next run goes on from what is complete")

@@ -4,3 +4,7 @@ from __future__ import annotations
 
 INGEST, REDACT, PREPARE, VALIDATE, VOCABULARY = "ingest", "redact", "prepare", "validate", "vocabulary"
 PRETRAIN, TRAIN, EVALUATE, REGISTER, RECORD = "pretrain", "train", "evaluate", "register", "record"
+COMPARE = "compare"
+
+# step metadata that varies from run to run and so stays out of reports: seconds, speed, memory, energy, cost
+MEASURED = "measured"

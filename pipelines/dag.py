@@ -27,13 +27,18 @@ class Tuned(NamedTuple):
     registration: Any
 
 
-def finetuning_dag(base: Any, pack: str, controls: bool = True, mode: str = "") -> Tuned:
-    """ingest -> redact -> prepare -> validate -> vocabulary -> train -> evaluate -> register."""
-    definitions = list(load_tasks(resolve(pack) / "tasks").values())
+def data_dag(base: Any, pack: str, mode: str = "") -> tuple[Any, Any, Any]:
+    """ingest -> redact -> prepare -> validate: the sources, the records, and the verdict of their contract."""
     sources = ingest()
     redacted, _ = redact(sources, policy=read_policy(pack), key_id=load_keys(mode or None).lineage)
     records, _ = prepare_against_base(redacted, base, id="prepare")
-    verdict = validate(records, suite=read_suite(f"{pack}/contracts/records.json"))
+    return sources, records, validate(records, suite=read_suite(f"{pack}/contracts/records.json"))
+
+
+def finetuning_dag(base: Any, pack: str, controls: bool = True, mode: str = "") -> Tuned:
+    """The data, then vocabulary -> train -> evaluate -> register."""
+    definitions = list(load_tasks(resolve(pack) / "tasks").values())
+    sources, records, verdict = data_dag(base, pack, mode)
     tokenizer, _ = vocabulary(records, verdict, base)
     adapter, recipe = train(records, verdict, tokenizer, base, definitions=definitions)
     shuffled = scratch = None

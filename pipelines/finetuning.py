@@ -27,6 +27,6 @@ def finetuning_pipeline(
         controls: also train the shuffled-label and the from-scratch control.
         mode: `production` refuses the development key; by default what DOMAINLM_MODE says.
     """
-    model = pretraining_dag(pack, mode) if base == EMBEDDED else resolve_base(name=base)
+    model = pretraining_dag(pack, mode)[1] if base == EMBEDDED else resolve_base(name=base)
     tuned = finetuning_dag(model, pack, controls, mode)
     record(tuned.registration)

@@ -21,14 +21,14 @@ from steps.redact import redact
 from steps.validate import validate
 
 
-def pretraining_dag(pack: str, mode: str = "") -> Any:
-    """Corpus -> the same gates as any data -> a base model from scratch."""
+def pretraining_dag(pack: str, mode: str = "") -> tuple[Any, Any]:
+    """Corpus -> the same gates as any data -> a base model from scratch: the prepared corpus and the base."""
     sources = ingest(id="base_ingest")
     redacted, _ = redact(sources, policy=read_policy(pack), key_id=load_keys(mode or None).lineage, id="base_redact")
     prepared, _ = prepare(redacted, id="base_prepare")
     verdict = validate(prepared, suite=read_suite(f"{pack}/contracts/corpus.json"), id="base_validate")
     base, _ = pretrain(prepared, verdict)
-    return base
+    return prepared, base
 
 
 @pipeline(**hooks.around_a_run)

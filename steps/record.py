@@ -25,8 +25,10 @@ class RunRecord(Report):
 
 
 @stage_step(RECORD, cached=False)
-def record(registration: Registration) -> Annotated[RunRecord, "run_record"]:
+def record(registration: Registration | None) -> Annotated[RunRecord, "run_record"]:
     """Verify every artifact of the run and write the manifest; failed runs get theirs from `pipelines.hooks`.
+
+    A comparison registers no model: it hands on None, and its manifest names none.
 
     Raises:
         ArtifactError: an artifact, cached ones included, was changed after it was stored.
@@ -39,9 +41,9 @@ def record(registration: Registration) -> Annotated[RunRecord, "run_record"]:
         run_id=str(run_id),
         manifest_digest=manifest.digest,
         artifacts_verified=verified,
-        model_version=f"{registration.name}/{registration.version}",
+        model_version=f"{registration.name}/{registration.version}" if registration else "",
     )
-    digests: dict[str, Any] = {"manifest": manifest.digest} | registration.digests
+    digests: dict[str, Any] = {"manifest": manifest.digest} | (registration.digests if registration else {})
     log_metadata({"digests": digests}, infer_model=True)
     log_metadata(found.summary())
     return found

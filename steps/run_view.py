@@ -15,7 +15,7 @@ from zenml.models import PipelineRunResponse, StepRunResponse
 from domainlm.errors import DomainLMError, SecretError
 from domainlm.ledger import manifest as manifests
 from domainlm.ledger.manifest import COMPLETED, FAILED, INTERRUPTED, RUNNING, UNKNOWN, Failure, RunManifest, StepEntry
-from domainlm.names import RECORD
+from domainlm.names import MEASURED, RECORD
 from domainlm.reports import Report
 from steps.keys import load_keys
 
@@ -61,6 +61,12 @@ def manifest_of(run_id: UUID, *, status: str | None = None, error: BaseException
     )
 
 
+def measured_by(run_id: UUID, step: str) -> dict[str, Any]:
+    """What a step of a run measured of itself: seconds, speed, memory, cost; empty where it said nothing."""
+    found = Client().get_pipeline_run(run_id, hydrate=True).steps[step].get_hydrated_version().run_metadata
+    return dict(found.get(MEASURED) or {})
+
+
 def _entry(step: StepRunResponse) -> StepEntry:
     cached = step.status == ExecutionStatus.CACHED
     return StepEntry(
@@ -68,7 +74,7 @@ def _entry(step: StepRunResponse) -> StepEntry:
         status=COMPLETED if cached else str(step.status.value),
         cached=cached,
         parameters=step.config.parameters,
-        inputs={name: str(found[0].content_hash) for name, found in step.inputs.items() if found},
+        inputs=_inputs(step),
         outputs={name: str(found[0].content_hash) for name, found in step.outputs.items() if found},
         code=str(step.cache_key or ""),
         started=_time(step.start_time),
@@ -82,6 +88,15 @@ def _configuration(run: PipelineRunResponse) -> dict[str, Any]:
         "stack": run.stack.name if run.stack else "",
         "model": run.config.model.name if run.config.model else "",
     }
+
+
+def _inputs(step: StepRunResponse) -> dict[str, str]:
+    """The digest of each input; an input that is a list has a number behind its name."""
+    found = {}
+    for name, versions in step.inputs.items():
+        for number, version in enumerate(versions):
+            found[name if len(versions) == 1 else f"{name}.{number}"] = str(version.content_hash)
+    return found
 
 
 def _time(moment: Any) -> str:

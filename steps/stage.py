@@ -14,14 +14,26 @@ from zenml.config import CachePolicy
 
 from domainlm.digests import code_files
 from domainlm.errors import DomainLMError, StageFailed
-from domainlm.names import EVALUATE, INGEST, PREPARE, PRETRAIN, RECORD, REDACT, REGISTER, TRAIN, VALIDATE, VOCABULARY
+from domainlm.names import (
+    COMPARE,
+    EVALUATE,
+    INGEST,
+    PREPARE,
+    PRETRAIN,
+    RECORD,
+    REDACT,
+    REGISTER,
+    TRAIN,
+    VALIDATE,
+    VOCABULARY,
+)
 from domainlm.project import SOURCE_ROOT
 from domainlm.reports import Settings
 
 # The order of the stages. A step's cache key covers the code of its own folder, of the ground floor, and of every stage
 # before it: ZenML would otherwise stop at the first step whose output is unchanged, and evidence that names the code
 # would then be of two versions.
-ORDER = (INGEST, REDACT, PREPARE, VALIDATE, PRETRAIN, VOCABULARY, TRAIN, EVALUATE, REGISTER, RECORD)
+ORDER = (INGEST, REDACT, PREPARE, VALIDATE, PRETRAIN, VOCABULARY, TRAIN, EVALUATE, COMPARE, REGISTER, RECORD)
 FOLDER = {RECORD: "ledger"}
 DEBUG_VARIABLE = "DOMAINLM_DEBUG"
 USES_MODELS = ORDER[ORDER.index(PRETRAIN) :]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGES = ("ingest", "redact", "prepare", "validate", "vocabulary", "pretrain", "train", "evaluate", "register")
+STAGES = ("ingest", "redact", "prepare", "validate", "vocabulary", "pretrain", "train", "evaluate", "register", "compare")
 LAYERS = ("cli", "pipelines", "steps", "materializers", "domainlm")  # an arrow may only run to the right
 
 
