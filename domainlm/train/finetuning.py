@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -55,14 +53,18 @@ def train(
         TrainingError: no records, records that are too long, or a loss that is not finite.
         ModelError: base, tokenizer and settings do not fit together.
     """
-    from domainlm.train import loop
+    from domainlm.train import curves, loop
+    from domainlm.train.belonging import claim, owner
+    from domainlm.train.cost import Account
 
-    started = time.monotonic()
+    curves.check(settings.report_to)
     stages = settings.by_stage()
     parts = _parts(records, settings, tasks)
     # every stage's data is rendered before a model is loaded: what is wrong with the last one is said at once
     mixtures = [_mixture(records, recipe, tasks, parts) for _, recipe in stages]
     held_out = sample(_held_out(records, stages, tasks, parts), settings.dev_records)
+    claim(work, owner(base, tokenizer, settings, mixtures))
+    account = Account(work, settings)
     with reproducible(settings.seed, settings.threads):
         prepared = parts.prepare(base, tokenizer, settings)
         measure = parts.look(prepared, held_out, settings.batch_size)
@@ -71,12 +73,13 @@ def train(
             for found, (_, recipe) in zip(mixtures, stages, strict=True)
         ]
         before = measure()
-        training_started = time.monotonic()
         reports, curve = [], []
         for number, ((name, recipe), found, data) in enumerate(zip(stages, mixtures, tokenized, strict=True)):
             place = work / f"{number + 1}-{name}" if name else work
             with reproducible(settings.seed + number, settings.threads):
-                trainer = loop.build(prepared, data, recipe, place, measure)
+                trainer = loop.build(
+                    prepared, data, recipe, place, measure, held_out=held_out, account=account, stage=name
+                )
                 for callback in callbacks(sum(report.steps for report in reports), measure) if callbacks else ():
                     trainer.add_callback(callback)
                 loop.run(trainer, place)
@@ -101,7 +104,6 @@ def train(
                 )
             )
             curve += points
-        seconds = time.monotonic() - training_started
         adapter = export(prepared.model, folder, base, tokenizer, settings)
     report = TrainingReport(
         recipe=settings,
@@ -123,17 +125,14 @@ def train(
         loss=reports[-1].loss,
         curve=curve,
     )
-    # seconds vary from run to run, so they stay out of report and digest
-    (work / "throughput.json").write_text(
-        json.dumps(
-            {
-                "train_seconds": round(seconds, 1),
-                "seconds": round(time.monotonic() - started, 1),
-                "tokens": round(sum(stage.tokens_per_epoch * stage.epochs for stage in reports)),
-            }
-        )
-    )
+    account.close()
     return adapter, report
+
+
+def held_out_examples(records: Dataset, settings: TrainSettings, tasks: dict[str, Task]) -> list[Example]:
+    """The development examples that a training is measured on."""
+    found = _held_out(records, settings.by_stage(), tasks, _parts(records, settings, tasks))
+    return sample(found, settings.dev_records)
 
 
 class _Parts(NamedTuple):
