@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domainlm.train.methods import Prepared, training_type
-from domainlm.train.monitoring import Watch
 from domainlm.train.rows import Tokenized
 from domainlm.train.settings import CLASSIFICATION, PROMPT_METHODS, TrainSettings
 
@@ -30,6 +29,7 @@ def build(
     settings: TrainSettings,
     work: Path,
     measure: Callable[[], dict[str, float]],
+    **watched: Any,
 ) -> CompletionTrainer:
     """The Trainer of one stage.
 
@@ -39,11 +39,11 @@ def build(
         settings: the stage's recipe.
         work: where this stage's checkpoints and curves lie.
         measure: bits per character of the development split by task, for early stopping.
+        watched: what else `observers` are given: held_out, account, stage.
     """
     from transformers import EarlyStoppingCallback, PrinterCallback
 
-    from domainlm.train import curves
-    from domainlm.train.stopping import StopOnSignal
+    from domainlm.train.observers import observers
     from domainlm.train.trainer import CompletionTrainer
 
     if settings.objective == CLASSIFICATION:
@@ -55,10 +55,7 @@ def build(
 
         kind, dataset, collator = CompletionTrainer, Rows, ready_for_batches(prepared, settings)
 
-    callbacks = [
-        StopOnSignal(),
-        *curves.callbacks(settings.report_to, work),
-    ]
+    watch, callbacks = observers(prepared, tokenized, settings, work, **watched)
     if settings.early_stopping is not None:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=settings.early_stopping))
     trainer = kind(
@@ -68,7 +65,7 @@ def build(
         data_collator=collator,
         by_record=settings.loss_weighting == "record",
         measure=measure,
-        watch=Watch(tokenized.ids),
+        watch=watch,
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)  # prints each log line as a dict to standard output

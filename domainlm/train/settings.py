@@ -155,8 +155,10 @@ class TrainSettings(Settings):
         0, ge=0, le=8, description="development prompts that are answered at each checkpoint, for the curve's page"
     )
     prices: dict[str, float] = Field(
-        default_factory=dict, description="price of an hour by device name (a part of it suffices), for the cost"
+        default_factory=dict,
+        description="price of an hour of one device by its name (a part of it suffices, e.g. H100), for the cost",
     )
+    currency: str = Field("EUR", min_length=1, max_length=16, description="what prices are in; for the card")
     seed: int = Field(0, ge=0, description="seed of LoRA's weights, of dropout, of the order and of shuffled labels")
     threads: int = Field(2, ge=1, description="CPU threads; fixed, since a digest of weights depends on it")
     logging_steps: int = Field(10, ge=1, description="optimizer steps between two points of the curve")

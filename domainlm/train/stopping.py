@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from domainlm.errors import TrainingError
+from domainlm.errors import TrainingStopped
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -70,13 +70,13 @@ class StopOnSignal(TrainerCallback):
         """Say that the stage did not come to its end.
 
         Raises:
-            TrainingError: SIGTERM stopped it.
+            TrainingStopped: SIGTERM stopped it.
             KeyboardInterrupt: Ctrl-C did.
         """
         if not self._saving:
             return
         if self.received == signal.SIGINT:
             raise KeyboardInterrupt
-        raise TrainingError(
+        raise TrainingStopped(
             f"stopped by SIGTERM after step {step}; its checkpoint is complete", str(work), "run again to go on"
         )

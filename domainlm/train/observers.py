@@ -1,0 +1,66 @@
+"""Everything that watches a stage, put together: what stops it, what counts, what draws and what tells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from domainlm.train import curves
+from domainlm.train.cost import Account
+from domainlm.train.flops import Work
+from domainlm.train.meter import Meter
+from domainlm.train.methods import Prepared
+from domainlm.train.mixture import Example
+from domainlm.train.monitoring import Guard, Watch
+from domainlm.train.progress import Teller
+from domainlm.train.samples import Samples
+from domainlm.train.settings import CLASSIFICATION, PROMPT_METHODS, TrainSettings
+from domainlm.train.stopping import StopOnSignal
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+
+def observers(
+    prepared: Prepared,
+    tokenized: Any,
+    settings: TrainSettings,
+    work: Path,
+    held_out: Sequence[Example] = (),
+    account: Account | None = None,
+    stage: str = "",
+) -> tuple[Watch, list[TrainerCallback]]:
+    """The watch that sees each pass, and the callbacks, in the order in which they are called.
+
+    Args:
+        prepared: the model that is trained.
+        tokenized: what it is trained on.
+        settings: the stage's recipe.
+        work: the stage's folder.
+        held_out: development examples, whose prompts are answered at checkpoints.
+        account: what the whole training costs.
+        stage: the stage's name.
+    """
+    model = prepared.model
+    config = model.config.get_text_config()
+    meter = Meter(
+        tokenized.rows,
+        settings.batching == "packed",
+        Work.of_model(model, "full" if settings.method == "full" else "lora"),
+        settings.gradient_checkpointing,
+        account.add if account else lambda counted: None,
+    )
+    outcomes = config.num_labels if settings.objective == CLASSIFICATION else config.vocab_size
+    watch = Watch(tokenized.ids, settings.spike_factor, math.log(outcomes), meter.seen)
+    # the meter's figures must be there before anybody draws them
+    found = [Guard(watch), StopOnSignal(), meter]
+    found += curves.callbacks(settings.report_to, work, settings.model_dump(mode="json"))
+    found.append(Teller(stage))
+    if settings.sample_prompts and settings.objective != CLASSIFICATION:
+        virtual = settings.virtual_tokens if settings.method in PROMPT_METHODS else 0
+        found.append(
+            Samples(held_out, settings.sample_prompts, model, prepared.tokenizer, virtual, work / "samples", found)
+        )
+    return watch, found + ([account] if account else [])

@@ -1,0 +1,125 @@
+"""How far a training is: told to whoever listens (the command line draws a bar), by the first process alone."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple, TextIO
+
+from transformers import TrainerCallback
+
+RECENT = 20  # steps that the time left is judged by; their speed changes with the lengths of rows
+
+
+class Advance(NamedTuple):
+    """The state after a step.
+
+    Args:
+        stage: the stage's name in a curriculum; empty without one.
+        step: optimizer steps done.
+        steps: those of the whole stage.
+        seconds_left: by the speed of recent steps, looks and checkpoints in; None before the first.
+        loss: of the last point of the curve.
+        tokens_per_second: likewise.
+    """
+
+    stage: str
+    step: int
+    steps: int
+    seconds_left: float | None
+    loss: float | None
+    tokens_per_second: float | None
+
+
+listeners: list[Callable[[Advance], None]] = []
+
+
+class Teller(TrainerCallback):
+    """Tells the listeners after each step.
+
+    Args:
+        stage: the stage's name.
+    """
+
+    def __init__(self, stage: str = "") -> None:
+        self._stage = stage
+        self._times: deque[float] = deque(maxlen=RECENT + 1)
+        self._loss: float | None = None
+        self._speed: float | None = None
+
+    def on_train_begin(self, args, state, control, **_):
+        """The clock of the first step."""
+        self._times.append(time.monotonic())
+        self._tell(state)
+
+    def on_log(self, args, state, control, logs=None, **_):
+        """Remember what the curve says."""
+        self._loss = (logs or {}).get("loss", self._loss)
+        self._speed = (logs or {}).get("tokens_per_second", self._speed)
+
+    def on_step_end(self, args, state, control, **_):
+        """One step further."""
+        self._times.append(time.monotonic())
+        self._tell(state)
+
+    def on_train_end(self, args, state, control, **_):
+        """The last point of the curve."""
+        self._tell(state)
+
+    def _tell(self, state) -> None:
+        if not (listeners and state.is_world_process_zero):
+            return
+        left = None
+        if len(self._times) > 1:
+            pace = (self._times[-1] - self._times[0]) / (len(self._times) - 1)
+            left = pace * (state.max_steps - state.global_step)
+        advance = Advance(self._stage, state.global_step, state.max_steps, left, self._loss, self._speed)
+        for listener in tuple(listeners):
+            try:
+                listener(advance)
+            except Exception:  # a broken display must not end a training
+                listeners.remove(listener)
+
+
+def line(advance: Advance) -> str:
+    """One line of plain text.
+
+    >>> line(Advance("", 50, 200, 90.0, 2.31, 1234.5))
+    'step 50 of 200, loss 2.31, 1,234 tokens/s, 1:30 left'
+    """
+    parts = [f"{advance.stage + ': ' if advance.stage else ''}step {advance.step} of {advance.steps}"]
+    if advance.loss is not None:
+        parts.append(f"loss {advance.loss:.3g}")
+    if advance.tokens_per_second is not None:
+        parts.append(f"{advance.tokens_per_second:,.0f} tokens/s")
+    if advance.seconds_left is not None and advance.step < advance.steps:
+        parts.append(f"{clock(advance.seconds_left)} left")
+    return ", ".join(parts)
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, with hours where there are any.
+
+    >>> clock(59.6), clock(3725)
+    ('1:00', '1:02:05')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class PlainLines:
+    """A listener for logs: a line at the first step, then at most every so many seconds, and at the end.
+
+    A process of a distributed training adds it on its own standard output: `listeners.append(PlainLines(sys.stdout))`.
+    """
+
+    def __init__(self, stream: TextIO, every_s: float = 30.0) -> None:
+        self._stream, self._every, self._last = stream, every_s, -every_s
+
+    def __call__(self, advance: Advance) -> None:
+        now = time.monotonic()
+        if advance.step and (now - self._last >= self._every or advance.step == advance.steps):
+            self._last = now
+            print(line(advance), file=self._stream, flush=True)
