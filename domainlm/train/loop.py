@@ -69,6 +69,9 @@ def build(
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)  # prints each log line as a dict to standard output
+    # peft's wrapper says that it is being trained while the loaded base inside it is not: without dropout, and without
+    # recomputing anything; the Trainer asks only the outermost module
+    prepared.model.train()
     return trainer
 
 
