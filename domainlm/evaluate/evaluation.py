@@ -7,7 +7,7 @@ import hashlib
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,13 +19,24 @@ from domainlm.evaluate.settings import (
     CLOZE,
     FEW_SHOT,
     MAJORITY,
+    PROBE,
     SCRATCH,
     SHUFFLED,
     TFIDF,
     TUNED,
     EvaluateSettings,
 )
-from domainlm.evaluate.systems import Part, Speaker, in_seeded_order, majority, tfidf, worked_examples
+from domainlm.evaluate.systems import (
+    Part,
+    Reader,
+    Speaker,
+    in_seeded_order,
+    linear_probe,
+    majority,
+    tfidf,
+    worked_examples,
+)
+from domainlm.models.classifiers import has_own_head
 from domainlm.records import DEVELOPMENT, TRAIN, Record, answer, question
 from domainlm.tasks import DOCUMENT_TASK, Task
 
@@ -35,6 +46,12 @@ if TYPE_CHECKING:
     from domainlm.evaluate.bootstrap import Resampler
     from domainlm.evaluate.metrics import Score
 
+# why an encoder has no such column
+NO_ANSWERS = {
+    FEW_SHOT: "an encoder does not read worked examples",
+    CLOZE: "an encoder does not continue a sentence",
+}
+NO_HEAD = {BASE: "the encoder brings no head for these labels; the linear probe stands for what it knows"}
 DIGITS = 6  # what differs further behind is noise of the arithmetic
 
 
@@ -66,10 +83,15 @@ def evaluate(
     from domainlm.models.runtime import reproducible
 
     adapters = {TUNED: adapter, **controls}
-    parts, seen = _select(records, settings, tasks)
+    encoder = adapter.card.get("objective") == "classification"
+    parts, seen = _select(records, settings, tasks, encoder)
+    if encoder:
+        _check_heads(parts, adapters)
     examples = {name: worked_examples(tasks[name], seen[name, TRAIN], settings.seed) for name in _names(parts)}
-    prompts = {part.task.name: [part.task.prompt(text) for text in part.task.prompts] for part in parts}
+    prompts = {part.task.name: [part.prompt(text) for text in part.task.prompts] for part in parts}
     said: dict[str, dict[str, list[str]]] = {}
+    not_assessable: dict[str, str] = {}
+    shown: dict[str, list[Record]] = {}
 
     for part in parts:
         if MAJORITY in settings.systems:
@@ -77,20 +99,26 @@ def evaluate(
         if TFIDF in settings.systems:
             part.outcomes[TFIDF] = tfidf(part, seen[part.task.name, TRAIN], seen[part.task.name, DEVELOPMENT])
     with reproducible(settings.seed, settings.threads):
-        if {BASE, FEW_SHOT, CLOZE} & set(settings.systems):
+        if encoder:
+            not_assessable = NO_ANSWERS | ({} if has_own_head(base, parts[0].task.labels) else NO_HEAD)
+            asked_here = {BASE, PROBE} & set(settings.systems) - set(not_assessable)
+            if asked_here:
+                with _encoder(base, adapter, settings) as reader:
+                    _ask_encoder(reader, parts, seen, asked_here)
+                    if BASE in asked_here:
+                        said[BASE] = _say(reader, parts, prompts)
+        elif {BASE, FEW_SHOT, CLOZE} & set(settings.systems):
             with _base(base, adapter, settings) as speaker:
                 shown = _ask_base(speaker, parts, examples, settings)
                 said[BASE] = _say(speaker, parts, prompts)
-        else:
-            shown = {}
         for system in (TUNED, SHUFFLED, SCRATCH):
             if system in settings.systems and system in adapters:
                 with _adapted(base, tokenizer, adapters[system], settings) as speaker:
                     _ask(speaker, parts, system)
                     said[system] = _say(speaker, parts, prompts)
 
-    trained = {name: {tasks[name].render(record)[0] for record in seen[name, TRAIN]} for name in _names(parts)}
-    rows, item_scores = _score(parts, trained, settings)
+    trained = {part.task.name: {part.shown(record) for record in seen[part.task.name, TRAIN]} for part in parts}
+    rows, item_scores = _score(parts, trained, settings, not_assessable)
     claims = claims_of(rows)
     return EvaluationReport(
         split=settings.split,
@@ -101,6 +129,7 @@ def evaluate(
         claims=claims,
         rows=rows,
         side_by_side=_side_by_side(parts, said, trained, seen, settings),
+        not_assessable=not_assessable,
         few_shot={name: [f"{record['source']}:{record['row']}" for record in used] for name, used in shown.items()},
         item_scores=item_scores,
         digests={
@@ -116,8 +145,25 @@ def _names(parts: Sequence[Part]) -> list[str]:
     return list(dict.fromkeys(part.task.name for part in parts))
 
 
+def _check_heads(parts: Sequence[Part], adapters: Mapping[str, AdapterFolder]) -> None:
+    """A head answers one task, and must have been trained for its labels.
+
+    Raises:
+        EvaluationError: a task that the tuned model or a control has no head for.
+    """
+    for part in parts:
+        for system, adapter in adapters.items():
+            labels = adapter.card.get("labels") or []
+            if part.task.kind != "classification" or set(labels) != set(part.task.labels):
+                raise EvaluationError(
+                    f"the head of system '{system}' answers {', '.join(labels) or 'nothing'}: not this task's labels",
+                    f"task '{part.task.name}'",
+                    "name the one task that was trained in steps.evaluate.parameters.tasks",
+                )
+
+
 def _select(
-    records: Dataset, settings: EvaluateSettings, tasks: Mapping[str, Task]
+    records: Dataset, settings: EvaluateSettings, tasks: Mapping[str, Task], bare: bool = False
 ) -> tuple[list[Part], dict[tuple[str, str], list[Record]]]:
     """The parts to score, and the records of each task's train and development part.
 
@@ -151,7 +197,9 @@ def _select(
             raise EvaluationError(
                 f"the train part holds no row of task '{name}'", "evaluate", "baselines need some rows to learn from"
             )
-    parts = [Part(tasks[name], source, _sample(items, settings)) for (name, source), items in sorted(scored.items())]
+    parts = [
+        Part(tasks[name], source, _sample(items, settings), bare) for (name, source), items in sorted(scored.items())
+    ]
     return parts, seen
 
 
@@ -173,17 +221,29 @@ def _base(base: BaseCheckpoint, adapter: AdapterFolder, settings: EvaluateSettin
 
 
 @contextmanager
+def _encoder(base: BaseCheckpoint, adapter: AdapterFolder, settings: EvaluateSettings) -> Iterator[Reader]:
+    """The untuned encoder in the precision of the tuned one; its head counts only where the base brought it along."""
+    from domainlm.models.classifiers import load_classifier
+
+    card = adapter.card
+    reader = Reader(*load_classifier(base, None, card["labels"], card["quantization"]), settings.batch)
+    yield reader
+    _release(reader)
+
+
+@contextmanager
 def _adapted(
     base: BaseCheckpoint, tokenizer: TokenizerFolder, adapter: AdapterFolder, settings: EvaluateSettings
-) -> Iterator[Speaker]:
+) -> Iterator[Speaker | Reader]:
     from domainlm.models import load_adapter
 
-    speaker = Speaker(*load_adapter(base, tokenizer, adapter), settings.batch)
+    kind = Reader if adapter.card.get("objective") == "classification" else Speaker
+    speaker = kind(*load_adapter(base, tokenizer, adapter), settings.batch)
     yield speaker
     _release(speaker)
 
 
-def _release(speaker: Speaker) -> None:
+def _release(speaker: Speaker | Reader) -> None:
     import torch
 
     speaker.model = None  # one model at a time: the caller's variable still holds the speaker
@@ -209,7 +269,24 @@ def _ask_base(
     return shown
 
 
-def _ask(speaker: Speaker, parts: Sequence[Part], system: str, prompts: list[str] | None = None) -> None:
+def _ask_encoder(
+    reader: Reader, parts: Sequence[Part], seen: Mapping[tuple[str, str], list[Record]], systems: set[str]
+) -> None:
+    """Ask an untuned encoder by the head that it brought along, and by a linear probe on its states."""
+    if BASE in systems:
+        _ask(reader, parts, BASE)
+    if PROBE in systems:
+        for name in _names(parts):
+            own = [part for part in parts if part.task.name == name]
+            try:
+                found = linear_probe(reader, own, seen[name, TRAIN], seen[name, DEVELOPMENT])
+            except ModelError as error:
+                raise EvaluationError(error.what, f"system '{PROBE}', task '{name}'", error.remedy) from error
+            for part, outcomes in zip(own, found, strict=True):
+                part.outcomes[PROBE] = outcomes
+
+
+def _ask(speaker: Speaker | Reader, parts: Sequence[Part], system: str, prompts: list[str] | None = None) -> None:
     for part in parts:
         try:
             part.outcomes[system] = speaker.outcomes(part.task, prompts or part.prompts, part.references)
@@ -218,13 +295,16 @@ def _ask(speaker: Speaker, parts: Sequence[Part], system: str, prompts: list[str
             raise EvaluationError(error.what, where, error.remedy) from error
 
 
-def _say(speaker: Speaker, parts: Sequence[Part], prompts: Mapping[str, list[str]]) -> dict[str, list[str]]:
+def _say(speaker: Speaker | Reader, parts: Sequence[Part], prompts: Mapping[str, list[str]]) -> dict[str, list[str]]:
     tasks = {part.task.name: part.task for part in parts}
     return {name: [text for text, _ in speaker.say(tasks[name], texts)] for name, texts in prompts.items() if texts}
 
 
 def _score(
-    parts: Sequence[Part], trained: Mapping[str, set[str]], settings: EvaluateSettings
+    parts: Sequence[Part],
+    trained: Mapping[str, set[str]],
+    settings: EvaluateSettings,
+    not_assessable: Mapping[str, str],
 ) -> tuple[list[Row], dict[str, ItemScores]]:
     from domainlm.evaluate.bootstrap import Resampler
     from domainlm.evaluate.metrics import METRICS
@@ -240,7 +320,7 @@ def _score(
             metrics = [METRICS[name](cache, part.task.labels) for name in part.task.metrics]
             groups = [record["group"] or record["id"] for record in part.items]
             resampler = Resampler(groups, settings.resamples, settings.confidence, settings.seed)
-            row, items = _row(part, metrics, resampler, settings)
+            row, items = _row(part, metrics, resampler, settings, not_assessable)
             row.in_training = sum(prompt in trained[part.task.name] for prompt in part.prompts)
             rows.append(row)
             item_scores[row.name] = items
@@ -248,7 +328,11 @@ def _score(
 
 
 def _row(
-    part: Part, metrics: Sequence[Score], resampler: Resampler, settings: EvaluateSettings
+    part: Part,
+    metrics: Sequence[Score],
+    resampler: Resampler,
+    settings: EvaluateSettings,
+    not_assessable: Mapping[str, str],
 ) -> tuple[Row, ItemScores]:
     import evaluate as evaluation_library
 
@@ -286,7 +370,7 @@ def _row(
         for system in primary
         if system != TUNED and TUNED in primary
     }
-    verdict, reason = _verdict(differences, resampler.groups, settings)
+    verdict, reason = _verdict(differences, resampler.groups, settings, not_assessable)
     row = Row(
         task=task.name,
         version=task.version,
@@ -332,17 +416,24 @@ def _predicted(part: Part) -> dict[str, dict[str, float]]:
     return shares
 
 
-def _verdict(differences: Mapping[str, Estimate], groups: int, settings: EvaluateSettings) -> tuple[str, str]:
+def _verdict(
+    differences: Mapping[str, Estimate],
+    groups: int,
+    settings: EvaluateSettings,
+    not_assessable: Collection[str] = (),
+) -> tuple[str, str]:
     """The rule of `report.RULE`; what could not be computed counts as not shown.
 
-    The majority answer belongs to it because a base that leans to a rare label is beaten by any constant.
+    The majority answer belongs to it because a base that leans to a rare label is beaten by any constant. Where the
+    base cannot answer at all, the linear probe stands for what it knows.
     """
-    missing = [system for system in (BASE, SHUFFLED) if system not in differences]
+    untuned = PROBE if BASE in not_assessable else BASE
+    missing = [system for system in (untuned, SHUFFLED) if system not in differences]
     if missing:
         return "not shown", f"there is no comparison with {' and '.join(missing)}"
     if groups < settings.min_groups:
         return "not shown", f"only {groups} independent groups, {settings.min_groups} are needed"
-    rivals = [system for system in (MAJORITY, BASE, FEW_SHOT, CLOZE, SHUFFLED) if system in differences]
+    rivals = [system for system in (MAJORITY, BASE, PROBE, FEW_SHOT, CLOZE, SHUFFLED) if system in differences]
     level = [system for system in rivals if differences[system].low <= 0]
     if level:
         return "not shown", f"the gain over {', '.join(level)} has an interval that reaches zero or below"
@@ -359,7 +450,7 @@ def _side_by_side(
     found = []
     for name in _names(parts):
         own = [part for part in parts if part.task.name == name]
-        task = own[0].task
+        task, prompt_of = own[0].task, own[0].prompt
         known = {
             question(record): answer(record)
             for record in [*seen[name, TRAIN], *(item for part in own for item in part.items)]
@@ -368,9 +459,9 @@ def _side_by_side(
             found.append(
                 SideBySide(
                     task=name,
-                    prompt=task.prompt(text),
+                    prompt=prompt_of(text),
                     reference=known.get(text, ""),
-                    in_training=task.prompt(text) in trained[name],
+                    in_training=prompt_of(text) in trained[name],
                     answers={system: said[system][name][index] for system in said},
                 )
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from domainlm.evaluate.report import Estimate, EvaluationReport, Row
-from domainlm.evaluate.settings import SYSTEMS, TUNED
+from domainlm.evaluate.settings import COLUMNS, TUNED
 
 STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#1b1f24}
@@ -20,7 +20,7 @@ tr.tuned{background:#f0f6ff}
 
 def table(report: EvaluationReport) -> tuple[list[str], list[list[str]]]:
     """The first metric of every row for every system: column names, then rows of text."""
-    systems = [system for system in SYSTEMS if any(system in row.scores for row in report.rows)]
+    systems = [system for system in COLUMNS if any(system in row.scores for row in report.rows)]
     lines = [
         [
             row.name,
@@ -43,6 +43,7 @@ def render(report: EvaluationReport) -> str:
     for row in report.rows:
         gains = "; ".join(f"over {system} {_signed(gain)}" for system, gain in row.differences.items())
         told.append(f"{row.name}: {row.verdict} ({row.reason}). Tuned gains {gains or 'cannot be told'}")
+    told += [f"{system}: not assessable, {reason}" for system, reason in report.not_assessable.items()]
     told.append("")
     for claim in report.claims:
         told.append(f"{claim.name}: {claim.verdict}{' (pure format)' if claim.pure_format else ''}")
@@ -73,6 +74,10 @@ def render_html(report: EvaluationReport) -> str:
         f"<td>{_mark(claim.verdict)}</td><td>{escape(', '.join(claim.evidence)) or '-'}</td></tr>"
         for claim in report.claims
     )
+    missing = "".join(
+        f"<li>{escape(system)}: not assessable, {escape(reason)}</li>"
+        for system, reason in report.not_assessable.items()
+    )
     digests = "".join(
         f"<tr><td>{escape(name)}</td><td><code>{digest}</code></td></tr>" for name, digest in report.digests.items()
     )
@@ -85,6 +90,7 @@ def render_html(report: EvaluationReport) -> str:
         f"A claim is {escape(report.rule)}.</p>"
         f"<table><tr><th>claim<th>verdict<th>evidence</tr>{claims}</table>"
         + "".join(map(_row_html, report.rows))
+        + (f"<ul>{missing}</ul>" if missing else "")
         + f"<h2>Side by side</h2>{_side_by_side_html(report)}<h2>What was scored</h2><table>{digests}</table></html>"
     )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from domainlm.evaluate.settings import BASE, SHUFFLED, TUNED
+from domainlm.evaluate.settings import BASE, PROBE, SHUFFLED, TUNED
 from domainlm.reports import Report
 
 Verdict = Literal["shown", "not shown"]
 RULE = (
-    "shown where the tuned model's gains on the task's first metric over the base (however asked), over training "
-    "on shuffled labels and over the majority answer all have intervals above zero, over enough independent groups"
+    "shown where the tuned model's gains on the task's first metric over the base (however asked; of an encoder also "
+    "by a linear probe), over training on shuffled labels and over the majority answer all have intervals above zero, "
+    "over enough independent groups"
 )
 
 
@@ -99,6 +100,7 @@ class EvaluationReport(Report):
 
     Fields:
         headline: shown where a claim that is not pure format is shown.
+        not_assessable: system -> why it cannot be asked at all on this base; it has no column then.
         few_shot: task -> row keys (source:row) of the training examples that the few-shot base saw.
         digests: of data, base, tokenizer, adapter and controls that were scored.
     """
@@ -112,18 +114,22 @@ class EvaluationReport(Report):
     claims: list[Claim]
     rows: list[Row]
     side_by_side: list[SideBySide]
+    not_assessable: dict[str, str]
     few_shot: dict[str, list[str]]
     item_scores: dict[str, ItemScores]
     digests: dict[str, str]
 
     def summary(self) -> dict[str, Any]:
-        """Verdicts, and the first metric of every row for base, tuned model and shuffled labels, flat (keys without colons: ZenML refuses them)."""
+        """Verdicts, and the first metric of every row for base, tuned model and shuffled labels.
+
+        Flat, and keys without colons: ZenML refuses them.
+        """
         flat: dict[str, Any] = {"headline": self.headline, "items": self.items}
         flat |= {f"claim, {claim.name}": claim.verdict for claim in self.claims}
         for row in self.rows:
             flat |= {
                 f"{row.name}, {row.metric}, {system}": row.scores[system][row.metric].value
-                for system in (BASE, SHUFFLED, TUNED)
+                for system in (BASE, PROBE, SHUFFLED, TUNED)
                 if row.metric in row.scores.get(system, {})
             }
         return flat

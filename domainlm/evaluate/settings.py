@@ -10,11 +10,14 @@ from domainlm.reports import Settings
 
 MAJORITY, TFIDF, FEW_SHOT, BASE, CLOZE, TUNED = "majority", "TF-IDF", "few-shot base", "base", "base by cloze", "tuned"
 SHUFFLED, SCRATCH = "shuffled labels", "from scratch"  # also the names of the controls that `evaluate` takes
+PROBE = "linear probe"  # of encoders alone
 
 System = Literal[
-    "majority", "TF-IDF", "few-shot base", "base", "base by cloze", "tuned", "shuffled labels", "from scratch"
-]
+    "majority", "TF-IDF", "few-shot base", "base", "base by cloze", "tuned", "shuffled labels", "from scratch",
+    "linear probe",
+]  # fmt: skip
 SYSTEMS: tuple[System, ...] = (MAJORITY, TFIDF, FEW_SHOT, BASE, CLOZE, SHUFFLED, SCRATCH, TUNED)
+COLUMNS: tuple[System, ...] = (MAJORITY, TFIDF, PROBE, *SYSTEMS[2:])
 
 
 class EvaluateSettings(Settings):
@@ -27,7 +30,10 @@ class EvaluateSettings(Settings):
         (), description="tasks to score; empty means every task of the pack, each of which needs rows then"
     )
     systems: tuple[System, ...] = Field(
-        SYSTEMS, min_length=1, description="columns of the report; a verdict needs base, tuned and shuffled labels"
+        COLUMNS,
+        min_length=1,
+        description="columns of the report; a verdict needs base, tuned and shuffled labels (an encoder that has no"
+        " head of its own for the task: linear probe in place of base)",
     )
     apart_sources: tuple[str, ...] = Field(
         (), description="sources with a row and verdict of their own that no claim rests on (a lexicon-disjoint part)"

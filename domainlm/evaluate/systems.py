@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from domainlm.errors import EvaluationError
-from domainlm.records import Record, answer, question
+from domainlm.records import Record, answer, asked
 from domainlm.tasks import Task
 
 if TYPE_CHECKING:
+    import numpy as np
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -33,15 +34,17 @@ class Part:
         task: the task.
         source: the source.
         items: the records to score.
+        bare: whether the systems are shown the bare text, as encoders are, or the task's prompt.
     """
 
     task: Task
     source: str
     items: list[Record]
+    bare: bool = False
     outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.prompts = [self.task.render(record)[0] for record in self.items]
+        self.prompts = [self.shown(record) for record in self.items]
         self.references = [answer(record) for record in self.items]
         for record, reference in zip(self.items, self.references, strict=True):
             if not reference or (self.task.labels and reference not in self.task.labels):
@@ -56,6 +59,15 @@ class Part:
                     f"record {record['id']} (source {self.source}, row {record['row']})",
                     "change `until` in the task's definition",
                 )
+
+
+    def shown(self, record: Record) -> str:
+        """What a system is shown of a record."""
+        return asked(record) if self.bare else self.task.render(record)[0]
+
+    def prompt(self, text: str) -> str:
+        """What a system is shown of a question that stands in no record."""
+        return text if self.bare else self.task.prompt(text)
 
 
 @dataclass
@@ -121,6 +133,47 @@ class Speaker:
         return prompts, count
 
 
+@dataclass
+class Reader:
+    """A loaded encoder with a head, and how it is asked.
+
+    Args:
+        model: an encoder with a classification head.
+        tokenizer: its tokenizer.
+        batch: rows a forward pass.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    batch: int
+
+    def outcomes(self, task: Task, prompts: Sequence[str], references: Sequence[str]) -> list[Outcome]:
+        """The head's likeliest label for each text, and what the right one costs."""
+        return [
+            Outcome(self._best(task, scores), None, -scores[reference] / math.log(2))
+            for scores, reference in zip(self._scores(prompts), references, strict=True)
+        ]
+
+    def say(self, task: Task, prompts: Sequence[str]) -> list[tuple[str, bool]]:
+        """The likeliest label of each text; a head always stops."""
+        return [(self._best(task, scores), True) for scores in self._scores(prompts)]
+
+    def states(self, texts: Sequence[str]) -> np.ndarray:
+        """The encoder's mean last hidden state of each text."""
+        from domainlm.models.classifiers import mean_states
+
+        return mean_states(self.model, self.tokenizer, texts, self.batch)
+
+    def _scores(self, texts: Sequence[str]) -> list[dict[str, float]]:
+        from domainlm.models.classifiers import label_log_likelihoods
+
+        return label_log_likelihoods(self.model, self.tokenizer, texts, self.batch)
+
+    @staticmethod
+    def _best(task: Task, scores: Mapping[str, float]) -> str:
+        return max(task.labels, key=scores.__getitem__)
+
+
 def in_seeded_order(records: Sequence[Record], seed: int) -> list[Record]:
     """Records in an order drawn by a hash of source and row, so that it does not change with the institution's key."""
 
@@ -163,28 +216,57 @@ def tfidf(part: Part, train: Sequence[Record], development: Sequence[Record]) ->
     vectorizer = TfidfVectorizer(
         tokenizer=words, token_pattern=None, lowercase=False, ngram_range=(1, 2), sublinear_tf=True
     )
-    seen = vectorizer.fit_transform(map(_asked, train))
+    seen = vectorizer.fit_transform(map(asked, train))
     answers = [answer(record) for record in train]
-    asked = vectorizer.transform(map(_asked, part.items))
+    items = vectorizer.transform(map(asked, part.items))
     if part.task.kind != "classification":
-        return [Outcome(answers[index]) for index in (asked @ seen.T).toarray().argmax(axis=1)]
+        return [Outcome(answers[index]) for index in (items @ seen.T).toarray().argmax(axis=1)]
     if len(set(answers)) < 2:
         return majority(part, train)
-    checked = vectorizer.transform(map(_asked, development)) if development else None
+    checked = vectorizer.transform(map(asked, development)) if development else None
     models = [_fitted(seen, answers, strength) for strength in ((0.3, 1.0, 3.0, 10.0, 30.0) if development else (1.0,))]
     best = max(
         models, key=lambda model: model.score(checked, [answer(record) for record in development]) if development else 0
     )
-    return [Outcome(str(label)) for label in best.predict(asked)]
+    return [Outcome(str(label)) for label in best.predict(items)]
 
 
 def _fitted(features: Any, answers: list[str], strength: float) -> Any:
     from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier
 
-    # one class against the rest by dual coordinate descent: several times faster on sparse text than softmax by L-BFGS, and as good
-    return OneVsRestClassifier(LogisticRegression(C=strength, solver="liblinear", dual=True, max_iter=1000, random_state=0)).fit(features, answers)
+    # one class against the rest by dual coordinate descent: several times faster on sparse text than softmax by L-BFGS,
+    # and as good
+    model = LogisticRegression(C=strength, solver="liblinear", dual=True, max_iter=1000, random_state=0)
+    return OneVsRestClassifier(model).fit(features, answers)
 
 
-def _asked(record: Record) -> str:
-    return f"{question(record)} {record['context']}"
+def linear_probe(
+    reader: Reader, parts: Sequence[Part], train: Sequence[Record], development: Sequence[Record]
+) -> list[list[Outcome]]:
+    """What the frozen encoder knows already: a logistic regression over its mean last hidden states, a part each.
+
+    Fitted on the training part alone, at the strength that is best on the development part (Alain and Bengio 2016).
+
+    Args:
+        reader: the untuned encoder.
+        parts: parts of one task.
+        train: the task's training records.
+        development: the task's development records.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    answers = [answer(record) for record in train]
+    if len(set(answers)) < 2:
+        return [majority(part, train) for part in parts]
+    seen = reader.states([asked(record) for record in train])
+    checked = reader.states([asked(record) for record in development]) if development else None
+    right = [answer(record) for record in development]
+    models = [
+        make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000)).fit(seen, answers)
+        for strength in ((0.001, 0.01, 0.1, 1.0) if development else (0.01,))
+    ]
+    best = max(models, key=lambda model: model.score(checked, right) if development else 0)
+    return [[Outcome(str(label)) for label in best.predict(reader.states(part.prompts))] for part in parts]
