@@ -27,15 +27,24 @@ class RegisteredModel:
     def __init__(self, folder: Path) -> None:
         from domainlm.models import load_adapter
 
+        adapter = AdapterFolder(folder / ADAPTER)
         self._model, self._tokenizer = load_adapter(
-            BaseCheckpoint(folder / BASE), TokenizerFolder(folder / TOKENIZER), AdapterFolder(folder / ADAPTER)
+            BaseCheckpoint(folder / BASE), TokenizerFolder(folder / TOKENIZER), adapter
         )
+        self._classifies = adapter.card.get("objective") == "classification"
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> list[str]:
-        """Greedy answers to rendered prompts, given as a list, a series or a frame of one column."""
+        """Greedy answers to rendered prompts, given as a list, a series or a frame of one column.
+
+        An encoder is given bare texts, and answers with the likeliest label of each.
+        """
         from domainlm.models import generate
+        from domainlm.models.classifiers import label_log_likelihoods
 
         texts: Sequence[str] = model_input.iloc[:, 0].tolist() if hasattr(model_input, "iloc") else list(model_input)
+        if self._classifies:
+            found = label_log_likelihoods(self._model, self._tokenizer, texts)
+            return [max(scores, key=scores.__getitem__) for scores in found]
         budget = int((params or {}).get("max_new_tokens", MAX_NEW_TOKENS))
         return [text.strip() for text, _ in generate(self._model, self._tokenizer, texts, budget)]
 
