@@ -16,7 +16,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, Field
 
-from domainlm.errors import ConfigurationError, nearest
+from domainlm.errors import ConfigurationError, DomainLMError, nearest
 from domainlm.project import resolve
 from domainlm.reports import Settings
 from domainlm.yaml_lines import Fault, Lines, at, model_faults, read_yaml
@@ -160,6 +160,8 @@ def _faults(content: dict[str, Any]) -> list[Fault]:
     faults += model_faults(PipelineSettings, parameters, ("parameters",))
     if not faults:
         faults += _base_faults(str(parameters.get("base", EMBEDDED)), steps)
+    if not faults:
+        faults += _licence_faults(PipelineSettings(**parameters), steps)
     return faults
 
 
@@ -181,6 +183,50 @@ def _base_faults(base: str, steps: dict[str, Any]) -> list[Fault]:
             )
         ]
     return []
+
+
+def _licence_faults(pipeline: PipelineSettings, steps: dict[str, Any]) -> list[Fault]:
+    """What the licence gate would refuse after minutes of work, as far as it is known now."""
+    from domainlm.licences import judge, read_licences
+
+    sources = _sources(steps, "ingest")
+    corpus = _sources(steps, "base_ingest") if pipeline.base == EMBEDDED else {}
+    if not sources:
+        return []
+    try:
+        table = read_licences(pipeline.pack)
+        base = ", ".join(source["licence"] for source in corpus.values()) or _licence_of(pipeline.base, pipeline.pack)
+    except DomainLMError as error:
+        return [(("parameters", "pack"), str(error))]
+    purposes = {source["purpose"] for source in (sources | corpus).values()}
+    refusals = judge(base, [source["licence"] for source in sources.values()], purposes, table).refusals
+    faults: list[Fault] = []
+    for place, source in (sources | corpus).items():
+        alone = (source["licence"], []) if place in corpus else (None, [source["licence"]])
+        for refusal in judge(*alone, source["purpose"], table).refusals:
+            faults.append(((*place, "licence"), refusal))
+    told = {refusal for _, refusal in faults}
+    where = {True: ("parameters", "base"), False: ("steps", "ingest")}
+    return faults + [(where[said.startswith("base")], said) for said in refusals if said not in told]
+
+
+def _sources(steps: dict[str, Any], step: str) -> dict[tuple[str | int, ...], dict[str, Any]]:
+    """The sources of an ingest by their place in the file."""
+    parameters = (steps.get(step) or {}).get("parameters") or {}
+    found = parameters.get("sources") or []
+    return {("steps", step, "parameters", "sources", index): source for index, source in enumerate(found)}
+
+
+def _licence_of(base: str, pack: str) -> str | None:
+    """The licence of an existing base; None for a hub id that only its own files can tell of."""
+    from domainlm.models.bases import licence_of_folder
+    from domainlm.models.catalogue import entry_of, load_catalogue
+
+    path = resolve(base)
+    if path.is_dir():
+        return licence_of_folder(path)
+    entry = entry_of(base, load_catalogue(pack))
+    return entry.licence if entry else None
 
 
 def _apply(content: dict[str, Any], override: str, lines: Lines) -> None:

@@ -175,11 +175,18 @@ def licence_gate(
 
 
 def judge(
-    base_licence: str, data_licences: Iterable[str], purpose: str | Iterable[str], table: LicenceTable
+    base_licence: str | None, data_licences: Iterable[str], purpose: str | Iterable[str], table: LicenceTable
 ) -> LicenceVerdict:
-    """As `licence_gate`, but a closed gate is told and not raised."""
+    """As `licence_gate`, but a closed gate is told and not raised, and a part may be left out.
+
+    Args:
+        base_licence: None leaves the base out: a hub id that the catalogue does not have is known once it is fetched.
+        data_licences: none leaves the data out, as for a table of bases.
+        purpose: as in `licence_gate`.
+        table: what each licence allows.
+    """
     purposes = sorted({purpose} if isinstance(purpose, str) else set(purpose))
-    base = sorted({part.strip() for part in base_licence.split(",")})
+    base = sorted({part.strip() for part in base_licence.split(",")}) if base_licence is not None else []
     data = sorted({licence.strip() for licence in data_licences})
     parts = [("base", licence) for licence in base] + [("data", licence) for licence in data]
     refusals, duties = _purpose_refusals(purposes, table), []

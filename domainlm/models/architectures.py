@@ -61,7 +61,6 @@ ARCHITECTURES: dict[str, Architecture] = {
         faults=(
             "transformers 5.23 does not quantize it (its FalconLinear is a subclass of nn.Linear): mended and asserted",
             "transformers' own packing leaks (position ids are ignored): rows are kept apart by our own attention",
-            "published without a pad token: one of its own is added",
         )
     ),
     "gpt_neox": _NEOX,
@@ -70,8 +69,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         packs=False,
         faults=(_NO_PACKING, "a vocabulary of 250,880: its embedding alone weighs 0.5 to 7 GB at 16 bit"),
     ),
-    "llama": _LLAMA._replace(faults=("published without a pad token: one of its own is added",)),
-    "mistral": _LLAMA._replace(faults=("published without a pad token: one of its own is added",)),
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,
     "gemma": _LLAMA,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from domainlm.artifacts import CARD_FILE, BaseCheckpoint
 from domainlm.digests import digest_folder
 from domainlm.errors import ModelError
+from domainlm.licences import UNKNOWN, UNSTATED
 from domainlm.project import resolve
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -16,15 +18,17 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "README.md", "LICENSE*"]
 
 
-def resolve_base(name_or_path: str, folder: Path) -> BaseCheckpoint:
+def resolve_base(name_or_path: str, folder: Path, stated_licence: str = UNKNOWN) -> BaseCheckpoint:
     """Refer to an existing base model; nothing is copied.
 
     Args:
         name_or_path: a folder (relative ones count from the project), or a hub id, optionally with `@revision`.
         folder: an empty folder to fill with the card that names the base's files and their digest.
+        stated_licence: what the catalogue says of this base; it counts where the base's own files say nothing.
 
     Raises:
-        ModelError: it is neither a folder nor a hub id that can be reached, or the folder holds no usable model.
+        ModelError: it is neither a folder nor a hub id that can be reached, the folder holds no usable model, or its
+            files state another licence than the catalogue.
     """
     path = resolve(name_or_path)
     revision = ""
@@ -36,7 +40,7 @@ def resolve_base(name_or_path: str, folder: Path) -> BaseCheckpoint:
     base.write_card(
         name=name_or_path,
         architecture=config["model_type"],
-        licence=_licence(path),
+        licence=_agreed_licence(name_or_path, licence_of_folder(path), stated_licence),
         external=True,
         location=str(path.resolve()),
         revision=revision,
@@ -81,8 +85,39 @@ def _read_config(path: Path) -> dict:
     return config
 
 
-def _licence(path: Path) -> str:
-    """The licence that the model's README states in its front matter, as the hub's model cards do."""
-    readme = path / "README.md"
-    found = re.search(r"^license:\s*(\S+)", readme.read_text(errors="replace"), re.M) if readme.is_file() else None
-    return found.group(1) if found else "unknown"
+def licence_of_folder(path: Path) -> str:
+    """The licence that a base's own files state: its card, where this project made it, else its README's front matter.
+
+    Hub model cards name a licence that has no key of its own by `license: other` and `license_name`.
+    """
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        if stated := json.loads((path / CARD_FILE).read_text(encoding="utf-8")).get("licence"):
+            return str(stated)
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        stated = _front_matter(path / "README.md")
+        for key in ("license", "license_name"):
+            found = stated.get(key) or ""
+            found = ", ".join(map(str, found)) if isinstance(found, list) else str(found)
+            if found.strip().lower() not in UNSTATED:
+                return found
+    return UNKNOWN
+
+
+def _front_matter(path: Path) -> dict:
+    import yaml
+
+    _, _, text = path.read_text(encoding="utf-8", errors="replace").partition("---")
+    try:
+        return yaml.safe_load(text.partition("\n---")[0])
+    except yaml.YAMLError as error:
+        raise ValueError("no YAML") from error
+
+
+def _agreed_licence(name: str, own: str, stated: str) -> str:
+    if own == UNKNOWN or stated == UNKNOWN or own.strip().lower() == stated.strip().lower():
+        return stated if own == UNKNOWN else own
+    raise ModelError(
+        f"its own files state the licence '{own}', the catalogue says '{stated}'",
+        name,
+        "read the licence of exactly these weights, then mend bases.yaml of the domain pack",
+    )
