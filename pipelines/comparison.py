@@ -74,5 +74,5 @@ def comparison_pipeline(
                         id=f"retention_{place}",
                     )
                 )  # fmt: skip
-    found = compare(records, trainings, evaluations, experiment=experiment, **({"retentions": kept} if kept else {}))
+    found = compare(records, trainings, evaluations, kept, experiment=experiment)
     record(None, after=found)

@@ -32,8 +32,8 @@ def compare(
     records: Dataset,
     trainings: list[TrainingReport],
     evaluations: list[EvaluationReport],
+    retentions: list[RetentionReport],
     experiment: dict[str, Any],
-    retentions: list[RetentionReport] | None = None,
 ) -> Annotated[ComparisonReport, "comparison_report"]:
     """Bring the trials of an experiment together.
 

@@ -43,7 +43,8 @@ def record(registration: Registration | None) -> Annotated[RunRecord, "run_recor
         artifacts_verified=verified,
         model_version=f"{registration.name}/{registration.version}" if registration else "",
     )
-    digests: dict[str, Any] = {"manifest": manifest.digest} | (registration.digests if registration else {})
-    log_metadata({"digests": digests}, infer_model=True)
+    if registration:
+        digests: dict[str, Any] = {"manifest": manifest.digest} | registration.digests
+        log_metadata({"digests": digests}, infer_model=True)
     log_metadata(found.summary())
     return found
