@@ -227,7 +227,7 @@ def _falcon_forward(
     return self.dense(attended.flatten(2)), None
 
 
-def prove_apart(model: Any, vocabulary: int) -> None:
+def prove_apart(model: Any) -> None:
     """Look whether packing keeps this model's rows apart, before it is trained so.
 
     Two rows in one packed batch must have the logits that they have alone, and the second's must not move when the
@@ -235,14 +235,14 @@ def prove_apart(model: Any, vocabulary: int) -> None:
 
     Args:
         model: the model as it will be trained, with its adapter.
-        vocabulary: its number of tokens.
 
     Raises:
         TrainingError: they do not, so packing would let one record read another.
     """
     import torch
 
-    first, other, second = ([(17 * at + shift) % vocabulary for at in range(long)] for long, shift in _PROBE)
+    tokens = model.config.vocab_size
+    first, other, second = ([(17 * at + shift) % tokens for at in range(length)] for length, shift in _PROBE)
     with quiet(model):
         try:
             packed, changed = _logits(model, [first, second]), _logits(model, [other, second])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from domainlm.train.distributed import on_first, trainer_options, whole
 from domainlm.train.methods import Prepared, training_type
 from domainlm.train.rows import Tokenized
 from domainlm.train.settings import CLASSIFICATION, PROMPT_METHODS, TrainSettings
@@ -43,6 +44,7 @@ def build(
     """
     from transformers import EarlyStoppingCallback, PrinterCallback
 
+    from domainlm.train.distributed_trainer import over_processes
     from domainlm.train.observers import observers
     from domainlm.train.trainer import CompletionTrainer
 
@@ -53,8 +55,10 @@ def build(
     else:
         from domainlm.train.batching import Rows
 
-        kind, dataset, collator = CompletionTrainer, Rows, ready_for_batches(prepared, settings)
+        with whole(prepared.model):
+            kind, dataset, collator = CompletionTrainer, Rows, ready_for_batches(prepared, settings)
 
+    kind = over_processes(kind)
     watch, callbacks = observers(prepared, tokenized, settings, work, **watched)
     if settings.early_stopping is not None:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=settings.early_stopping))
@@ -92,13 +96,14 @@ def ready_for_batches(prepared: Prepared, settings: TrainSettings) -> EndToEnd |
     if settings.batching != "packed":
         return RightPadding(prepared.tokenizer.pad_token_id, by_record, masked=settings.method in VIRTUAL_METHODS)
     keep_rows_apart(model.get_base_model() if hasattr(model, "peft_config") else model)
-    prove_apart(model, model.get_input_embeddings().num_embeddings)
+    prove_apart(model)
     return EndToEnd(by_record)
 
 
 def steps_of(settings: TrainSettings, rows: int) -> int:
     """Optimizer steps of a stage over so many rows."""
-    per_epoch = math.ceil(rows / (settings.batch_size * settings.gradient_accumulation))
+    processes = settings.processes * settings.nodes
+    per_epoch = math.ceil(rows / (settings.batch_size * settings.gradient_accumulation * processes))
     return settings.max_steps or max(1, round(settings.epochs * per_epoch))
 
 
@@ -146,6 +151,7 @@ def arguments(settings: TrainSettings, rows: int, work: Path) -> TrainingArgumen
         dataloader_num_workers=settings.loader_workers,
         dataloader_pin_memory=torch.cuda.is_available(),
         use_cpu=not torch.cuda.is_available(),
+        **trainer_options(settings.deepspeed_config),
     )
 
 
@@ -160,7 +166,7 @@ def run(trainer: CompletionTrainer, work: Path) -> None:
     from domainlm.train.stopping import StopOnSignal
 
     work.mkdir(parents=True, exist_ok=True)
-    last = newest(work)
+    last = on_first(newest, work)
     stopper = next(found for found in trainer.callback_handler.callbacks if isinstance(found, StopOnSignal))
     try:
         if last and finished(last):
