@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -38,10 +39,25 @@ def compute_type(wanted: ComputeType = "auto") -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
+_host_only = ContextVar("_host_only", default=False)
+
+
+@contextlib.contextmanager
+def on_cpu() -> Iterator[None]:
+    """Load into the host's memory, whatever GPUs there are: for a model that is sharded before it moves on."""
+    token = _host_only.set(True)
+    try:
+        yield
+    finally:
+        _host_only.reset(token)
+
+
 def device() -> str:
     """The device of this process: its own GPU under torchrun, else the first one, else the CPU."""
     import os
 
     import torch
 
+    if _host_only.get():
+        return "cpu"
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"

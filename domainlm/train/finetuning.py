@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
-from domainlm.models.loading import quantized_layers
+from domainlm.errors import TrainingError
+from domainlm.models.loading import FULL, quantized_layers
 from domainlm.models.runtime import reproducible
 from domainlm.records import DEVELOPMENT, TRAIN
 from domainlm.tasks import Task
@@ -53,20 +54,30 @@ def train(
         TrainingError: no records, records that are too long, or a loss that is not finite.
         ModelError: base, tokenizer and settings do not fit together.
     """
-    from domainlm.train import curves, loop
+    from domainlm.train import curves, distributed, launchers, loop
     from domainlm.train.belonging import claim, owner
     from domainlm.train.cost import Account
 
     curves.check(settings.report_to)
+    if launchers.many(settings):
+        return launchers.launch(records, tokenizer, base, settings, tasks, folder, work)
     stages = settings.by_stage()
     parts = _parts(records, settings, tasks)
     # every stage's data is rendered before a model is loaded: what is wrong with the last one is said at once
     mixtures = [_mixture(records, recipe, tasks, parts) for _, recipe in stages]
     held_out = sample(_held_out(records, stages, tasks, parts), settings.dev_records)
-    claim(work, owner(base, tokenizer, settings, mixtures))
+    if settings.eval_steps is not None and not held_out:
+        raise TrainingError(
+            "the development split has no record to look at", "steps.train.parameters.eval_steps",
+            "hold some out (prepare's dev_fraction, dev_records above 0), or set eval_steps to null",
+        )  # fmt: skip
+    distributed.on_first(claim, work, owner(base, tokenizer, settings, mixtures))
     account = Account(work, settings)
     with reproducible(settings.seed, settings.threads):
-        prepared = parts.prepare(base, tokenizer, settings)
+        with distributed.loading(settings.quantization != "none"):
+            prepared = parts.prepare(base, tokenizer, settings)
+            counted = _counted(prepared)
+            distributed.shard(prepared.model)
         measure = parts.look(prepared, held_out, settings.batch_size)
         tokenized = [
             parts.tokenize(_seen(found, recipe), prepared.tokenizer, prepared.model, recipe)
@@ -104,7 +115,8 @@ def train(
                 )
             )
             curve += points
-        adapter = export(prepared.model, folder, base, tokenizer, settings)
+        state = distributed.gathered(prepared.model, everything=settings.method == FULL)
+        adapter = distributed.on_first(export, prepared.model, folder, base, tokenizer, settings, state)
     report = TrainingReport(
         recipe=settings,
         base=base.card["name"],
@@ -112,9 +124,7 @@ def train(
         tokenizer_digest=tokenizer.digest,
         adapter_digest=adapter.digest,
         steps=sum(stage.steps for stage in reports),
-        trainable_parameters=_trainable(prepared),
-        parameters=prepared.model.num_parameters(),
-        quantized_layers=len(quantized_layers(prepared.model)),
+        **counted,
         target_modules=prepared.modules,
         new_tokens_trained=new_tokens(tokenizer, settings),
         note=prepared.note,
@@ -125,6 +135,7 @@ def train(
         loss=reports[-1].loss,
         curve=curve,
     )
+    account.notes |= {"wrapper": distributed.world().wrapper, "world_size": distributed.world().size}
     account.close()
     return adapter, report
 
@@ -160,6 +171,10 @@ def _parts(records: Dataset, settings: TrainSettings, tasks: dict[str, Task]) ->
 
 def _mixture(records: Dataset, recipe: TrainSettings, tasks: dict[str, Task], parts: _Parts) -> list[Example]:
     found = parts.examples(records, TRAIN, tasks, recipe)
+    if not found:
+        raise TrainingError(
+            "no record of the train split belongs to the wanted tasks", "train", "check `tasks` and the splits"
+        )
     return shuffled(found, recipe.seed) if recipe.labels == "shuffled" else found
 
 
@@ -178,5 +193,11 @@ def _held_out(
     return list(found.values())
 
 
-def _trainable(prepared: Prepared) -> int:
-    return sum(parameter.numel() for parameter in prepared.model.parameters() if parameter.requires_grad)
+def _counted(prepared: Prepared) -> dict[str, int]:
+    """The report's counts, while the model is whole."""
+    model = prepared.model
+    return {
+        "trainable_parameters": sum(value.numel() for value in model.parameters() if value.requires_grad),
+        "parameters": model.num_parameters(),
+        "quantized_layers": len(quantized_layers(model)),
+    }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domainlm.train.distributed import on_first, trainer_options, whole
+from domainlm.train.distributed import on_first, over_processes, trainer_options, whole
 from domainlm.train.methods import Prepared, training_type
 from domainlm.train.rows import Tokenized
 from domainlm.train.settings import CLASSIFICATION, PROMPT_METHODS, TrainSettings
@@ -44,7 +44,6 @@ def build(
     """
     from transformers import EarlyStoppingCallback, PrinterCallback
 
-    from domainlm.train.distributed_trainer import over_processes
     from domainlm.train.observers import observers
     from domainlm.train.trainer import CompletionTrainer
 
@@ -162,10 +161,11 @@ def run(trainer: CompletionTrainer, work: Path) -> None:
         TrainingError: a SIGTERM stopped it, after a complete checkpoint.
         KeyboardInterrupt: Ctrl-C did.
     """
-    from domainlm.train.checkpoints import newest
+    from domainlm.train.checkpoints import newest, tidy
     from domainlm.train.stopping import StopOnSignal
 
     work.mkdir(parents=True, exist_ok=True)
+    on_first(tidy, work)
     last = on_first(newest, work)
     stopper = next(found for found in trainer.callback_handler.callbacks if isinstance(found, StopOnSignal))
     try:

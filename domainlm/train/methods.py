@@ -166,15 +166,23 @@ def _token_indices(
 
 
 def export(
-    model: PreTrainedModel, folder: Path, base: BaseCheckpoint, tokenizer: TokenizerFolder, settings: TrainSettings
+    model: PreTrainedModel,
+    folder: Path,
+    base: BaseCheckpoint,
+    tokenizer: TokenizerFolder,
+    settings: TrainSettings,
+    state: dict[str, torch.Tensor] | None = None,
 ) -> AdapterFolder:
-    """Write the adapter (or, for method `full`, the weights) as a canonical folder that names what it belongs to."""
+    """Write the adapter (or, for method `full`, the weights) as a canonical folder that names what it belongs to.
+
+    `state` has the whole tensors of a model that is spread over several processes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if settings.method == FULL:
         model.config.use_cache = True
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=state)
     else:
-        model.save_pretrained(str(folder), save_embedding_layers=False)
+        model.save_pretrained(str(folder), state_dict=state, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # a template that names this machine's path of the base
         config = json.loads((folder / ADAPTER_CONFIG).read_text())
         config["base_model_name_or_path"] = base.card["name"]
