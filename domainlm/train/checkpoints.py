@@ -104,6 +104,11 @@ def rotate(work: Path, step: int, best: int | None) -> None:
     for number, folder in found.items():
         if number not in kept:
             remove(folder)
+    tidy(work)
+
+
+def tidy(work: Path) -> None:
+    """Remove what killed processes were writing or removing."""
     for pattern in (f"{UNFINISHED}*", f"{REMOVED}*"):
         for folder in work.glob(pattern):
             shutil.rmtree(folder, ignore_errors=True)

@@ -5,8 +5,8 @@
 A multiply-add is 2 FLOP. A weight costs 2 FLOP a token forward, 2 for the gradient of its input, and 2 more for its own
 gradient where it is trained: 6 for what is trained, 4 for what is frozen under LoRA. Attention has no weights: a token
 that sees s others costs 2 x 2 x s x (heads x head width) FLOP a layer forward, and a causal model sees s / 2 on
-average; backward is twice forward. Grouped key-value heads change weights, not this term (Chowdhery et al. 2022, PaLM, appendix
-B, for full training; Hu et al. 2021 for what LoRA leaves frozen).
+average; backward is twice forward. Grouped key-value heads change weights, not this term (Chowdhery et al. 2022, PaLM,
+appendix B, for full training; Hu et al. 2021 for what LoRA leaves frozen).
 
 MFU counts what the mathematics needs; HFU also what checkpointing computes twice. Not counted in either: dequantizing
 4-bit weights, norms, softmax, virtual tokens, the embedding's lookup, the optimizer, and the second pass over scores

@@ -23,7 +23,7 @@ class Watch:
     """Sees the loss of each forward and backward pass.
 
     A spike is a step whose loss is `spike_factor` times the recent median. That alone misses a learning rate that is
-    far too high: behind a last layer norm logits stay bounded, and the loss of broken weights is a few times the loss of
+    far too high: behind a last layer norm logits stay bounded, and the loss of broken weights is a few times that of
     guessing, step after step. Both are looked for once an optimizer step is complete.
 
     Args:
