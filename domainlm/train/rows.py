@@ -49,10 +49,8 @@ def tokenize(
     Raises:
         TrainingError: there is nothing to train on, `max_length` exceeds the base's context, or records are too long.
     """
-    if not mixed:
-        raise TrainingError(
-            "no record of the train split belongs to the wanted tasks", "train", "check `tasks` and the splits"
-        )
+    if not mixed:  # weights of 0 leave nothing
+        raise TrainingError("the task weights leave no record to train on", "train", "check `task_weights`")
     limit = row_limit(model, settings)
     if settings.objective == CONTINUED:
         return _documents(mixed, tokenizer, limit)

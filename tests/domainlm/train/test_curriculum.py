@@ -111,3 +111,23 @@ def test_changed_copies_join_the_training_and_nothing_else(tune) -> None:
     assert more.stages[0].examples > plain.stages[0].examples
     assert more.stages[0].records_by_task == plain.stages[0].records_by_task
     assert more.dev_bits_per_character_before == plain.dev_bits_per_character_before
+
+
+def test_an_empty_split_is_named_before_a_model_is_loaded(tune, toy_records, monkeypatch) -> None:
+    from domainlm.errors import TrainingError
+    from domainlm.train import finetuning
+
+    monkeypatch.setattr(finetuning, "prepare", None)
+    train_only = toy_records.filter(lambda part: part == "train", input_columns="split")
+    dev_only = toy_records.filter(lambda part: part == "dev", input_columns="split")
+    with pytest.raises(TrainingError, match="no record of the train split"):
+        tune("no-train", records=dev_only)
+    with pytest.raises(TrainingError, match="development split has no record"):
+        tune("no-dev", records=train_only, eval_steps=2)
+
+
+def test_weights_that_leave_nothing_are_named(tune) -> None:
+    from domainlm.errors import TrainingError
+
+    with pytest.raises(TrainingError, match="leave no record"):
+        tune(task_weights={"mood": 0.0, "term": 0.0})
