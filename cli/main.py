@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from cli import clean, compare, dashboard, keys, run, scan, setup, vault
+from cli import bases, clean, compare, dashboard, keys, run, scan, setup, vault
 from domainlm.errors import DomainLMError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command("compare")(compare.compare)
 app.command("setup")(setup.setup)
 app.command("dashboard")(dashboard.dashboard)
 app.command("clean")(clean.clean)
+app.command("bases", epilog=bases.EPILOG)(bases.bases)
 app.command("scan", help=scan.HELP, epilog=scan.EPILOG)(scan.scan)
 app.add_typer(vault.app, name="vault")
 app.add_typer(keys.app, name="keys")
