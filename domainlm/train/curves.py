@@ -58,7 +58,7 @@ def callbacks(report_to: Sequence[str], work: Path, recipe: Mapping[str, Any] | 
     found: list[TrainerCallback] = []
     if "tensorboard" in report_to:
         found.append(TensorBoardCurve(work / "tensorboard"))
-    if "mlflow" in report_to and _mlflow_is_configured():
+    if "mlflow" in report_to and mlflow_is_configured():
         found.append(MLflowCurve())
     if "wandb" in report_to:
         found.append(WandbCurve(work / "wandb", recipe or {}))
@@ -74,7 +74,8 @@ def named(logs: Mapping[str, Any] | None) -> dict[str, float]:
     return found
 
 
-def _mlflow_is_configured() -> bool:
+def mlflow_is_configured() -> bool:
+    """Whether there is a tracking URI, or a run that a step has begun."""
     import sys
 
     if os.environ.get("MLFLOW_TRACKING_URI"):
