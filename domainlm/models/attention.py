@@ -60,15 +60,23 @@ def is_packed(mask: Any) -> bool:
     return isinstance(mask, torch.Tensor) and mask.dtype is torch.int32 and mask.ndim == 4
 
 
-def keep_rows_apart(model: PreTrainedModel) -> None:
+def inner(model: Any) -> PreTrainedModel:
+    """The model of transformers inside whatever peft has put around it."""
+    from transformers import PreTrainedModel
+
+    return next(module for module in model.modules() if isinstance(module, PreTrainedModel))
+
+
+def keep_rows_apart(model: Any) -> None:
     """Teach a base's attention to read packed batches; padded ones and generation go on as before.
 
     Args:
-        model: a causal language model of transformers, without a wrapper around it.
+        model: a causal language model, with or without peft around it.
 
     Raises:
         TrainingError: the architecture's attention cannot be replaced.
     """
+    model = inner(model)
     if model.config.model_type == "falcon" and not model.config.alibi:
         from transformers.models.falcon.modeling_falcon import FalconAttention
 

@@ -94,7 +94,7 @@ def ready_for_batches(prepared: Prepared, settings: TrainSettings) -> EndToEnd |
         _log.warning("%s", note)
     if settings.batching != "packed":
         return RightPadding(prepared.tokenizer.pad_token_id, by_record, masked=settings.method in VIRTUAL_METHODS)
-    keep_rows_apart(model.get_base_model() if hasattr(model, "peft_config") else model)
+    keep_rows_apart(model)
     prove_apart(model)
     return EndToEnd(by_record)
 
@@ -133,7 +133,7 @@ def arguments(settings: TrainSettings, rows: int, work: Path) -> TrainingArgumen
         activation_checkpointing_kwargs={"use_reentrant": False},
         seed=settings.seed,
         data_seed=settings.seed,
-        logging_steps=settings.logging_steps,
+        logging_steps=min(settings.logging_steps, steps),  # a report needs one loss at least
         logging_nan_inf_filter=False,
         save_strategy="steps",
         # the best weights can only be kept where each look leaves a checkpoint

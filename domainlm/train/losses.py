@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from domainlm.models.attention import quiet
+from domainlm.models.attention import inner, quiet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,8 +41,13 @@ def put_inside(model: Any, chunk: int | None) -> str:
         A note for people where logits cannot be made from hidden states for this architecture: then all are made at
         once. Empty where they can.
     """
-    causal = model.get_base_model() if hasattr(model, "peft_config") else model
+    causal = inner(model)
     causal.forward = types.MethodType(_with_loss(type(causal).forward), causal)
+    for wrapper in model.modules():
+        if wrapper is causal:
+            break
+        if getattr(vars(wrapper).get("forward"), "__self__", None) is causal:  # peft's LLaMA-Adapter keeps a copy
+            wrapper.forward = causal.forward
     causal.loss_chunk, causal.head_learns = chunk, True
     if chunk is None:
         return ""

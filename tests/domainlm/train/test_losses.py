@@ -113,12 +113,16 @@ def test_lora_on_the_output_layer_and_new_tokens_get_their_gradients(targets: li
         torch.testing.assert_close(gradients[key], gradient, rtol=1e-3, atol=1e-6, msg=key)
 
 
-@pytest.mark.parametrize("method", ["prompt", "prefix"])
+@pytest.mark.parametrize("method", ["prompt", "prefix", "llama_adapter"])
 def test_virtual_tokens_before_the_text_move_no_target(method: str) -> None:
-    from peft import PrefixTuningConfig, PromptTuningConfig, get_peft_model
+    from peft import AdaptionPromptConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 
-    kind = {"prompt": PromptTuningConfig, "prefix": PrefixTuningConfig}[method]
-    model = get_peft_model(small_models.make("llama"), kind(num_virtual_tokens=4, task_type="CAUSAL_LM")).eval()
+    config = {
+        "prompt": lambda: PromptTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM"),
+        "prefix": lambda: PrefixTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM"),
+        "llama_adapter": lambda: AdaptionPromptConfig(adapter_len=4, adapter_layers=1, task_type="CAUSAL_LM"),
+    }[method]()
+    model = get_peft_model(small_models.make("llama"), config).eval()
     batch = _batch(RightPadding(0, masked=True))
     inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
     logits = model(**inputs).logits[:, -batch["input_ids"].shape[1] :]
