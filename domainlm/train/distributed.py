@@ -1,6 +1,6 @@
 """One training over several processes: who they are, what they agree on, and how a model is shared among them.
 
-`train()` starts processes (`domainlm.train.launchers`), each of which runs `train()` again inside `joined()`. From there
+`train()` starts processes (`domainlm.train.launchers`), each of which runs `train()` again inside `joined()`. From then
 on the code is the same for one process and for many: with one, every function here does nothing.
 
 Sharding is our own use of `torch.distributed.fsdp.fully_shard` (FSDP2). The Trainer's `fsdp` option runs
@@ -176,6 +176,10 @@ def shard(model: PreTrainedModel) -> None:
     fully_shard(model, mesh=mesh)
     # now, not at the first forward pass: a part of the model may be asked before the whole (the probe of the loss)
     model._get_fsdp_state()._lazy_init()
+    # what is gathered first under torch.inference_mode (a look at the development split) could never be trained through
+    for module in (*blocks, model):
+        module.unshard()
+        module.reshard()
 
 
 def _as_floats(model: PreTrainedModel) -> None:
