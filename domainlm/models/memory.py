@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from domainlm.models.architectures import AUTO, TARGET_MODULES
-from domainlm.models.shapes import Linear, Shape
+from domainlm.models.shapes import ENCODERS, Linear, Shape
 
 if TYPE_CHECKING:
     from domainlm.train.settings import TrainSettings
@@ -59,17 +59,23 @@ def estimate(
         checkpointing: whether activations are recomputed in the backward pass.
         gpu: on a GPU activations are 16-bit unless the recipe says otherwise, on a CPU 32-bit.
     """
-    compute = activation_bytes(settings, gpu)
+    need = _Need(shape, settings, micro_batch, length, gpu)
     trained = trained_parameters(shape, settings)
     full = settings.method == "full"
-    weights = weights_bytes(shape, _bits(settings), 4 if full else compute)
+    weights = weights_bytes(shape, need.bits, need.compute)
     adapter = 0 if full else 4 * trained
     gradients = 4 * trained
     optimizer = _optimizer_bytes(shape, settings, trained, gpu)
-    tokens = micro_batch * (length + (settings.virtual_tokens if settings.method in ("prefix", "prompt") else 0))
-    activations = _activation_bytes(shape, settings, tokens, checkpointing, compute)
-    logits = _logits_bytes(shape, settings, tokens, compute)
-    overhead = _overhead_bytes(shape, settings, activations + logits, compute, gpu)
+    logits = need.logits()
+    # the logits are gone when the backward pass begins: the larger of the two counts
+    if checkpointing:  # one block's activations are there at a time
+        kept, backward = shape.layers * need.tokens * shape.hidden * need.stream, need.block() + need.backward()
+    else:
+        kept, backward = shape.layers * need.block(), need.backward()
+    activations = kept + max(0, backward - logits)
+    if settings.dev_records:  # a look at the development split keeps no activations, but has all logits
+        logits = max(logits, need.scoring() - activations)
+    overhead = need.dequantized() + need.slack(activations + logits, gradients)
     parts = [weights, adapter, gradients, optimizer, activations, logits, overhead]
     return Estimate(*(part / GB for part in (*parts, sum(parts))))
 
@@ -98,10 +104,6 @@ def weights_bytes(shape: Shape, bits: Bits, plain_bytes: int = 2) -> float:
     if bits == 8:
         small = shape.linear_parameters + 4 * rows
     return small + 4 * (shape.parameters - shape.linear_parameters)
-
-
-def _bits(settings: TrainSettings) -> Bits:
-    return {"nf4": 4, "int8": 8, "none": 16}[settings.quantization]
 
 
 def adapted(shape: Shape, settings: TrainSettings) -> list[Linear]:
@@ -156,21 +158,157 @@ def _rows_and_columns(shape: Shape, settings: TrainSettings, trained: int) -> in
     )
 
 
-def _activation_bytes(shape: Shape, settings: TrainSettings, tokens: int, checkpointing: bool, compute: int) -> float:
-    block = tokens * (8 * shape.hidden + 4 * shape.intermediate) * compute + tokens * 8 * shape.hidden
-    if not checkpointing:
-        return shape.layers * block
-    return shape.layers * tokens * shape.hidden * compute + block
+class _Block(NamedTuple):
+    """What one block keeps for its backward pass, in numbers a token; read off autograd, held by a test.
+
+    Args:
+        norms: residual streams that norms keep.
+        rms: whether those are RMS norms, which transformers computes in 32 bits whatever comes in.
+        middle: how many numbers of the feed-forward's width its activation function keeps: 1, or 3 where it is gated.
+        scores: how often attention keeps its scores (heads x length numbers a token); flash attention never does.
+        head_norms: whether the queries and keys of each head are normed too.
+        fused: whether values are a slice of one matrix's output, all of which stays as long as they do.
+        shared: linear layers that read one and the same input.
+        dropout: hidden states that the architecture's own dropout keeps a mask of.
+    """
+
+    norms: int = 2
+    rms: bool = False
+    middle: float = 1
+    scores: int = 0
+    head_norms: bool = False
+    fused: bool = False
+    shared: tuple[tuple[str, ...], ...] = ()
+    dropout: int = 0
 
 
-def _logits_bytes(shape: Shape, settings: TrainSettings, tokens: int, compute: int) -> float:
-    if shape.encoder:
-        return 0
-    counted = min(tokens, settings.loss_chunk_tokens or tokens)
-    return counted * shape.vocab * (compute + 8)
+_QKV = ("q_proj", "k_proj", "v_proj")
+_GATED = _Block(rms=True, middle=3, shared=(_QKV, ("gate_proj", "up_proj")))
+_BERT = _Block(scores=3, dropout=2, shared=(("query", "key", "value"),))
+_TANH_GELU = 4  # written out in Python, it keeps each of its steps
+_BLOCKS: dict[str, _Block] = {
+    **dict.fromkeys(("llama", "mistral", "qwen2", "smollm3", "gemma"), _GATED),
+    **dict.fromkeys(("qwen3", "olmo2"), _GATED._replace(head_norms=True)),
+    "phi3": _GATED._replace(shared=(), fused=True),
+    "gemma2": _GATED._replace(norms=4, scores=2),
+    "gemma3_text": _GATED._replace(norms=4, head_norms=True),
+    "falcon": _Block(norms=1, scores=1, shared=(("query_key_value", "dense_h_to_4h"),)),
+    "gpt_neox": _Block(norms=1, fused=True),
+    "bloom": _Block(scores=1),
+    "phi": _Block(norms=1, middle=_TANH_GELU, shared=((*_QKV, "fc1"),)),
+    "opt": _Block(dropout=2, shared=(_QKV,)),
+    "gpt2": _Block(middle=_TANH_GELU, scores=3, fused=True, dropout=2),
+    **dict.fromkeys(ENCODERS, _BERT),
+}
+_UNKNOWN = _Block(norms=4, rms=True, middle=3)  # an architecture that is not above: rather too much than too little
 
 
-def _overhead_bytes(shape: Shape, settings: TrainSettings, transient: float, compute: int, gpu: bool) -> float:
-    largest = max((linear.inputs * linear.outputs for linear in shape.linears), default=0)
-    dequantized = largest * compute if settings.quantization != "none" else 0
-    return dequantized + (0.6 * GB + 0.05 * transient if gpu else 0)
+class _Need:
+    """What one forward and backward pass needs, in bytes."""
+
+    def __init__(self, shape: Shape, settings: TrainSettings, micro_batch: int, length: int, gpu: bool) -> None:
+        self._shape, self._settings, self._gpu, self._length = shape, settings, gpu, length
+        self._virtual = settings.method in ("prefix", "prompt", "llama_adapter")
+        self._kind = _BLOCKS.get(shape.architecture, _UNKNOWN)
+        self.tokens = micro_batch * (length + (settings.virtual_tokens if self._virtual else 0))
+        self.compute = activation_bytes(settings, gpu)
+        self.bits: Bits = {"nf4": 4, "int8": 8, "none": 16}[settings.quantization]
+        # embedding and norms of a quantized base are kept in 32 bits, and so is what runs between the linear layers
+        self.stream = self.compute if self.bits == 16 else 4
+
+    def block(self) -> float:
+        """Activations of one block."""
+        shape, kind = self._shape, self._kind
+        wide = kind.norms * shape.hidden + kind.head_norms * (shape.heads + shape.kv_heads) * shape.head_width
+        norms = wide * (4 if kind.rms else self.stream)
+        if kind.rms and self._settings.method == "full":
+            norms *= 2  # the weight's gradient needs what it was multiplied with
+        middle = kind.middle * shape.intermediate * self.stream
+        dropped = kind.dropout * shape.hidden * self._mask_bytes
+        return self.tokens * (norms + middle + dropped + self._attention() + self._inputs()) + self._casts()
+
+    def backward(self) -> float:
+        """Gradients that one block's backward pass has in hand."""
+        shape = self._shape
+        scores = (2 + self._scores) * shape.heads * self._length * 4 if self._scores else 0
+        return self.tokens * ((shape.intermediate + 2 * shape.hidden) * self.stream + scores)
+
+    @property
+    def _scores(self) -> int:
+        # packed rows have a flash attention of their own; with dropout inside even that keeps its scores on a CPU
+        own = self._settings.batching == "packed" and not self._kind.dropout
+        return 0 if own else self._kind.scores
+
+    @property
+    def _mask_bytes(self) -> int:
+        return 1 if self._gpu else 4  # CUDA keeps a dropout mask as booleans, a CPU as numbers
+
+    def _attention(self) -> float:
+        shape = self._shape
+        queries, keys = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
+        if self._scores:  # in 32 bits, and with a copy in 16 where the layers have those
+            scores = self._scores * shape.heads * self._length * (4 if self.compute == 4 else 6)
+            return 3 * queries * 4 + scores
+        masked = self._length * self.compute if self._virtual else 0
+        fused = queries + keys if self._kind.fused else 0
+        return (
+            (2 * queries + 2 * (queries if self._virtual else keys) + fused) * self.compute + 4 * shape.heads + masked
+        )
+
+    def _inputs(self) -> float:
+        """What linear layers keep: a frozen one nothing, a LoRA its own input, a trained one its input."""
+        if self._settings.method in LORA:
+            layers = adapted(self._shape, self._settings)
+        else:
+            layers = self._shape.linears if self._settings.method == "full" else ()
+        layers = [(layer, layer.count / self._shape.layers) for layer in layers]
+        dropped = self._settings.method in LORA and self._settings.dropout > 0
+        kept = 0.0
+        seen: set[tuple[str, ...]] = set()
+        for layer, each in layers:
+            group = next((names for names in self._kind.shared if layer.name in names), (layer.name, str(layer.inputs)))
+            if group not in seen or (self.compute == 2 or dropped):  # a cast or a dropout makes a copy for each
+                kept += layer.inputs * each * self.compute
+            seen.add(group)
+            if dropped:
+                kept += layer.inputs * each * self._mask_bytes
+            if self._settings.method in LORA:
+                kept += self._settings.rank * each * self.compute
+            if self._settings.method == "dora":
+                kept += 2 * layer.outputs * each * self.compute
+        return kept
+
+    def _casts(self) -> float:
+        """16-bit copies of a block's LoRA weights."""
+        if self.compute == 4 or self._settings.method not in LORA:
+            return 0
+        layers = adapted(self._shape, self._settings)
+        count = sum(self._settings.rank * (layer.inputs + layer.outputs) * layer.count for layer in layers)
+        return 2 * count / self._shape.layers
+
+    def logits(self) -> float:
+        """Scores of as many tokens as the loss looks at together: as they come, in 32 bits, and their gradient; and
+        the output layer's weights in 16 bits where they are kept in 32."""
+        if self._shape.encoder:
+            return 0
+        chunk = self._settings.loss_chunk_tokens
+        counted = min(self.tokens, chunk) if chunk else self.tokens
+        cast = 0 if self.stream == self.compute else self._shape.hidden * self._shape.vocab * self.compute
+        return counted * self._shape.vocab * (self.stream + 8) + cast
+
+    def scoring(self) -> float:
+        """A look at the development split: logits as they come, and in 32 bits before and after the softmax."""
+        return 0 if self._shape.encoder else self.tokens * self._shape.vocab * (self.stream + 8)
+
+    def dequantized(self) -> float:
+        """The largest layer's weights as they are multiplied with."""
+        largest = max((linear.inputs * linear.outputs for linear in self._shape.linears), default=0)
+        return 0 if self.bits == 16 else largest * self.compute
+
+    def slack(self, transient: float, gradients: float) -> float:
+        """CUDA's context and cuBLAS's workspace, gaps between the allocator's blocks, and what AdamW has in hand while
+        no activations are there."""
+        if not self._gpu:
+            return 0
+        step = gradients if self._settings.optimizer == "adamw_torch" else 0
+        return 0.6 * GB + 0.05 * transient + max(0, step - transient)
