@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
@@ -23,9 +23,6 @@ from domainlm.models.shapes import Shape
 from domainlm.project import resolve
 from domainlm.reports import Settings
 from domainlm.yaml_lines import at, model_faults, read_yaml
-
-if TYPE_CHECKING:
-    from domainlm.train.settings import TrainSettings
 
 BASES_FILE = "bases.yaml"
 Bits = Literal[4, 8, 16]
@@ -214,12 +211,12 @@ class Need(NamedTuple):
         return "recompute" if (self.least_gb or 0.0) <= memory_gb else "too large"
 
 
-def need(entry: BaseEntry, settings: TrainSettings, length: int) -> Need:
+def need(entry: BaseEntry, settings: Any, length: int) -> Need:
     """GB of GPU memory that a training needs at micro-batch 1, by `domainlm.models.memory`.
 
     Args:
         entry: the base.
-        settings: the recipe, with its bits.
+        settings: the recipe (`TrainSettings`), with its bits.
         length: tokens of the longest row.
     """
     bits: Bits = settings.bits or (4 if settings.method == "qlora" else 16)
