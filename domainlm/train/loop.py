@@ -114,6 +114,8 @@ def arguments(settings: TrainSettings, rows: int, work: Path) -> TrainingArgumen
     dtype = training_type(settings)
     steps = steps_of(settings, rows)
     looks = settings.eval_steps is not None
+    known = TrainingArguments.__dataclass_fields__  # transformers up to 5.17 has the old name
+    recompute = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
     return TrainingArguments(
         output_dir=str(work),
         max_steps=steps,
@@ -129,8 +131,7 @@ def arguments(settings: TrainSettings, rows: int, work: Path) -> TrainingArgumen
         neftune_noise_alpha=settings.neftune_alpha or None,
         bf16=dtype is torch.bfloat16,
         fp16=dtype is torch.float16,
-        activation_checkpointing=settings.gradient_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False},
+        **{recompute: settings.gradient_checkpointing, f"{recompute}_kwargs": {"use_reentrant": False}},
         seed=settings.seed,
         data_seed=settings.seed,
         logging_steps=min(settings.logging_steps, steps),  # a report needs one loss at least
