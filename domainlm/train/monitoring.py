@@ -12,24 +12,30 @@ from transformers import TrainerCallback
 
 from domainlm.errors import TrainingError
 
-WINDOW = 50  # optimizer steps whose median is what is usual
+WINDOW = 50  # optimizer steps that say what is usual
 ENOUGH = 10  # steps before a median says anything
-SMALLEST = 0.05  # nats; losses below it count as this much, or a step from .001 to .02 would be a spike
-DIVERGED = 1.5  # times the loss of guessing (or of the first step), this many steps in a row: no way back
-IN_A_ROW = 3
+SMALLEST = 0.05  # nats; a median below it counts as this much, or a step from .001 to .02 would be a spike
+ABOVE = 1.5  # times the highest loss of the window, or that of guessing: beyond what happens by chance
+EARLY, LITTLE = 3.0, 0.6  # before there is a window: times the highest so far, and that share of guessing at least
+FLOOR = 1.0  # nats; among smaller losses nothing diverges
+IN_A_ROW = 5  # steps beyond that: the training does not come back
+GUESSES, KNOWS = 0.95, 0.8  # shares of the loss of guessing: knowing nothing, and having known something
+FALLEN = 8  # steps of knowing nothing after having known something
 
 
 class Watch:
-    """Sees the loss of each forward and backward pass.
+    """Sees the loss of each forward and backward pass, and judges each optimizer step once its passes are there.
 
-    A spike is a step whose loss is `spike_factor` times the recent median. That alone misses a learning rate that is
-    far too high: behind a last layer norm logits stay bounded, and the loss of broken weights is a few times that of
-    guessing, step after step. Both are looked for once an optimizer step is complete.
+    - A spike is a step whose loss is `spike_factor` times the recent median and far above the whole window.
+    - A learning rate that is far too high seldom makes one: behind a last layer norm logits stay bounded, and broken
+      weights give a loss of a few times the usual one or, most often, that of guessing, step after step. Several such
+      steps in a row are a divergence; single ones happen wherever easy and hard batches mix.
 
     Args:
         record_ids: the record of each row, by the row's index.
         spike_factor: what counts as a spike; None looks for neither, losses must be finite all the same.
-        guessing: the loss of a uniform guess, in nats: the logarithm of the vocabulary's size.
+        guessing: the loss of a uniform guess, in nats: the logarithm of the vocabulary's size; 0 where there are few
+            outcomes, among which guessing is nothing special.
         seen: told the rows of each pass.
     """
 
@@ -41,11 +47,14 @@ class Watch:
         seen: Callable[[Sequence[int]], None] | None = None,
     ) -> None:
         self._record_ids, self._factor, self._guessing, self._seen = record_ids, spike_factor, guessing, seen
-        self._usual: deque[float] = deque(maxlen=WINDOW)
-        self._bound: float | None = None
-        self._above = 0
         self._step = 0
         self._passes: list[tuple[float, Sequence[int]]] = []
+        self._usual: deque[float] = deque(maxlen=WINDOW)
+        self._beyond: list[float] = []  # the steps in a row that lie beyond, held back from what is usual
+        self._first = 0.0
+        self._last: deque[float] = deque(maxlen=3)
+        self._known = False
+        self._guessed = 0
 
     def batch(self, step: int, index: Sequence[int], loss: float) -> None:
         """After one micro-batch; it may come late, but in order.
@@ -85,21 +94,42 @@ class Watch:
         self._passes = []
         if self._factor is None:
             return
-        self._bound = self._bound or DIVERGED * max(loss, self._guessing, 2.0)
-        self._above = self._above + 1 if loss > self._bound else 0
-        if self._above == IN_A_ROW:
-            self._stop(
-                f"the loss grows instead of falling: {loss:.3g} at step {self._step}, above {self._bound:.3g} for"
-                f" {IN_A_ROW} steps",
-                worst,
-            )
-        if len(self._usual) >= ENOUGH:
-            usual = max(statistics.median(self._usual), SMALLEST)
-            if loss > self._factor * usual:
-                self._stop(
-                    f"the loss of step {self._step} is {loss:.3g}, {loss / usual:.0f} times its recent median", worst
-                )
-        self._usual.append(loss)
+        for fault in (self._spike(loss), self._divergence(loss), self._fall(loss)):
+            if fault:
+                self._stop(fault, worst)
+
+    def _spike(self, loss: float) -> str:
+        if len(self._usual) < ENOUGH:
+            return ""
+        median = max(statistics.median(self._usual), SMALLEST)
+        if loss <= self._factor * median or loss <= ABOVE * max(self._usual):
+            return ""
+        return f"the loss of step {self._step} is {loss:.3g}, {loss / median:.0f} times its recent median"
+
+    def _divergence(self, loss: float) -> str:
+        if not self._usual:
+            self._first = loss
+            self._usual.append(loss)
+            return ""
+        highest = max(*self._usual, FLOOR)
+        limit = ABOVE * highest if len(self._usual) >= ENOUGH else max(EARLY * highest, LITTLE * self._guessing)
+        limit = min(limit, ABOVE * max(self._first, self._guessing, FLOOR))
+        self._beyond.append(loss)
+        if loss <= limit:
+            self._usual.extend(self._beyond)
+            self._beyond = []
+        if len(self._beyond) < IN_A_ROW:
+            return ""
+        return f"the loss grows instead of falling: {loss:.3g} at step {self._step}, {IN_A_ROW} steps above {limit:.3g}"
+
+    def _fall(self, loss: float) -> str:
+        self._last.append(loss)
+        # by the mean of three: one easy batch shows no knowledge
+        self._known = self._known or statistics.fmean(self._last) < KNOWS * self._guessing
+        self._guessed = self._guessed + 1 if self._known and loss >= GUESSES * self._guessing else 0
+        if self._guessed < FALLEN:
+            return ""
+        return f"the model guesses what it knew before: loss {loss:.3g} at step {self._step}, {FALLEN} steps in a row"
 
     def norm(self, step: int, norm: float) -> None:
         """The gradient's norm, where it is known anyway.

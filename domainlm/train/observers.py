@@ -52,8 +52,8 @@ def observers(
         settings.gradient_checkpointing,
         account.add if account else lambda counted: None,
     )
-    outcomes = config.num_labels if settings.objective == CLASSIFICATION else config.vocab_size
-    watch = Watch(tokenized.ids, settings.spike_factor, math.log(outcomes), meter.seen)
+    guessing = 0.0 if settings.objective == CLASSIFICATION else math.log(config.vocab_size)
+    watch = Watch(tokenized.ids, settings.spike_factor, guessing, meter.seen)
     # the meter's figures must be there before anybody draws them
     found = [Guard(watch), StopOnSignal(), meter]
     found += curves.callbacks(settings.report_to, work, settings.model_dump(mode="json"))

@@ -160,7 +160,7 @@ def test_kills_at_random_points_of_saves_change_no_bit_and_leave_nothing_that_lo
     whole, report = tune("whole", **settings)
     dice = random.Random(case)
     killed = 0
-    for _ in range(6):
+    for _ in range(4):
         found = elsewhere(settings=settings, die_at=dice.randint(4, 40))
         if found["code"] == 0:
             break
