@@ -168,3 +168,70 @@ def test_a_pack_without_a_table_lets_nothing_pass(tmp_path) -> None:
 
 def test_nothing_that_states_no_licence_can_be_entered(table) -> None:
     assert all(table.key(word) is None for word in UNSTATED)
+
+
+# ----------------------------------------------------------------------------------- before anything is started
+
+
+SOURCE = """
+        - name: NAME
+          uri: corpus/*.md
+          form: documents
+          language: en
+          licence: LICENCE
+          consent: public
+          purpose: PURPOSE
+          jurisdiction: us
+"""
+
+
+def checked(tmp_path: Path, base: str = "embedded", licence="CC0-1.0", purpose=TRAINING, corpus="CC0-1.0") -> str:
+    """What the check of a run configuration says; empty if it passes."""
+    from domainlm.config import RunConfiguration
+
+    def source(name: str, licence: str, purpose: str) -> str:
+        return SOURCE.replace("NAME", name).replace("LICENCE", licence).replace("PURPOSE", purpose)
+
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"parameters:\n  base: {base}\nsteps:\n"
+        f"  base_ingest:\n    parameters:\n      sources:{source('corpus', corpus, TRAINING)}"
+        f"  ingest:\n    parameters:\n      sources:{source('texts', licence, purpose)}"
+    )
+    try:
+        RunConfiguration.load(path)
+    except ConfigurationError as error:
+        return str(error)
+    return ""
+
+
+def test_a_configuration_with_sound_licences_passes(tmp_path) -> None:
+    assert checked(tmp_path) == ""
+    assert checked(tmp_path, base="tiiuae/falcon-7b@main", licence="proprietary") == ""
+    assert checked(tmp_path, base="meta-llama/Llama-3.1-8B", purpose=COMMERCIAL) == ""
+    assert checked(tmp_path, base="Qwen/Qwen2.5-3B", licence="CC-BY-NC-4.0", purpose=RESEARCH) == ""
+
+
+def test_a_source_whose_licence_refuses_is_named_with_its_line(tmp_path) -> None:
+    said = checked(tmp_path, licence="CC-BY-NC-4.0")
+    assert "config.yaml:22: steps.ingest.parameters.sources.0.licence: data CC-BY-NC-4.0" in said
+    assert "steps.base_ingest.parameters.sources.0.licence" in checked(tmp_path, corpus="CC-BY-ND-4.0")
+    assert "'Beer' is not in the table" in checked(tmp_path, licence="Beer")
+
+
+def test_a_base_whose_licence_refuses_is_named_before_it_is_fetched(tmp_path) -> None:
+    assert "parameters.base: base qwen-research" in checked(tmp_path, base="Qwen/Qwen2.5-3B")
+    assert "parameters.base: base: its licence is unknown" in checked(tmp_path, base="ProsusAI/finbert")
+
+
+def test_a_local_base_must_state_its_licence(tmp_path) -> None:
+    folder = tmp_path / "base"
+    folder.mkdir()
+    assert "its licence is unknown" in checked(tmp_path, base=str(folder))
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n")
+    assert checked(tmp_path, base=str(folder)) == ""
+
+
+def test_a_purpose_that_another_source_does_not_share_is_refused(tmp_path) -> None:
+    assert "different purposes" in checked(tmp_path, purpose=COMMERCIAL)  # the corpus is for model-training
+    assert "purpose 'fun' is unknown" in checked(tmp_path, purpose="fun")
