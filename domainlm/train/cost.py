@@ -78,9 +78,9 @@ class Account(TrainerCallback):
             "device": device,
             "devices": devices,
             "attempts": len(attempts),
-            "seconds": round(seconds, 1),
-            "train_seconds": round(counted.seconds, 1),
-            "device_seconds": round(seconds * devices, 1),
+            "seconds": round(seconds, 2),
+            "train_seconds": round(counted.seconds, 2),
+            "device_seconds": round(seconds * devices, 2),
             "tokens": round(counted.tokens),
         }
         if on_gpu:
