@@ -47,7 +47,14 @@ class Estimate(NamedTuple):
 
 
 def estimate(
-    shape: Shape, settings: TrainSettings, micro_batch: int, length: int, checkpointing: bool, *, gpu: bool = True
+    shape: Shape,
+    settings: TrainSettings,
+    micro_batch: int,
+    length: int,
+    checkpointing: bool,
+    *,
+    gpu: bool = True,
+    shards: int = 1,
 ) -> Estimate:
     """The memory of a training at its peak.
 
@@ -58,6 +65,8 @@ def estimate(
         length: tokens of the longest row.
         checkpointing: whether activations are recomputed in the backward pass.
         gpu: on a GPU activations are 16-bit unless the recipe says otherwise, on a CPU 32-bit.
+        shards: processes that weights, gradients and optimizer states are spread over (FSDP2); a block and the next are
+            whole while they compute.
     """
     need = _Need(shape, settings, micro_batch, length, gpu)
     trained = trained_parameters(shape, settings)
@@ -75,7 +84,9 @@ def estimate(
     activations = kept + max(0, backward - logits)
     if settings.dev_records:  # a look at the development split keeps no activations, but has all logits
         logits = max(logits, need.scoring() - activations)
-    overhead = need.dequantized() + need.slack(activations + logits, gradients)
+    gathered = 2 * weights / max(1, shape.layers) if shards > 1 else 0
+    weights, adapter, gradients, optimizer = (part / shards for part in (weights, adapter, gradients, optimizer))
+    overhead = gathered + need.dequantized() + need.slack(activations + logits, gradients)
     parts = [weights, adapter, gradients, optimizer, activations, logits, overhead]
     return Estimate(*(part / GB for part in (*parts, sum(parts))))
 
