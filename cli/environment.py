@@ -49,4 +49,6 @@ def quiet_libraries() -> Path:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for chatty in ("great_expectations", "mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # it warns of a kernel that it would fetch from a hub and can do without
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     return path
