@@ -15,6 +15,8 @@ from domainlm.project import resolve
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 # pickled weights (*.bin, *.pt) can run code when they are loaded, so they are never fetched
+# one of them: a fast tokenizer, sentence pieces (Llama, DeBERTa), byte pairs (RoBERTa), word pieces (BERT)
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spm.model", "vocab.json", "vocab.txt")
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "README.md", "LICENSE*"]
 
 
@@ -80,7 +82,7 @@ def _read_config(path: Path) -> dict:
         raise ModelError(
             "holds no weights (*.safetensors)", str(path), "save them with save_pretrained; pickled weights are refused"
         )
-    if not any((path / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+    if not any((path / name).is_file() for name in TOKENIZER_FILES):
         raise ModelError("holds no tokenizer", str(path), "save its tokenizer beside the weights with save_pretrained")
     return config
 
