@@ -39,6 +39,8 @@ def print_card(console: Console, manifest: RunManifest, reports: dict[str, Repor
         " (for development only: set DOMAINLM_KEY_FILE)" if manifest.key_id.startswith(DEVELOPMENT) else ""
     )
     lines.add_row("keyed ids", key)
+    for title, told in costs(manifest):
+        lines.add_row(title, told)
     cached = sum(step.cached for step in manifest.steps)
     lines.add_row("run", f"{manifest.status}: {len(manifest.steps)} steps, {cached} from the cache, {seconds:.0f} s")
     lines.add_row("manifest", str(path))
@@ -49,6 +51,40 @@ def print_card(console: Console, manifest: RunManifest, reports: dict[str, Repor
     if evaluation := reports.get("evaluation_report"):
         _print_evaluation(console, evaluation)
     return manifest.status == COMPLETED
+
+
+def costs(manifest: RunManifest) -> list[tuple[str, str]]:
+    """A line for each training of a run, and their sum where there are several: device, time, speed, energy, money."""
+    found = [(step, step.measured) for step in manifest.steps if step.measured]
+    lines = [(f"cost of {step.name}", _cost(measured, step.cached)) for step, measured in found]
+    fresh = [measured for step, measured in found if not step.cached]
+    if len(fresh) > 1:
+        parts = [f"{sum(measured['device_seconds'] for measured in fresh):,.0f} device-seconds"]
+        for key, unit in (("energy_kwh", "kWh"), ("cost", fresh[0].get("currency", ""))):
+            values = [measured[key] for measured in fresh if key in measured]
+            if len(values) == len(fresh):  # a sum over some of them would look like the whole
+                parts.append(f"{sum(values):,.3g} {unit}")
+        lines.append(("  together", ", ".join(parts)))
+    return lines
+
+
+def _cost(found: dict[str, Any], cached: bool) -> str:
+    devices = f"{found['devices']} x " if found["devices"] > 1 else ""
+    parts = [f"{devices}{found['device']}", f"{found['seconds']:,.0f} s"]
+    if found["attempts"] > 1:
+        parts[-1] += f" in {found['attempts']} attempts"
+    if "tokens_per_second" in found:
+        mfu = f" (MFU {found['mfu']:.1%})" if "mfu" in found else ""
+        parts.append(f"{found['tokens_per_second']:,.0f} tokens/s{mfu}")
+    parts.append(f"peak {found['peak_gb']:.2f} GB")
+    reasons = "; ".join(sorted(set(found.get("energy_missing", {}).values())))
+    if "energy_kwh" in found:
+        kinds = [kind.upper() for kind in ("gpu", "cpu") if f"energy_{kind}_wh" in found]
+        parts.append(f"{found['energy_kwh']:.3g} kWh of {' and '.join(kinds)}")
+    else:
+        parts.append(f"energy not measured ({reasons})")
+    parts.append(f"{found['cost']:,.2f} {found['currency']}" if "cost" in found else "no price for this device")
+    return ", ".join(parts) + (" - of the run that made it" if cached else "")
 
 
 def _page(report: Any, path: Path) -> Path:
@@ -111,7 +147,7 @@ def _vocabulary(found: dict[str, Any]) -> str:
 
 def _training(found: dict[str, Any]) -> str:
     return (
-        f"{found['steps']} steps on {found['examples']:,} records, {found['quantized_layers']} layers in 4 bit, "
+        f"{found['steps']} steps on {found['examples']:,} records, {found['quantized_layers']} quantized layers, "
         f"{found['trainable_parameters']:,} of {found['parameters']:,} parameters; adapter {found['adapter_digest'][:12]}"
     )
 

@@ -8,3 +8,5 @@ COMPARE = "compare"
 
 # step metadata that varies from run to run and so stays out of reports: seconds, speed, memory, energy, cost
 MEASURED = "measured"
+# step metadata of a search: the values that it chose
+CHOSEN = "chosen"

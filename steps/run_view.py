@@ -15,7 +15,7 @@ from zenml.models import PipelineRunResponse, StepRunResponse
 from domainlm.errors import DomainLMError, SecretError
 from domainlm.ledger import manifest as manifests
 from domainlm.ledger.manifest import COMPLETED, FAILED, INTERRUPTED, RUNNING, UNKNOWN, Failure, RunManifest, StepEntry
-from domainlm.names import MEASURED, RECORD
+from domainlm.names import CHOSEN, MEASURED, RECORD
 from domainlm.reports import Report
 from steps.keys import load_keys
 
@@ -79,6 +79,9 @@ def _entry(step: StepRunResponse) -> StepEntry:
         code=str(step.cache_key or ""),
         started=_time(step.start_time),
         ended=_time(step.end_time),
+        # ZenML hands a cached step the metadata of the run that made its outputs
+        measured=dict(step.run_metadata.get(MEASURED) or {}),
+        chosen=dict(step.run_metadata.get(CHOSEN) or {}),
     )
 
 

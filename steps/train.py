@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 from datasets import Dataset
 from zenml import log_metadata
 
 from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
-from domainlm.names import TRAIN
+from domainlm.names import CHOSEN, MEASURED, TRAIN
 from domainlm.tasks import Task
 from domainlm.train import TrainingReport
 from domainlm.train import train as fine_tune
+from domainlm.train.search_report import SearchReport
 from domainlm.train.settings import ControlSettings, TrainSettings
 from domainlm.validate import ContractVerdict
 from steps.stage import stage_step
@@ -28,13 +30,17 @@ def train(
     tokenizer: TokenizerFolder,
     base: BaseCheckpoint,
     definitions: list[Task],
+    *,
+    chosen: SearchReport | None = None,
     settings: TrainSettings,
 ) -> Trained:
-    """Train an adapter on the training split; goes on from the newest complete checkpoint of exactly this work."""
+    """Train an adapter on the training split, with the values that a search chose if there was one; goes on from the
+    newest complete checkpoint of exactly this work."""
     verdict.require()
+    settings = chosen.apply(settings) if chosen else settings
     with workspace() as place:
         adapter, report = fine_tune(records, tokenizer, base, settings, _by_name(definitions), place.folder, place.work)
-    log_metadata(report.summary())
+    _tell(report, place.work, chosen.chosen if chosen else {})
     return adapter, report
 
 
@@ -52,8 +58,14 @@ def control(
     changed = settings.change(recipe.recipe, kind)
     with workspace() as place:
         adapter, report = fine_tune(records, tokenizer, base, changed, _by_name(definitions), place.folder, place.work)
-    log_metadata(report.summary())
+    _tell(report, place.work)
     return adapter, report
+
+
+def _tell(report: TrainingReport, work: Path, chosen: dict[str, Any] | None = None) -> None:
+    from domainlm.train.cost import read
+
+    log_metadata(report.summary() | {MEASURED: read(work)} | ({CHOSEN: chosen} if chosen else {}))
 
 
 def _by_name(definitions: list[Task]) -> dict[str, Task]:

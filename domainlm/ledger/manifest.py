@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_serializer
 
 from domainlm.digests import digest_file, digest_json
 from domainlm.errors import ArtifactError
@@ -32,7 +32,13 @@ PACKAGES = (
 
 
 class StepEntry(BaseModel):
-    """One step of a run: what went in, with which parameters, and what came out, all by content digest."""
+    """One step of a run: what went in, with which parameters, and what came out, all by content digest.
+
+    Args:
+        measured: what the step cost: device, seconds, speed, memory, energy, money. It varies from run to run. A cached
+            step has that of the run that made its outputs.
+        chosen: the values that a search chose.
+    """
 
     name: str
     status: str
@@ -43,6 +49,13 @@ class StepEntry(BaseModel):
     code: str = ""
     started: str = ""
     ended: str = ""
+    measured: dict[str, Any] = Field(default_factory=dict)
+    chosen: dict[str, Any] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _without_what_few_steps_have(self, write: Any) -> dict[str, Any]:
+        """Left out where empty: so manifests from before these fields keep their digest."""
+        return {name: value for name, value in write(self).items() if value or name not in ("measured", "chosen")}
 
 
 class Failure(BaseModel):

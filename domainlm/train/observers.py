@@ -14,10 +14,10 @@ from domainlm.train.meter import Meter
 from domainlm.train.methods import Prepared
 from domainlm.train.mixture import Example
 from domainlm.train.monitoring import Guard, Watch
-from domainlm.train.progress import Teller
 from domainlm.train.samples import Samples
 from domainlm.train.settings import CLASSIFICATION, PROMPT_METHODS, TrainSettings
 from domainlm.train.stopping import StopOnSignal
+from domainlm.train.telling import Teller
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback

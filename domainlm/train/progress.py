@@ -1,15 +1,13 @@
-"""How far a training is: told to whoever listens (the command line draws a bar), by the first process alone."""
+"""How far a training is: told to whoever listens (the command line draws a bar), by the first process alone.
+
+Light to import, so that who listens need not wait for torch; `telling` has the callback that tells.
+"""
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, TextIO
-
-from transformers import TrainerCallback
-
-RECENT = 20  # steps that the time left is judged by; their speed changes with the lengths of rows
 
 
 class Advance(NamedTuple):
@@ -35,60 +33,19 @@ class Advance(NamedTuple):
 listeners: list[Callable[[Advance], None]] = []
 
 
-class Teller(TrainerCallback):
-    """Tells the listeners after each step.
-
-    Args:
-        stage: the stage's name.
-    """
-
-    def __init__(self, stage: str = "") -> None:
-        self._stage = stage
-        self._times: deque[float] = deque(maxlen=RECENT + 1)
-        self._loss: float | None = None
-        self._speed: float | None = None
-
-    def on_train_begin(self, args, state, control, **_):
-        """The clock of the first step."""
-        self._times.append(time.monotonic())
-        self._tell(state)
-
-    def on_log(self, args, state, control, logs=None, **_):
-        """Remember what the curve says."""
-        self._loss = (logs or {}).get("loss", self._loss)
-        self._speed = (logs or {}).get("tokens_per_second", self._speed)
-
-    def on_step_end(self, args, state, control, **_):
-        """One step further."""
-        self._times.append(time.monotonic())
-        self._tell(state)
-
-    def on_train_end(self, args, state, control, **_):
-        """The last point of the curve."""
-        self._tell(state)
-
-    def _tell(self, state) -> None:
-        if not (listeners and state.is_world_process_zero):
-            return
-        left = None
-        if len(self._times) > 1:
-            pace = (self._times[-1] - self._times[0]) / (len(self._times) - 1)
-            left = pace * (state.max_steps - state.global_step)
-        advance = Advance(self._stage, state.global_step, state.max_steps, left, self._loss, self._speed)
-        for listener in tuple(listeners):
-            try:
-                listener(advance)
-            except Exception:  # a broken display must not end a training
-                listeners.remove(listener)
-
-
 def line(advance: Advance) -> str:
     """One line of plain text.
 
     >>> line(Advance("", 50, 200, 90.0, 2.31, 1234.5))
     'step 50 of 200, loss 2.31, 1,234 tokens/s, 1:30 left'
     """
-    parts = [f"{advance.stage + ': ' if advance.stage else ''}step {advance.step} of {advance.steps}"]
+    name = f"{advance.stage}: " if advance.stage else ""
+    return ", ".join(filter(None, (f"{name}step {advance.step} of {advance.steps}", figures(advance))))
+
+
+def figures(advance: Advance) -> str:
+    """Loss, speed and the time left, as far as they are known."""
+    parts = []
     if advance.loss is not None:
         parts.append(f"loss {advance.loss:.3g}")
     if advance.tokens_per_second is not None:

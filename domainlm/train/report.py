@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from domainlm.reports import Report
 from domainlm.train.settings import TrainSettings
 
@@ -51,3 +53,7 @@ class TrainingReport(Report):
     dev_bits_per_character: dict[str, float]
     loss: float
     curve: list[dict[str, float]]
+
+    def summary(self) -> dict[str, Any]:
+        """With the examples of all stages."""
+        return super().summary() | {"examples": sum(stage.examples for stage in self.stages)}
