@@ -51,12 +51,13 @@ def train(
         callbacks: who else listens to a stage, given the steps before it and how the development split is looked at.
 
     Raises:
-        TrainingError: no records, records that are too long, or a loss that is not finite.
+        TrainingError: no records, records that are too long, too little memory, or a loss that is not finite.
         ModelError: base, tokenizer and settings do not fit together.
     """
     from domainlm.train import curves, distributed, launchers, loop
     from domainlm.train.belonging import claim, owner
     from domainlm.train.cost import Account
+    from domainlm.train.planner import planned
 
     curves.check(settings.report_to)
     if launchers.many(settings):
@@ -72,6 +73,11 @@ def train(
             "hold some out (prepare's dev_fraction, dev_records above 0), or set eval_steps to null",
         )  # fmt: skip
     distributed.on_first(claim, work, owner(base, tokenizer, settings, mixtures))
+    # from here on the recipe is the one that fits into this machine's memory
+    asked, here = settings, distributed.world()
+    shards = here.size if here.strategy == distributed.FSDP2 else 1
+    settings, _ = distributed.on_first(planned, base, asked, work, here.local_size, shards)
+    stages = settings.by_stage()
     account = Account(work, settings)
     with reproducible(settings.seed, settings.threads):
         with distributed.loading(settings.quantization != "none"):
@@ -118,7 +124,8 @@ def train(
         state = distributed.gathered(prepared.model, everything=settings.method == FULL)
         adapter = distributed.on_first(export, prepared.model, folder, base, tokenizer, settings, state)
     report = TrainingReport(
-        recipe=settings,
+        # micro-batch and recomputation are this machine's affair; in how many bits the base was read is the result's
+        recipe=asked.model_copy(update={"bits": settings.bits}),
         base=base.card["name"],
         base_digest=base.card["digest"],
         tokenizer_digest=tokenizer.digest,

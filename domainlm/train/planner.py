@@ -127,7 +127,9 @@ def plan(
     asked = Way(settings.batch_size, settings.gradient_checkpointing, _bits(settings))
     check = settings.fit_memory == "check"
     ways = [asked] if check else list(_ways(settings))
-    for way in [first, *ways] if first in ways else ways:
+    if first in ways:  # what was trained beside a base of some bits does not go on beside one of others
+        ways = [first, *(way for way in ways if way.bits == first.bits)]
+    for way in ways:
         wanted = need.of(way)
         if wanted.total_gb * GB <= memory_bytes:
             reasons = _reasons(asked, way, need.of(asked), memory_bytes)
@@ -235,7 +237,7 @@ def told(found: Estimate) -> str:
 def remedies(
     shape: Shape, settings: TrainSettings, longest: int, memory_bytes: int, *, gpu: bool = True, shards: int = 1
 ) -> str:
-    """What would fit, for an error: each change that suffices alone, else all together; and the memory that it takes."""
+    """What would fit, for an error: each change that suffices alone, else all together; and the memory it takes."""
     need = _Need(shape, settings, longest, gpu, shards)
     found = []
     if settings.fit_memory == "check" and need.fits(memory_bytes, fit_memory="auto"):
@@ -336,9 +338,9 @@ def write(work: Path, found: Plan, memory: Memory, longest: int) -> None:
 
 
 def kept(work: Path | None) -> Way | None:
-    """How a training that was interrupted ran."""
+    """How a training ran whose checkpoints lie in a work folder."""
     try:
-        content = json.loads((work / FILE).read_text()) if work else {}
+        content = json.loads((work / FILE).read_text()) if work and any(work.glob("**/checkpoint-*")) else {}
         return Way(content["micro_batch"], content["checkpointing"], content["bits"])
     except (OSError, ValueError, KeyError):
         return None

@@ -277,7 +277,7 @@ class ControlSettings(Settings):
         if kind == "shuffled_labels":
             changes |= {"labels": "shuffled"}
         elif kind == "from_scratch":
-            changes |= {"method": "full", "initialisation": "random"}
+            changes |= {"method": "full", "initialisation": "random", "bits": None}
         else:
             raise ValueError(f"no control is called '{kind}': known are shuffled_labels and from_scratch")
         return TrainSettings(**(recipe.model_dump() | changes))
