@@ -48,6 +48,25 @@ def test_a_later_state_replaces_an_earlier_one() -> None:
     assert json.loads(path.read_text())["status"] == COMPLETED
 
 
+def test_what_a_step_measured_is_kept_and_sealed() -> None:
+    found = example()
+    found.steps[0].measured = {"seconds": 12.5, "energy_missing": {"gpu": "no GPU is used"}}
+    path = manifests.write(found)
+    assert manifests.read(path).steps[0].measured == found.steps[0].measured
+    path.write_text(path.read_text().replace("12.5", "1.5"))
+    with pytest.raises(ArtifactError, match="digest"):
+        manifests.read(path)
+
+
+def test_a_manifest_from_before_steps_measured_anything_keeps_its_digest() -> None:
+    """Its steps have no such fields; a digest over empty ones would refuse every earlier run."""
+    from domainlm.digests import digest_json
+
+    content = json.loads(manifests.write(example()).read_text())
+    assert all("measured" not in step and "chosen" not in step for step in content["steps"])
+    assert content.pop("digest") == digest_json(content)
+
+
 def git(folder: Path, *arguments: str) -> None:
     subprocess.run(
         ["git", "-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@t", *arguments],
