@@ -148,9 +148,9 @@ def loading(quantized: bool) -> Iterator[None]:
 def shard(model: PreTrainedModel) -> None:
     """Spread all weights over the processes (FSDP2); each layer is gathered when it computes and freed after it.
 
-    Frozen weights stay in the type they are stored in, trained ones in float32. A 4-bit weight is stored in bytes, which
-    FSDP2 cannot hold: pairs of the same bytes are taken for bfloat16. Its scales stay whole in every process (.13 bits a
-    weight with double quantization).
+    Frozen weights stay in the type they are stored in, trained ones in float32. A 4-bit weight is stored in bytes,
+    which FSDP2 cannot hold: pairs of the same bytes are taken for bfloat16. Its scales stay whole in every process
+    (.13 bits a weight with double quantization).
 
     Raises:
         ModelError: the model has no blocks to shard by, or weights in 8 bits (their scales would be lost).

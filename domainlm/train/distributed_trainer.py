@@ -84,7 +84,7 @@ class ManyProcesses:
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._idle = False
+        self._idle, self._own_mean = False, 1.0
         self._measure = Told(self._measure)
         # the Trainer's own word for a model that is sharded before it comes: it is not wrapped a second time. Set only
         # now, since it would refuse to be resumed; here it can be.
@@ -123,9 +123,11 @@ class ManyProcesses:
     def _get_num_items_in_batch(self, batch_samples, device):
         """Idle rows hold nothing."""
         nothing = {"index": [], "targets": torch.empty(3, 0), "labels": torch.empty(0)}
-        return super()._get_num_items_in_batch(
-            [nothing if IDLE in batch["index"] else batch for batch in batch_samples], device
-        )
+        batches = [nothing if IDLE in batch["index"] else batch for batch in batch_samples]
+        total = super()._get_num_items_in_batch(batches, device)
+        own = sum(len(batch["index"]) if self._by_record else batch["targets"].shape[1] for batch in batches)
+        self._own_mean = total / (own * world().size) if own else 0.0
+        return total
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         """One forward and backward pass; an idle one computes with the others and adds nothing."""
@@ -140,7 +142,9 @@ class ManyProcesses:
         return (found[0] * 0.0, found[1]) if return_outputs else found * 0.0
 
     def _note(self, step, index, loss):
-        super()._note(step, [row for row in index if row != IDLE], loss)
+        """The watch sees the mean over this process's own rows: its share of the sum says how many it has, too."""
+        if not self._idle:
+            super()._note(step, index, loss * self._own_mean)
 
     # ---- random numbers and wrapper
 

@@ -323,8 +323,8 @@ def _death(deaths: dict[int, int], job: Job) -> TrainingError:
 
 @contextlib.contextmanager
 def passing_signals_on(processes: Callable[[], dict[int, int]], end: Callable[[], None]) -> Iterator[list[int]]:
-    """SIGTERM and Ctrl-C go to every process, which then save and end by themselves. Who does not within `GRACE_S`, or at
-    a second Ctrl-C, is ended. Yields the signals that came. Only the main thread can take signals over."""
+    """SIGTERM and Ctrl-C go to every process, which then saves and ends by itself, or after `GRACE_S`, or at a second
+    Ctrl-C, is ended. Yields the signals that came. Only the main thread can take signals over."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
