@@ -54,6 +54,9 @@ class PipelineSettings(Settings):
     mode: Literal["", "development", "production"] = Field(
         default="", description="production refuses the development key; empty: what DOMAINLM_MODE says"
     )
+    search: bool = Field(
+        default=False, description="first search for values of the recipe (steps.search), on the development split"
+    )
 
 
 # Invocation id in the DAG -> the settings model of its stage. Ids that begin with `base_` build the embedded base.
@@ -69,6 +72,7 @@ STEP_SETTINGS: dict[str, str] = {
     "prepare": "domainlm.prepare.settings:PrepareSettings",
     "validate": "domainlm.validate.settings:ValidateSettings",
     "vocabulary": "domainlm.vocabulary.settings:VocabularySettings",
+    "search": "domainlm.train.search_settings:SearchSettings",
     "train": "domainlm.train.settings:TrainSettings",
     "control_shuffled_labels": "domainlm.train.settings:ControlSettings",
     "control_from_scratch": "domainlm.train.settings:ControlSettings",
@@ -161,6 +165,8 @@ def _faults(content: dict[str, Any]) -> list[Fault]:
     if not faults:
         faults += _base_faults(str(parameters.get("base", EMBEDDED)), steps)
     if not faults:
+        faults += _search_faults(PipelineSettings(**parameters).search, steps)
+    if not faults:
         faults += _licence_faults(PipelineSettings(**parameters), steps)
     return faults
 
@@ -183,6 +189,23 @@ def _base_faults(base: str, steps: dict[str, Any]) -> list[Fault]:
             )
         ]
     return []
+
+
+def _search_faults(wanted: bool, steps: dict[str, Any]) -> list[Fault]:
+    """A search is about the very recipe that is trained then; two recipes would be found out only after all trials."""
+    place = ("steps", "search", "parameters")
+    if not wanted:
+        return []
+    given = (steps.get("search") or {}).get("parameters") or {}
+    if faults := model_faults(_model("search"), given, place):
+        return faults
+    searched = _model("search")(**given).recipe.model_dump()
+    trained = _model("train")(**((steps.get("train") or {}).get("parameters") or {})).model_dump()
+    other = [name for name in trained if trained[name] != searched[name]]
+    if not other:
+        return []
+    remedy = "write `parameters: &recipe` in the step train, and `recipe: *recipe` here"
+    return [((*place, "recipe"), f"is not the recipe of the step train ({', '.join(other)}); {remedy}")]
 
 
 def _licence_faults(pipeline: PipelineSettings, steps: dict[str, Any]) -> list[Fault]:

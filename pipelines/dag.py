@@ -14,6 +14,7 @@ from steps.keys import load_keys
 from steps.prepare import prepare_against_base
 from steps.redact import redact
 from steps.register import register
+from steps.search import search
 from steps.train import control, train
 from steps.validate import validate
 from steps.vocabulary import vocabulary
@@ -35,12 +36,13 @@ def data_dag(base: Any, pack: str, mode: str = "") -> tuple[Any, Any, Any]:
     return sources, records, validate(records, suite=read_suite(f"{pack}/contracts/records.json"))
 
 
-def finetuning_dag(base: Any, pack: str, controls: bool = True, mode: str = "") -> Tuned:
-    """The data, then vocabulary -> train -> evaluate -> register."""
+def finetuning_dag(base: Any, pack: str, controls: bool = True, mode: str = "", searched: bool = False) -> Tuned:
+    """The data, then vocabulary -> (search ->) train -> evaluate -> register."""
     definitions = list(load_tasks(resolve(pack) / "tasks").values())
     sources, records, verdict = data_dag(base, pack, mode)
     tokenizer, _ = vocabulary(records, verdict, base)
-    adapter, recipe = train(records, verdict, tokenizer, base, definitions=definitions)
+    chosen = search(records, verdict, tokenizer, base, definitions=definitions) if searched else None
+    adapter, recipe = train(records, verdict, tokenizer, base, definitions=definitions, chosen=chosen)
     shuffled = scratch = None
     if controls:
         given = (records, tokenizer, base, recipe)

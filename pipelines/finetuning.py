@@ -17,7 +17,11 @@ from steps.resolve_base import resolve_base
 
 @pipeline(**hooks.around_a_run)
 def finetuning_pipeline(
-    base: str = EMBEDDED, pack: str = "domains/finance", controls: bool = True, mode: str = ""
+    base: str = EMBEDDED,
+    pack: str = "domains/finance",
+    controls: bool = True,
+    mode: str = "",
+    search: bool = False,
 ) -> None:
     """Fine-tune a base model on the sources of the run configuration.
 
@@ -26,7 +30,8 @@ def finetuning_pipeline(
         pack: the domain pack with tasks and contracts.
         controls: also train the shuffled-label and the from-scratch control.
         mode: `production` refuses the development key; by default what DOMAINLM_MODE says.
+        search: first search for values of the recipe, as `steps.search` says (docs/search.md).
     """
     model = pretraining_dag(pack, mode)[1] if base == EMBEDDED else resolve_base(name=base)
-    tuned = finetuning_dag(model, pack, controls, mode)
+    tuned = finetuning_dag(model, pack, controls, mode, search)
     record(tuned.registration)

@@ -1,0 +1,40 @@
+"""Before the fine-tuning: the values of its recipe that did best on the development split."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from datasets import Dataset
+from zenml import log_metadata
+
+from domainlm.artifacts import BaseCheckpoint, TokenizerFolder
+from domainlm.names import CHOSEN, TRAIN
+from domainlm.tasks import Task
+from domainlm.train.search import search as try_values
+from domainlm.train.search_report import SearchReport
+from domainlm.train.search_settings import SearchSettings
+from domainlm.validate import ContractVerdict
+from steps.stage import stage_step
+from steps.workspace import workspace
+
+
+@stage_step(TRAIN)
+def search(
+    records: Dataset,
+    verdict: ContractVerdict,
+    tokenizer: TokenizerFolder,
+    base: BaseCheckpoint,
+    definitions: list[Task],
+    settings: SearchSettings,
+) -> Annotated[SearchReport, "search_report"]:
+    """Try values of the recipe and choose the best; goes on in the middle of the trial in which it was killed.
+
+    Raises:
+        TrainingError: no trial came to its end.
+    """
+    verdict.require()
+    tasks = {task.name: task for task in definitions}
+    with workspace() as place:
+        report = try_values(records, tokenizer, base, settings, tasks, place.folder, place.work)
+    log_metadata(report.summary() | {CHOSEN: report.chosen})
+    return report
