@@ -83,7 +83,11 @@ def _cost(found: dict[str, Any], cached: bool) -> str:
         parts.append(f"{found['energy_kwh']:.3g} kWh of {' and '.join(kinds)}")
     else:
         parts.append(f"energy not measured ({reasons})")
-    parts.append(f"{found['cost']:,.2f} {found['currency']}" if "cost" in found else "no price for this device")
+    if "cost" in found:
+        parts.append(f"{found['cost']:,.2f}" if found["cost"] >= 1 else f"{found['cost']:.2g}")
+        parts[-1] += f" {found['currency']}"
+    else:
+        parts.append("no price for this device")
     return ", ".join(parts) + (" - of the run that made it" if cached else "")
 
 
@@ -145,6 +149,17 @@ def _vocabulary(found: dict[str, Any]) -> str:
     )
 
 
+def _search(found: dict[str, Any]) -> str:
+    chosen = ", ".join(
+        f"{name.removeprefix('chosen_')} {value}" for name, value in found.items() if name.startswith("chosen_")
+    )
+    trials = " ".join(f"{found[f'trials_{state}']} {state}" for state in ("complete", "pruned", "failed"))
+    return (
+        f"{found['sampler']}, trials: {trials}; dev {found['metric'].replace('_', ' ')} {found['first_score']:.4g} -> "
+        f"{found['score']:.4g} with {chosen}"
+    )
+
+
 def _training(found: dict[str, Any]) -> str:
     return (
         f"{found['steps']} steps on {found['examples']:,} records, {found['quantized_layers']} quantized layers, "
@@ -162,7 +177,12 @@ def _record(found: dict[str, Any]) -> str:
     return f"{found['artifacts_verified']} artifacts have the digests they were stored with"
 
 
-TITLES = {"redaction_report": "redaction", "base_redaction_report": "  of the base", "evaluation_report": "evaluation"}
+TITLES = {
+    "redaction_report": "redaction",
+    "base_redaction_report": "  of the base",
+    "evaluation_report": "evaluation",
+    "search_report": "search",
+}
 LINES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "base_source_manifest": ("corpus", _sources),
     "base_redaction_report": ("  redacted", _redaction),
@@ -172,6 +192,7 @@ LINES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "preparation_report": ("prepared", _preparation),
     "contract_verdict": ("contract", _contract),
     "vocabulary_report": ("vocabulary", _vocabulary),
+    "search_report": ("searched", _search),
     "training_report": ("trained", _training),
     "registration": ("registered", _registration),
     "run_record": ("verified", _record),
