@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from domainlm.models.inference import bits_per_character, completion_log_likelihoods
 from domainlm.tasks import DOCUMENT_TASK
 from domainlm.train.mixture import Example
+from domainlm.train.out_of_memory import smaller_batches
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -47,7 +48,8 @@ class Look:
 
     def __call__(self) -> dict[str, float]:
         """Bits per character of the held-out answers and documents, by task."""
-        return dev_bits_per_character(self.prepared.model, self.prepared.tokenizer, self.held_out, self.batch)
+        model, tokenizer = self.prepared.model, self.prepared.tokenizer
+        return smaller_batches(lambda rows: dev_bits_per_character(model, tokenizer, self.held_out, rows), self.batch)
 
 
 def dev_bits_per_character(

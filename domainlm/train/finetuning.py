@@ -54,7 +54,7 @@ def train(
         TrainingError: no records, records that are too long, too little memory, or a loss that is not finite.
         ModelError: base, tokenizer and settings do not fit together.
     """
-    from domainlm.train import curves, distributed, launchers, loop
+    from domainlm.train import curves, distributed, launchers, loop, out_of_memory
     from domainlm.train.belonging import claim, owner
     from domainlm.train.cost import Account
     from domainlm.train.planner import planned
@@ -81,7 +81,8 @@ def train(
     account = Account(work, settings)
     with reproducible(settings.seed, settings.threads):
         with distributed.loading(settings.quantization != "none"):
-            prepared = parts.prepare(base, tokenizer, settings)
+            with out_of_memory.named("while the base was loaded"):
+                prepared = parts.prepare(base, tokenizer, settings)
             counted = _counted(prepared)
             distributed.shard(prepared.model)
         measure = parts.look(prepared, held_out, settings.batch_size)

@@ -44,6 +44,7 @@ def build(
     """
     from transformers import EarlyStoppingCallback, PrinterCallback
 
+    from domainlm.train import out_of_memory
     from domainlm.train.observers import observers
     from domainlm.train.trainer import CompletionTrainer
 
@@ -67,6 +68,7 @@ def build(
         train_dataset=dataset(tokenized.rows),
         data_collator=collator,
         by_record=settings.loss_weighting == "record",
+        compiled=settings.compile,
         measure=measure,
         watch=watch,
         callbacks=callbacks,
@@ -75,6 +77,7 @@ def build(
     # peft's wrapper says that it is being trained while the loaded base inside it is not: without dropout, and without
     # recomputing anything; the Trainer asks only the outermost module
     prepared.model.train()
+    out_of_memory.know(trainer.micro_batches, prepared.model.config, settings, work)
     return trainer
 
 
@@ -159,9 +162,10 @@ def run(trainer: CompletionTrainer, work: Path) -> None:
     """Train to the end, from the newest complete checkpoint on; a finished training is taken over as it is.
 
     Raises:
-        TrainingError: a SIGTERM stopped it, after a complete checkpoint.
+        TrainingError: a SIGTERM stopped it, after a complete checkpoint; or there is too little memory for one record.
         KeyboardInterrupt: Ctrl-C did.
     """
+    from domainlm.train import out_of_memory
     from domainlm.train.checkpoints import newest, tidy
     from domainlm.train.stopping import StopOnSignal
 
@@ -173,7 +177,8 @@ def run(trainer: CompletionTrainer, work: Path) -> None:
         if last and finished(last):
             _restore(trainer, last)
         else:
-            trainer.train(resume_from_checkpoint=str(last) if last else None)
+            with out_of_memory.named("between passes: at an optimizer's step, a look or a checkpoint"):
+                trainer.train(resume_from_checkpoint=str(last) if last else None)
     finally:
         stopper.release()
     stopper.raise_if_stopped(trainer.state.global_step, work)

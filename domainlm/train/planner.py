@@ -14,7 +14,7 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from domainlm.artifacts import BaseCheckpoint
 from domainlm.errors import TrainingError
@@ -22,7 +22,11 @@ from domainlm.models.free_memory import Memory, free_memory
 from domainlm.models.memory import GB, Bits, Estimate, Shape, estimate
 from domainlm.train.settings import LORA_METHODS, TrainSettings
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
 FILE = "plan.json"
+_DOUBT = 0.8  # of the estimate of a training that then ran out of memory: what suffices must need less than this
 _HOST_SHARE = 0.9  # of the host's free memory: others live there too
 # A 4-bit or 8-bit layer is unpacked at every pass: measured, 5 s of one core for 10^9 weights forward and backward,
 # before the first token is computed. A base beyond that is a GPU's.
@@ -251,6 +255,17 @@ def remedies(
         found += _together(need, memory_bytes)
     found.append(f"a device with {math.ceil(need.least().total_gb)} GB free")
     return f"what would fit: {'; '.join(found)}; or a smaller base (domainlm bases --gpu-memory GB)"
+
+
+def after_all(config: PretrainedConfig, settings: TrainSettings, gpu: bool) -> str:
+    """What would fit, where a training that was planned to fit ran out of memory: the estimate was too small."""
+    recipe = settings.model_copy(update={"fit_memory": "auto"})
+    shape = Shape.of(config)
+    longest = min(settings.max_length, shape.context or settings.max_length)
+    asked = _Need(shape, recipe, longest, gpu, 1)
+    need = asked.of(Way(1, settings.gradient_checkpointing, _bits(settings)))
+    found = remedies(shape, recipe, longest, int(_DOUBT * need.total_gb * GB), gpu=gpu)
+    return found if settings.gradient_checkpointing else f"set gradient_checkpointing: true; {found}"
 
 
 def _changes(settings: TrainSettings, gpu: bool) -> Iterator[dict[str, object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import deque
 from collections.abc import Callable
@@ -11,9 +12,11 @@ import torch
 from transformers import Trainer
 
 from domainlm.models.attention import is_packed
+from domainlm.models.compiling import compiled_layers, compiled_pass, prove_followed
 from domainlm.train.checkpoints import SealedCheckpoints
 from domainlm.train.development import mean_bits
 from domainlm.train.monitoring import Watch
+from domainlm.train.out_of_memory import MicroBatches
 
 _NOTHING: list = []  # the Trainer asks for an evaluation set; ours is measured from outside
 
@@ -28,17 +31,28 @@ class CompletionTrainer(SealedCheckpoints, Trainer):
 
     Args:
         by_record: whether records count equally; else supervised tokens do.
+        compiled: whether the layers run compiled; the first pass is then compared with one that does not.
         measure: bits per character of the development split, by task.
         watch: told every loss, in order; on a GPU a step late, since asking at once would stop the GPU.
         options: the Trainer's own.
     """
 
     def __init__(
-        self, *, by_record: bool, measure: Callable[[], dict[str, float]], watch: Watch, **options: Any
+        self,
+        *,
+        by_record: bool,
+        measure: Callable[[], dict[str, float]],
+        watch: Watch,
+        compiled: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__(eval_dataset=_NOTHING, **options)
         self._by_record, self._measure, self._watch = by_record, measure, watch
+        self._compiled, self._unproved = compiled, compiled
         self._on_their_way: deque[tuple[int, list[int], Callable[[], float]]] = deque()
+        # DeepSpeed counts passes by itself
+        alone = self.args.world_size == 1 and not self.is_deepspeed_enabled
+        self.micro_batches = MicroBatches(self.model.zero_grad, alone)
 
     def _get_num_items_in_batch(self, batch_samples, device):
         """What the loss of an optimizer step is divided by; counted without asking the device."""
@@ -58,6 +72,11 @@ class CompletionTrainer(SealedCheckpoints, Trainer):
         loss = outputs.loss / num_items_in_batch * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
+    def train(self, *given: Any, **named: Any):
+        """Train, through compiled layers where that is asked for."""
+        with compiled_layers(self.model) if self._compiled else contextlib.nullcontext():
+            return super().train(*given, **named)
+
     def training_step(self, model, inputs, num_items_in_batch=None):
         """One forward and backward pass, shown to the watch.
 
@@ -67,20 +86,32 @@ class CompletionTrainer(SealedCheckpoints, Trainer):
         index = inputs.pop("index")
         if not self.model.training:  # a look at the development split leaves it so
             model.train()
+        step = self.state.global_step + 1
+        loss = self.micro_batches(step, inputs, lambda batch: self._pass(model, batch, num_items_in_batch))
+        self._note(step, index if isinstance(index, list) else index.tolist(), loss)
+        return loss
+
+    def _pass(self, model, inputs, num_items_in_batch) -> torch.Tensor:
         inputs = self._prepare_inputs(inputs)
         self._scale_noise(inputs)
-        with self.compute_loss_context_manager():
-            loss = self.compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
-        self.accelerator.backward(loss, **({"scale_wrt_gas": False} if self.is_deepspeed_enabled else {}))
-        loss = loss.detach()
-        self._note(self.state.global_step + 1, index if isinstance(index, list) else index.tolist(), loss)
-        return loss
+        with compiled_pass(self.model) if self._compiled else contextlib.nullcontext():
+            with self.compute_loss_context_manager():
+                loss, outputs = self.compute_loss(model, inputs, True, num_items_in_batch)
+            if self._unproved:
+                prove_followed(self.model, inputs, outputs.loss.detach(), self._is_noisy())
+                self._unproved = False
+            self.accelerator.backward(loss, **({"scale_wrt_gas": False} if self.is_deepspeed_enabled else {}))
+        return loss.detach()
 
     def _scale_noise(self, inputs: dict[str, Any]) -> None:
         """NEFTune's noise shrinks with the root of a line's length; a packed line is as long as all its rows."""
         if self.neftune_noise_alpha and is_packed(mask := inputs.get("attention_mask")):
             rows = mask.shape[-1] - 1
             self.model.get_input_embeddings().neftune_noise_alpha = self.neftune_noise_alpha * math.sqrt(rows)
+
+    def _is_noisy(self) -> bool:
+        dropouts = [module.p for module in self.model.modules() if isinstance(module, torch.nn.Dropout)]
+        return bool(self.neftune_noise_alpha) or any(dropouts)
 
     def _note(self, step: int, index: list[int], loss: torch.Tensor) -> None:
         self._on_their_way.append((step, index, _later(loss)))
