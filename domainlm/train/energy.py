@@ -69,10 +69,11 @@ def _cpu_counters(missing: dict[str, str]) -> dict:
                 _microjoules(zone)
                 counters[f"cpu {zone.name}"] = (lambda of=zone: _microjoules(of) / 1e6, span)
     except OSError as error:
-        missing["cpu"] = f"RAPL cannot be read ({type(error).__name__})"
+        kept = isinstance(error, PermissionError)
+        missing["cpu"] = "only root may read RAPL's counters here" if kept else "this machine shows no RAPL counter"
         return {}
     if not counters:
-        missing["cpu"] = "RAPL shows no processor"
+        missing["cpu"] = "this machine shows no RAPL counter"
     return counters
 
 
