@@ -359,7 +359,7 @@ def _curve(recipe: str, job: Job, tell: Callable) -> dict[str, Any]:
     )
     if recipe != "ours":
         rate = {"learning_rate": settings.learning_rate} if recipe == "paper at our rate" else {}
-        settings = recipes.paper(threads=job["threads"], **rate)
+        settings = recipes.paper(threads=job["threads"], max_steps=job["paper_steps"], **rate)
     pairs = _pairs()
     with workplace() as folder, reproducible(settings.seed, job["threads"]):
         prepared = methods.prepare(checkpoint, tokenizer, settings)

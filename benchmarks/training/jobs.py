@@ -77,10 +77,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def forget() -> None:
-    """Give back what a finished or failed training held."""
+    """Give back what a finished or failed training held; the next one has a peak of its own."""
     gc.collect()
     if on_gpu():
         torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 # ---------------------------------------------------------------------------------------------------------- smoke
@@ -171,41 +172,51 @@ def _four_bit_layers(base: Base) -> int:
 
 
 def row(job: Job, channel: Channel) -> dict[str, Any]:
-    """One row of the table; the best of its candidates where the plan names several.
+    """One row of the table, of one of its candidates.
 
-    A candidate is a micro-batch, with or without checkpointing, and with or without a batching of its own. Several are
-    tried for a few steps each, those that memory does not hold included, and the fastest is measured.
+    A candidate is a micro-batch, with or without recomputation. Where the job wants the `fastest`, each is tried for a
+    few steps; else the first one that memory holds is taken. Those that it does not hold stand in `probes`.
     """
-    candidates = job["candidates"]
     found: dict[str, Any] = {"probes": []}
-    best = candidates[0]
-    if len(candidates) > 1:
-        for candidate in candidates:
-            found["probes"].append(candidate | _probe(job, candidate))
+    candidates = job["candidates"]
+    if job["choose"] == "fastest":
+        candidates = _fastest(job, found, channel)
+    for candidate in candidates:
+        try:
+            return found | _measured(job, candidate, job["warmup"], job["steps"], job["blocks"], channel, found)
+        except Exception as error:
+            found["probes"].append(candidate | _too_large(error))
             channel.tell(found)
-        fitting = [probe for probe in found["probes"] if probe["status"] == "ok"]
-        if not fitting:
-            return found | {"status": OUT_OF_MEMORY}
-        fastest = max(fitting, key=lambda probe: probe["tokens_per_second"])
-        best = candidates[found["probes"].index(fastest)]
-        if on_gpu():
-            torch.cuda.reset_peak_memory_stats()
-    return found | _measured(job, best, job["warmup"], job["steps"], job["blocks"], channel, found)
-
-
-def _probe(job: Job, candidate: dict[str, Any]) -> dict[str, Any]:
-    try:
-        # no step of a probe waits for a quiet machine: it only chooses
-        tried = _measured(job, candidate, PROBE_STEPS - 1, PROBE_STEPS, 1, Channel(), {})
-        kept = ("status", "tokens_per_second", "peak_gb")
-        return {key: tried.get(key) for key in kept}
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        error.__traceback__ = error.__cause__ = error.__context__ = None  # their frames hold the model
-        return {"status": OUT_OF_MEMORY, "tokens_per_second": None, "peak_gb": None}
-    finally:
+            error.__traceback__ = error.__cause__ = error.__context__ = None  # their frames hold the model
         forget()
+    return found | {"status": OUT_OF_MEMORY}
+
+
+def _fastest(job: Job, found: dict[str, Any], channel: Channel) -> list[dict[str, Any]]:
+    """The candidates that fit, the fastest first."""
+    for candidate in job["candidates"]:
+        try:
+            # no step of a probe waits for a quiet machine: it only chooses
+            tried = _measured(job, candidate, PROBE_STEPS - 1, PROBE_STEPS, 1, Channel(), {})
+            probe = {key: tried.get(key) for key in ("status", "tokens_per_second", "peak_gb")}
+        except Exception as error:
+            probe = _too_large(error)
+            error.__traceback__ = error.__cause__ = error.__context__ = None
+        found["probes"].append(candidate | probe)
+        channel.tell(found)
+        forget()
+    order = sorted(
+        zip(found["probes"], job["candidates"], strict=True),
+        key=lambda pair: pair[0]["tokens_per_second"] or 0.0,
+        reverse=True,
+    )
+    return [candidate for probe, candidate in order if probe["tokens_per_second"]]
+
+
+def _too_large(error: Exception) -> dict[str, Any]:
+    if not is_out_of_memory(error):
+        raise error
+    return {"status": OUT_OF_MEMORY, "tokens_per_second": None, "peak_gb": memory()["peak_gb"]}
 
 
 def _measured(
