@@ -157,6 +157,39 @@ def test_importance_tells_what_mattered(seek, scored) -> None:
     assert "data:image/png" in report.html() and report.html() == report.html()
 
 
+def test_a_head_is_searched_by_its_accuracy(toy_records, toy_tasks, tmp_path) -> None:
+    from small_encoders import make_encoder
+
+    from domainlm.models import resolve_base
+    from domainlm.records import asked
+    from domainlm.train.search import search
+    from domainlm.vocabulary import extend
+    from domainlm.vocabulary.settings import VocabularySettings
+
+    texts = [asked(record) for record in toy_records.to_list() if record["task"] == "mood"]
+    make_encoder(tmp_path / "model", texts, steps=60)
+    base = resolve_base(str(tmp_path / "model"), tmp_path / "card")
+    tokenizer = extend(toy_records, base, VocabularySettings(max_new_tokens=0), tmp_path / "tokenizer")[0]
+    recipe = {"objective": "classification", "method": "full", "max_steps": 60, "eval_steps": 30, "dev_records": 18}
+    settings = SearchSettings(
+        recipe=TrainSettings(**(RECIPE | recipe)), space={"learning_rate": [1e-9, 3e-3]}, sampler="grid"
+    )
+    report = search(toy_records, tokenizer, base, settings, toy_tasks, tmp_path / "report", tmp_path / "work")
+    assert report.metric == "accuracy" and report.maximize
+    scores = {trial.values["learning_rate"]: trial.score for trial in report.trials}
+    assert 0 <= scores[1e-9] < scores[3e-3] <= 1 and report.chosen == {"learning_rate": 3e-3}
+    assert all(trial.score == trial.looks[-1][1] for trial in report.trials)
+
+
+def test_the_looks_of_a_curriculum_count_on_over_its_stages(seek) -> None:
+    stages = [{"name": "one", "tasks": ["term"], "max_steps": 2}, {"name": "two", "max_steps": 4}]
+    report = seek(
+        space={"alpha": [2.0, 8.0]}, sampler="grid", recipe={"stages": stages, "eval_steps": 2, "max_steps": None}
+    )
+    assert all([step for step, _ in trial.looks] == [2, 4, 6] for trial in report.trials)
+    assert all(trial.score == trial.looks[-1][1] for trial in report.trials)
+
+
 # ---------------------------------------------------------------------------------------------- budget and pruning
 
 
