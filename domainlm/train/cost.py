@@ -14,6 +14,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from domainlm.train.distributed import world
 from domainlm.train.energy import JOULES_PER_WH, Energy
 from domainlm.train.flops import peak_flops
 from domainlm.train.meter import Counted, device_name, memory
@@ -70,13 +71,15 @@ class Account(TrainerCallback):
         seconds = sum(attempt["seconds"] for attempt in attempts)
         counted = Counted(*(sum(attempt[name] for attempt in attempts) for name in Counted._fields[:-1]))
         counted = counted._replace(seconds=sum(attempt["train_seconds"] for attempt in attempts))
-        device, devices = device_name(), int(os.environ.get("WORLD_SIZE", 1))
+        here, device = world(), device_name()
         on_gpu = "peak_allocated_gb" in (held := memory())
-        devices = devices if on_gpu else 1  # processes on one CPU share it
+        devices = here.size if on_gpu else here.size // here.local_size  # processes on one machine's CPU share it
         peak = peak_flops(device)
         found: dict[str, Any] = {
             "device": device,
             "devices": devices,
+            "processes": here.size,
+            "wrapper": here.wrapper,
             "attempts": len(attempts),
             "seconds": round(seconds, 2),
             "train_seconds": round(counted.seconds, 2),
@@ -98,8 +101,11 @@ class Account(TrainerCallback):
         joules = sum(sum(attempt["joules"].values()) for attempt in attempts)
         if joules:
             found["energy_kwh"] = round(joules / JOULES_PER_WH / 1000, 6)
-        if self._energy.missing:
-            found["energy_missing"] = self._energy.missing
+        missing = self._energy.missing
+        if here.size > here.local_size:
+            missing = missing | {"nodes": "the other nodes' devices are not read"}
+        if missing:
+            found["energy_missing"] = missing
         if (price := price_of(device, self._prices)) is not None:
             found |= {
                 "price_per_hour": price,
@@ -110,7 +116,7 @@ class Account(TrainerCallback):
             if (self._work / file).is_file():
                 found[name] = json.loads((self._work / file).read_text())
         found |= self.notes
-        if int(os.environ.get("RANK", 0)) == 0:
+        if here.first:
             _write(self._work / ATTEMPTS, attempts)
             _write(self._work / FILE, found)
         return found

@@ -5,9 +5,12 @@ Light to import, so that who listens need not wait for torch; `telling` has the 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import NamedTuple, TextIO
+
+RELAYED = "@progress "
 
 
 class Advance(NamedTuple):
@@ -31,6 +34,15 @@ class Advance(NamedTuple):
 
 
 listeners: list[Callable[[Advance], None]] = []
+
+
+def tell(advance: Advance) -> None:
+    """Tell all listeners; one that breaks is dropped, since a display must not end a training."""
+    for listener in tuple(listeners):
+        try:
+            listener(advance)
+        except Exception:
+            listeners.remove(listener)
 
 
 def line(advance: Advance) -> str:
@@ -66,11 +78,30 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-class PlainLines:
-    """A listener for logs: a line at the first step, then at most every so many seconds, and at the end.
+class Relay:
+    """A listener of a process that somebody else started: writes lines that `relayed` tells that one's listeners."""
 
-    A process of a distributed training adds it on its own standard output: `listeners.append(PlainLines(sys.stdout))`.
-    """
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __call__(self, advance: Advance) -> None:
+        print(f"{RELAYED}{json.dumps(advance)}", file=self._stream, flush=True)
+
+
+def relayed(text: str) -> bool:
+    """Whether a line of another process is its progress; the listeners here are told then."""
+    _, mark, given = text.partition(RELAYED)
+    if not mark:
+        return False
+    try:
+        tell(Advance(*json.loads(given)))
+    except (ValueError, TypeError):  # two processes wrote into one line
+        return False
+    return True
+
+
+class PlainLines:
+    """A listener for logs: a line at the first step, then at most every so many seconds, and at the end."""
 
     def __init__(self, stream: TextIO, every_s: float = 30.0) -> None:
         self._stream, self._every, self._last = stream, every_s, -every_s

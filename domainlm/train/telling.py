@@ -51,9 +51,4 @@ class Teller(TrainerCallback):
         if len(self._times) > 1:
             pace = (self._times[-1] - self._times[0]) / (len(self._times) - 1)
             left = pace * (state.max_steps - state.global_step)
-        advance = progress.Advance(self._stage, state.global_step, state.max_steps, left, self._loss, self._speed)
-        for listener in tuple(progress.listeners):
-            try:
-                listener(advance)
-            except Exception:  # a broken display must not end a training
-                progress.listeners.remove(listener)
+        progress.tell(progress.Advance(self._stage, state.global_step, state.max_steps, left, self._loss, self._speed))

@@ -167,6 +167,25 @@ def test_a_card_without_a_counter_is_not_measured_and_says_why(nvml, monkeypatch
     assert found.joules() == {}
 
 
+def test_several_processes_and_nodes_are_counted_and_named(cpu, monkeypatch, tmp_path) -> None:
+    from domainlm.train import cost
+    from domainlm.train.distributed import DDP, World
+    from domainlm.train.settings import TrainSettings
+
+    monkeypatch.setattr(cost, "world", lambda: World(0, 8, 0, 4, DDP))
+    account = cost.Account(tmp_path, TrainSettings(prices={"EPYC": 1.0}))
+    found = account.close()
+    assert (found["processes"], found["devices"], found["wrapper"]) == (8, 2, "DDP")  # two machines
+    assert found["energy_missing"]["nodes"] == "the other nodes' devices are not read"
+    held = {"peak_process_gb": 1.0, "peak_allocated_gb": 2.0, "peak_reserved_gb": 3.0}
+    monkeypatch.setattr(cost, "memory", lambda: held)
+    monkeypatch.setattr(cost, "device_name", lambda: "NVIDIA H100 80GB HBM3")
+    account.add(cost.Counted(tokens=1e6, flops=8 * 989e12, hardware_flops=10 * 989e12, seconds=2.0))
+    found = account.close()
+    assert found["devices"] == 8 and found["gpu_seconds"] == found["device_seconds"]
+    assert (found["mfu"], found["hfu"], found["peak_gb"]) == (0.5, 0.625, 2.0)
+
+
 def test_what_others_leave_for_the_record_is_taken_up(tune, tmp_path, cpu) -> None:
     tune("first", max_steps=2)
     work = tmp_path / "run" / "work"

@@ -227,6 +227,16 @@ def test_a_listener_that_breaks_is_dropped_and_the_training_goes_on(tune, monkey
     assert len(calls) == 1 and progress.listeners == []
 
 
+def test_progress_of_another_process_is_relayed_by_its_lines(heard) -> None:
+    stream = io.StringIO()
+    told = progress.Advance("task", 3, 10, 4.5, 1.25, None)
+    progress.Relay(stream)(told)
+    assert progress.relayed(stream.getvalue()) and heard == [told]
+    for other in ("WARNING something", "@progress [1, 2", "@progress 7"):
+        assert not progress.relayed(other)
+    assert heard == [told]
+
+
 def test_without_a_terminal_there_are_lines_now_and_then(tune, monkeypatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(progress, "listeners", [progress.PlainLines(stream, every_s=3600)])
