@@ -140,8 +140,8 @@ def plan(
             return Plan(way.micro_batch, effective // way.micro_batch, way.checkpointing, way.bits, wanted, reasons)
     least = need.of(asked) if check else need.least()
     raise TrainingError(
-        f"the training needs {least.total_gb:.1f} GB {'as it is' if check else 'at the least'} and there are"
-        f" {memory_bytes / GB:.1f} ({told(least)})",
+        f"the training needs {least.total_gb:.3g} GB {'as it is' if check else 'at the least'} and there are"
+        f" {memory_bytes / GB:.3g} ({told(least)})",
         "steps.train.parameters",
         remedies(shape, settings, longest, memory_bytes, gpu=gpu, shards=shards),
     )
@@ -217,7 +217,7 @@ def with_bits(settings: TrainSettings, bits: Bits) -> TrainSettings:
 def _reasons(asked: Way, way: Way, wanted: Estimate, memory_bytes: int) -> tuple[str, ...]:
     if way == asked:
         return ()
-    reasons = [f"as configured it would need {wanted.total_gb:.1f} GB, {memory_bytes / GB:.1f} GB are there"]
+    reasons = [f"as configured it would need {wanted.total_gb:.3g} GB, {memory_bytes / GB:.3g} GB are there"]
     if way.micro_batch != asked.micro_batch:
         reasons.append(f"micro-batches of {way.micro_batch} in place of {asked.micro_batch}, the effective batch stays")
     if way.checkpointing != asked.checkpointing:
@@ -296,14 +296,15 @@ def _halves(longest: int) -> Iterator[int]:
 
 
 def _together(need: _Need, memory_bytes: int) -> list[str]:
+    """As many changes as it takes, the strongest first; then shorter rows."""
     changes: dict[str, object] = {}
-    for change in _changes(need.settings, need.gpu):
-        changes |= change
-    if not changes:
-        return []
-    for size in (need.longest, *_halves(need.longest)):
+    for change in reversed(list(_changes(need.settings, need.gpu))):
+        changes = change | changes
+        if need.fits(memory_bytes, **changes):
+            return [_yaml(changes)]
+    for size in _halves(need.longest):
         if need.fits(memory_bytes, size, **changes):
-            return [f"{_yaml(changes)} with max_length: {size}"]
+            return [_yaml(changes | {"max_length": size})]
     return []
 
 
