@@ -130,11 +130,16 @@ class Job:
         elif isinstance(error, KeyboardInterrupt):
             said = {"kind": INTERRUPTED}
         else:
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            said = {"kind": type(error).__name__, "where": f"{frame.filename}:{frame.lineno}", "foreign": True}
+            frames = traceback.extract_tb(error.__traceback__)
+            where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+            said = {"kind": type(error).__name__, "where": where, "foreign": True}
         draft = self.place / "errors" / f"{rank}.draft"
         draft.write_text(json.dumps(said | {"rank": rank, "time": time.time()}))
         os.replace(draft, draft.with_suffix(".json"))
+
+    def has_said(self, rank: int) -> bool:
+        """Whether a process noted why it ended."""
+        return (self.place / "errors" / f"{rank}.json").is_file()
 
     def raise_error(self) -> None:
         """Raise what the processes noted: the first DomainLMError as itself, else the first other error by its place.

@@ -17,6 +17,7 @@ import contextlib
 import importlib.util
 import json
 import logging
+import math
 import os
 import re
 import signal
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
-from domainlm.errors import ConfigurationError, ModelError, TrainingError, TrainingStopped
+from domainlm.errors import ConfigurationError, TrainingError, TrainingStopped
 from domainlm.project import SOURCE_ROOT
 from domainlm.tasks import Task
 from domainlm.train.distributed import DDP, DEEPSPEED, FSDP2, RAY, world
@@ -93,25 +94,19 @@ def chosen(settings: TrainSettings, base: BaseCheckpoint) -> str:
     """The strategy; `auto` is DDP where each GPU holds the whole training, else FSDP2 where the method allows it."""
     if settings.strategy != "auto":
         return settings.strategy
-    free_gb = settings.memory_gb or _free_gb()
-    if free_gb is None or settings.quantization == "int8" or settings.method not in SHARDED_METHODS:
+    if settings.quantization == "int8" or settings.method not in SHARDED_METHODS:
         return DDP
-    from domainlm.models.memory import estimate
+    from domainlm.models.free_memory import free_memory
+    from domainlm.models.memory import GB, estimate
     from domainlm.models.shapes import Shape
 
-    try:
-        shape = Shape.of_folder(base.model_path)
-    except ModelError:
-        return DDP
-    needed = estimate(shape, settings, 1, settings.max_length, checkpointing=True).total_gb
-    _log.info("one process needs %.1f GB at the least, %.1f GB are free on each GPU", needed, free_gb)
+    there = free_memory(settings.processes)
+    free_gb = settings.memory_gb or (there.bytes / GB if there.bytes else math.inf)
+    shape = Shape.of_folder(base.model_path)
+    longest = min(settings.max_length, shape.context or settings.max_length)
+    needed = estimate(shape, settings, 1, longest, True, gpu=there.gpu).total_gb
+    _log.info("one process needs %.1f GB at the least, %.1f GB are free for each", needed, free_gb)
     return DDP if needed <= free_gb else FSDP2
-
-
-def _free_gb() -> float | None:
-    import torch
-
-    return torch.cuda.mem_get_info()[0] / 1e9 if torch.cuda.is_available() else None
 
 
 def launcher(strategy: str) -> str:
@@ -290,7 +285,7 @@ def supervise(command: list[str], job: Job, variables: dict[str, str]) -> None:
     )
     deaths: dict[int, int] = {}
     try:
-        with passing_signals_on(job.processes, lambda: _end(program, job)) as received:
+        with passing_signals_on(job.processes, lambda: _end(program)) as received:
             for line in program.stdout:
                 if said := _SAID_BY_WORKER.match(line):
                     sys.stderr.write(said[1])
@@ -298,7 +293,9 @@ def supervise(command: list[str], job: Job, variables: dict[str, str]) -> None:
                     deaths[int(rank)] = int(code)
             code = program.wait()
     finally:
-        _end(program, job)
+        _end(program)
+    if code != 0 and not received:
+        _raise_death(deaths, job)
     job.raise_error()
     if code == 0:
         return
@@ -306,19 +303,21 @@ def supervise(command: list[str], job: Job, variables: dict[str, str]) -> None:
         raise TrainingStopped(
             "stopped before the first step, or before all processes had saved", str(job.place), "run again to go on"
         )
-    raise _death(deaths, job)
+    raise TrainingError("the launcher failed before its processes had begun", str(job.place), "see its log above")
 
 
-def _death(deaths: dict[int, int], job: Job) -> TrainingError:
-    if not deaths:
-        return TrainingError("the launcher failed before its processes had begun", str(job.place), "see its log above")
-    rank, code = min(deaths.items(), key=lambda found: found[1])
-    how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-    return TrainingError(
-        f"process {rank} ended {how} and left no word",
-        str(job.place),
-        "run again to go on from the newest checkpoint; SIGKILL mostly means that memory ran out: lower batch_size",
-    )
+def _raise_death(deaths: dict[int, int], job: Job) -> None:
+    """The others' errors are only that they do not reach the one that died: that it died comes first."""
+    first = int(os.environ.get(NODE_RANK, 0)) * len(job.processes())
+    for local_rank, code in deaths.items():
+        if job.has_said(first + local_rank):
+            continue
+        how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        raise TrainingError(
+            f"process {first + local_rank} ended {how} and left no word",
+            str(job.place),
+            "run again to go on from the newest checkpoint; SIGKILL mostly means that memory ran out: lower batch_size",
+        )
 
 
 @contextlib.contextmanager
@@ -352,7 +351,7 @@ def passing_signals_on(processes: Callable[[], dict[int, int]], end: Callable[[]
             signal.signal(number, handler)
 
 
-def _end(program: subprocess.Popen, job: Job) -> None:
+def _end(program: subprocess.Popen) -> None:
     """End a launcher and whatever it has started."""
     if program.poll() is not None:
         return

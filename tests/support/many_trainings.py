@@ -49,6 +49,7 @@ RECIPES = {
     "full": {"method": "full", "gradient_accumulation": 2},
     "stopped_early": {"method": "lora", "learning_rate": 0.05, "max_steps": 12, "eval_steps": 2, "early_stopping": 1},
     "dropout": {"method": "lora", "dropout": 0.1, "max_steps": 8},
+    "long": {"method": "lora", "dropout": 0.1, "max_steps": 40},  # long enough to be hit by a signal
     "curriculum": {
         "method": "lora",
         "max_steps": None,
@@ -57,6 +58,7 @@ RECIPES = {
 }
 PLAN = [
     *(("ddp", name) for name in ("gradient", "gradient_by_record", "qlora", "stopped_early", "dropout", "curriculum")),
+    ("ddp", "long"),
     *(("fsdp2", name) for name in ("gradient", "qlora", "full", "stopped_early", "dropout")),
 ]
 INTERRUPTED = [("ddp", "dropout"), ("fsdp2", "dropout"), ("fsdp2", "full")]  # once more, broken off in step 5
