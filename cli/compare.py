@@ -178,9 +178,11 @@ def _tables(report: Any) -> list[Table]:
                 f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain else "",
                 gain.verdict if gain else "",
             )
-    cost = Table("way of training", "trained parameters", "seconds", "tokens/s", "peak GB", box=None, title="Cost")
+    cost = Table(
+        "way of training", "trained parameters", "seconds", "tokens/s", "peak GB", "planned GB", box=None, title="Cost"
+    )
     for name, found in report.resources.items():
-        figures = (found.seconds, found.tokens_per_second, found.peak_gb)
+        figures = (found.seconds, found.tokens_per_second, found.peak_gb, found.planned_gb)
         cost.add_row(
             name, f"{found.trainable_parameters:,}",
             *("not measured" if figure is None else f"{figure:,.2f}" for figure in figures),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -42,8 +43,8 @@ class Trial:
     """One training: a variant with a seed.
 
     Args:
-        measured: what the training cost, as the train step measured it: `seconds`, `tokens_per_second`, `peak_gb`,
-            `energy_kwh`, `cost`; what is missing was not measured.
+        measured: what the training cost, as the train step measured it: `seconds`, `tokens_per_second`,
+            `peak_allocated_gb`, `energy_kwh`, `cost`, the memory planner's `plan`; what is missing was not measured.
         curve: logged points of its loss.
     """
 
@@ -53,7 +54,7 @@ class Trial:
     trainable_parameters: int
     steps: int
     curve: Sequence[Mapping[str, float]] = ()
-    measured: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, Any] = field(default_factory=dict)
     retention: RetentionReport | None = None
 
 
@@ -198,14 +199,19 @@ def _over_seeds(values: Sequence[float], confidence: float) -> Interval:
 
 
 def _resources(trials: Sequence[Trial]) -> Resources:
-    def median(key: str) -> float | None:
-        found = [trial.measured[key] for trial in trials if trial.measured.get(key) is not None]
-        return round(statistics.median(found), 4) if found else None
+    def median(value: Callable[[Mapping[str, Any]], float | None]) -> float | None:
+        found = [value(trial.measured) for trial in trials]
+        return round(statistics.median(found), 4) if found and None not in found else None
 
     return Resources(
         trainable_parameters=trials[0].trainable_parameters,
         steps=trials[0].steps,
-        **{key: median(key) for key in ("seconds", "tokens_per_second", "peak_gb", "energy_kwh", "cost")},
+        seconds=median(lambda measured: measured.get("seconds")),
+        tokens_per_second=median(lambda measured: measured.get("tokens_per_second")),
+        peak_gb=median(lambda measured: measured.get("peak_allocated_gb")),
+        planned_gb=median(lambda measured: measured.get("plan", {}).get("estimate", {}).get("total_gb")),
+        energy_kwh=median(lambda measured: measured.get("energy_kwh")),
+        cost=median(lambda measured: measured.get("cost")),
     )
 
 

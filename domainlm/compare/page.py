@@ -52,6 +52,11 @@ def page(report: ComparisonReport) -> str:
     )
 
 
+def _ordered(report: ComparisonReport, found: dict) -> list[str]:
+    """The base and the variants in the experiment's order: stored JSON has its keys sorted."""
+    return [name for name in (BASE, *(variant.name for variant in report.experiment.variants)) if name in found]
+
+
 def _label(report: ComparisonReport, name: str) -> str:
     return "base" if name == BASE else report.experiment.variant(name).label
 
@@ -60,7 +65,8 @@ def _quality_table(report: ComparisonReport) -> str:
     over = _label(report, report.experiment.reference)
     lines = []
     for row in report.rows:
-        for name, figure in row.scores.items():
+        for name in _ordered(report, row.scores):
+            figure = row.scores[name]
             gain = row.gains.get(name)
             lines.append(
                 f"<tr><td>{escape(f'{row.task} / {row.source}')}<br><small>{escape(row.metric)}, {row.items} items in"
@@ -94,8 +100,8 @@ def _forgetting_table(report: ComparisonReport) -> str:
         head = f"<td>{escape(measure.measure)}<br><small>{known}</small></td>"
         if not measure.assessable:
             lines.append(f'<tr>{head}<td colspan="3">not assessable: {escape(measure.reason)}</td></tr>')
-        for name, lost in measure.lost.items():
-            lines.append(f"<tr>{head}<td>{escape(_label(report, name))}</td>{_gain_cells(lost)}</tr>")
+        for name in _ordered(report, measure.lost):
+            lines.append(f"<tr>{head}<td>{escape(_label(report, name))}</td>{_gain_cells(measure.lost[name])}</tr>")
     return (
         "<p>Lost against the base: above zero is worse than before training.</p>"
         "<table><thead><tr><th>measure</th><th>way of training</th><th>lost</th><th>verdict</th></tr></thead>"
@@ -110,13 +116,15 @@ def _resource_table(report: ComparisonReport) -> str:
     lines = [
         f"<tr><td>{escape(_label(report, name))}</td>{cell(found.trainable_parameters, ',')}{cell(found.steps, ',')}"
         f"{cell(found.seconds, ',.1f')}{cell(found.tokens_per_second, ',.0f')}{cell(found.peak_gb, '.2f')}"
+        f"{cell(found.planned_gb, '.3f')}"
         f"{cell(found.energy_kwh, '.4f')}{cell(found.cost, '.4f')}</tr>"
-        for name, found in report.resources.items()
+        for name, found in ((name, report.resources[name]) for name in _ordered(report, report.resources))
     ]
     return (
         "<table><thead><tr><th>way of training</th><th>trained parameters</th><th>steps</th><th>seconds</th>"
-        "<th>tokens/s</th><th>peak memory, GB</th><th>energy, kWh</th><th>cost</th></tr></thead>"
-        f"<tbody>{''.join(lines)}</tbody></table><p><small>Medians over seeds.</small></p>"
+        "<th>tokens/s</th><th>peak memory, GB</th><th>planned memory, GB</th><th>energy, kWh</th><th>cost</th></tr>"
+        f"</thead><tbody>{''.join(lines)}</tbody></table><p><small>Medians over seeds. The peak is the GPU allocator's;"
+        " a CPU has no such counter, and there the memory planner's estimate stands alone.</small></p>"
     )
 
 
@@ -145,7 +153,7 @@ def _drawn(draw: Callable, columns: int, width: float = 10, height: float = 3.4)
 def _quality(report: ComparisonReport) -> str:
     def draw(axes) -> None:
         for place, row in zip(axes, report.rows, strict=True):
-            names = list(row.scores)
+            names = _ordered(report, row.scores)
             for height, name in enumerate(reversed(names)):
                 figure = row.scores[name]
                 error = [[max(0.0, figure.value - figure.low)], [max(0.0, figure.high - figure.value)]]
@@ -192,7 +200,7 @@ def _sweep(report: ComparisonReport) -> str:
 
 def _costs(report: ComparisonReport) -> str:
     def bars(place, key: Callable[[Resources], float | None], title: str) -> None:
-        names = list(report.resources)
+        names = _ordered(report, report.resources)
         heights = [key(report.resources[name]) or 0.0 for name in names]
         place.barh([_label(report, name) for name in names], heights, color="#1f4e9c")
         place.invert_yaxis()
@@ -200,14 +208,15 @@ def _costs(report: ComparisonReport) -> str:
 
     def draw(axes) -> None:
         bars(axes[0], lambda found: found.seconds, "seconds of training")
-        bars(axes[1], lambda found: found.peak_gb, "peak memory, GB")
+        bars(axes[1], lambda found: found.peak_gb or found.planned_gb, "memory, GB (measured on a GPU, else planned)")
 
     return _drawn(draw, 2)
 
 
 def _curves(report: ComparisonReport) -> str:
     def draw(axes) -> None:
-        for name, points in report.curves.items():
+        for name in _ordered(report, report.curves):
+            points = report.curves[name]
             steps = [point["step"] for point in points]
             axes[0].plot(steps, [point["loss"] for point in points], label=_label(report, name))
             axes[0].fill_between(

@@ -56,13 +56,19 @@ class Forgetting(Report):
 
 
 class Resources(Report):
-    """What one variant cost, as medians over its seeds; None where nothing measured it."""
+    """What one variant cost, as medians over its seeds; None where nothing measured it.
+
+    Fields:
+        peak_gb: the GPU allocator's peak. A CPU has no such counter: one process trains all variants there.
+        planned_gb: what the memory planner expected of the training.
+    """
 
     trainable_parameters: int
     steps: int
     seconds: float | None
     tokens_per_second: float | None
     peak_gb: float | None
+    planned_gb: float | None
     energy_kwh: float | None
     cost: float | None
 

@@ -34,7 +34,7 @@ def _trials(experiment: Experiment, rates: dict[str, float], spread: float = 0.0
             if not trials:
                 scores["base"] = base.tolist()
             row = TrialRow("general", "toy", "accuracy", ITEMS, scores, 0.2 if not trials else None)
-            measured = {"seconds": 10.0 + seed, "peak_gb": 1.5}
+            measured = {"seconds": 10.0 + seed, "plan": {"estimate": {"total_gb": 0.5}}}
             trials.append(
                 Trial(variant.name, seed, [row], 1000, 10, [{"step": 5, "loss": 1.0 + seed}], measured, **more)
             )
@@ -47,7 +47,8 @@ def test_a_real_difference_is_shown_and_none_is_not() -> None:
     gains = report.rows[0].gains
     assert gains["good"].verdict == "shown" and gains["good"].low > 0.2
     assert gains["bad"].verdict == "not shown" and gains["bad"].low < 0 < gains["bad"].high
-    assert report.resources["good"].seconds == 12.0 and report.resources["good"].energy_kwh is None
+    cost = report.resources["good"]
+    assert (cost.seconds, cost.planned_gb, cost.peak_gb, cost.energy_kwh) == (12.0, 0.5, None, None)
     assert report.curves["good"] == [{"step": 5, "loss": 3.0, "low": 1.0, "high": 5.0}]
 
 
