@@ -88,13 +88,10 @@ def _read_config(path: Path) -> dict:
 
 
 def licence_of_folder(path: Path) -> str:
-    """The licence that a base's own files state: its card, where this project made it, else its README's front matter.
+    """The licence that a base's own files state: its README's front matter, else its card, where this project made it.
 
     Hub model cards name a licence that has no key of its own by `license: other` and `license_name`.
     """
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        if stated := json.loads((path / CARD_FILE).read_text(encoding="utf-8")).get("licence"):
-            return str(stated)
     with contextlib.suppress(OSError, ValueError, AttributeError):
         stated = _front_matter(path / "README.md")
         for key in ("license", "license_name"):
@@ -102,6 +99,9 @@ def licence_of_folder(path: Path) -> str:
             found = ", ".join(map(str, found)) if isinstance(found, list) else str(found)
             if found.strip().lower() not in UNSTATED:
                 return found
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        if stated := json.loads((path / CARD_FILE).read_text(encoding="utf-8")).get("licence"):
+            return str(stated)
     return UNKNOWN
 
 
