@@ -12,7 +12,7 @@ import yaml
 from small_encoders import make_encoder
 from small_project import ROOT, Project, make_project, ran, steps_of
 
-TRAIN = {"max_steps": 12, "eval_steps": 6, "logging_steps": 4, "batch_size": 8, "learning_rate": 1e-3, "dev_records": 16}
+TRAIN = {"max_steps": 12, "eval_steps": 6, "logging_steps": 4, "batch_size": 8, "learning_rate": 1e-3}
 LIMITS = {"headlines": 500, "headlines_lexicon_disjoint": 40}
 
 
