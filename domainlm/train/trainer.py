@@ -97,7 +97,7 @@ class CompletionTrainer(SealedCheckpoints, Trainer):
         with compiled_pass(self.model) if self._compiled else contextlib.nullcontext():
             with self.compute_loss_context_manager():
                 loss, outputs = self.compute_loss(model, inputs, True, num_items_in_batch)
-            if self._unproved:
+            if self._unproved and "targets" in inputs:
                 prove_followed(self.model, inputs, outputs.loss.detach(), self._is_noisy())
                 self._unproved = False
             self.accelerator.backward(loss, **({"scale_wrt_gas": False} if self.is_deepspeed_enabled else {}))

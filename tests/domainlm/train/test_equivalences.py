@@ -13,6 +13,7 @@ import small_models
 from safetensors.torch import load_file
 
 from domainlm.artifacts import TokenizerFolder
+from domainlm.errors import TrainingError
 
 PLAIN = {
     "method": "lora",
@@ -54,10 +55,10 @@ def base_of(tiny_base, tmp_path):
     """A random base of an architecture, with the tiny base's tokenizer."""
     from domainlm.models import load_tokenizer, resolve_base
 
-    def build(name: str) -> dict:
+    def build(name: str, layers: int = 2) -> dict:
         tokenizer = load_tokenizer(tiny_base)
         folder = tmp_path / name
-        small_models.make(name, vocab_size=len(tokenizer)).save_pretrained(folder)
+        small_models.make(name, layers, vocab_size=len(tokenizer)).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         base = resolve_base(str(folder), tmp_path / f"{name}-card")
         plain = TokenizerFolder(tmp_path / f"{name}-tokenizer")
@@ -110,10 +111,35 @@ def test_recomputed_activations_are_kept_activations(both) -> None:
         assert after == before
 
 
-def test_compiled_layers_follow_the_plain_loss(both) -> None:
-    apart, before, after = both({"compile": True})
+def test_compiled_layers_follow_the_plain_loss(both, base_of) -> None:
+    """One layer: compiling costs the same seconds for thirty."""
+    from torch._dynamo.utils import counters
+
+    counters.clear()
+    apart, before, after = both({"compile": True}, {"batching": "packed"}, **base_of("llama", layers=1))
+    assert counters["stats"]["unique_graphs"] == 1 and not counters["graph_break"]
     assert apart < 1e-2
     assert after == pytest.approx(before, rel=1e-3)
+
+
+def test_a_compiled_pass_that_says_something_else_ends_the_training() -> None:
+    import torch
+
+    from domainlm.models.compiling import prove_followed
+    from domainlm.train.batching import RightPadding, Rows
+    from domainlm.train.losses import put_inside
+
+    model = small_models.make("llama")
+    put_inside(model, 16)
+    batch = RightPadding(0)([Rows([([5, 6], [7, 8])])[0]])
+    del batch["index"]
+    loss = model(**batch).loss.detach()
+    before = torch.random.get_rng_state()
+    prove_followed(model, batch, loss, noisy=False)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    for wrong in (loss * 1.01, loss * torch.nan):
+        with pytest.raises(TrainingError, match="compiled, the first pass has the loss"):
+            prove_followed(model, batch, wrong, noisy=False)
 
 
 def test_processes_that_prepare_batches_change_no_bit(both) -> None:
