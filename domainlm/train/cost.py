@@ -17,7 +17,7 @@ from transformers import TrainerCallback
 from domainlm.train.distributed import world
 from domainlm.train.energy import JOULES_PER_WH, Energy
 from domainlm.train.flops import peak_flops
-from domainlm.train.meter import Counted, device_name, memory
+from domainlm.train.meter import Counted, device_name, forget_peaks, memory
 from domainlm.train.settings import TrainSettings
 
 FILE, ATTEMPTS = "throughput.json", "attempts.json"
@@ -38,6 +38,7 @@ class Account(TrainerCallback):
         self._work, self._prices, self._currency = work, settings.prices, settings.currency
         self._started = time.monotonic()
         self._energy = Energy()
+        forget_peaks()
         self._counted = Counted()
         self._earlier = _read(work / ATTEMPTS)
         self.notes: dict[str, Any] = {}
@@ -110,7 +111,7 @@ class Account(TrainerCallback):
             found |= {
                 "price_per_hour": price,
                 "currency": self._currency,
-                "cost": round(price * seconds * devices / 3600, 4),
+                "cost": round(price * seconds * devices / 3600, 6),
             }
         for name, file in NOTES.items():
             if (self._work / file).is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -163,13 +164,32 @@ def device_name() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
 
 
-def memory() -> dict[str, float]:
-    """Peak memory in GB of 2^30 bytes: of torch's allocator on a GPU, of the whole process beside it."""
-    import resource
-
+def forget_peaks() -> None:
+    """Begin to look for the peaks of this training: earlier steps of the same process may have needed more."""
     import torch
 
-    found = {"peak_process_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GB}  # Linux counts in KB
+    with contextlib.suppress(OSError):  # some kernels and sandboxes do not offer it: then the peak is the process's
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the high water mark
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak_resident_bytes() -> int:
+    """The high water mark of resident memory since `forget_peaks`."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KB
+
+
+def memory() -> dict[str, float]:
+    """Peak memory in GB of 2^30 bytes: of torch's allocator on a GPU, of the whole process beside it."""
+    import torch
+
+    found = {"peak_process_gb": _peak_resident_bytes() / GB}
     if torch.cuda.is_available():
         found |= {
             "peak_allocated_gb": torch.cuda.max_memory_allocated() / GB,

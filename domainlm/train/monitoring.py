@@ -164,6 +164,6 @@ class Guard(TrainerCallback):
         self._watch.complete()
 
     def on_log(self, args, state, control, logs: dict[str, Any] | None = None, **_):
-        """The gradient's norm of the step that is logged."""
-        if logs and "grad_norm" in logs:
+        """The gradient's norm of the step that is logged; in float16 some overflow, and their steps are left out."""
+        if logs and "grad_norm" in logs and not args.fp16:
             self._watch.norm(state.global_step, logs["grad_norm"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, NonNegativeFloat, field_validator, model_validator
 
 from domainlm.reports import Settings
 
@@ -139,7 +139,7 @@ class TrainSettings(Settings):
     )
     memory_gb: float | None = Field(None, gt=0, description="memory to fit into; none: what the device has free")
     processes: int = Field(1, ge=1, description="processes on this node, one a GPU; batch_size is each one's")
-    nodes: int = Field(1, ge=1, description="nodes; each runs the same command with its own DOMAINLM_NODE_RANK")
+    nodes: int = Field(1, ge=1, description="nodes; node 0 runs the pipeline, the others join it (docs/many-gpus.md)")
     strategy: Strategy = Field(
         "auto",
         description="several processes: ddp copies the model, fsdp2 shards it, deepspeed and ray use their launchers;"
@@ -154,7 +154,7 @@ class TrainSettings(Settings):
     sample_prompts: int = Field(
         0, ge=0, le=8, description="development prompts that are answered at each checkpoint, for the curve's page"
     )
-    prices: dict[str, float] = Field(
+    prices: dict[str, NonNegativeFloat] = Field(
         default_factory=dict,
         description="price of an hour of one device by its name (a part of it suffices, e.g. H100), for the cost",
     )

@@ -111,6 +111,15 @@ def test_a_second_run_takes_everything_from_the_cache_and_registers_nothing_new(
     assert "the same model was there already" in output
 
 
+def test_a_training_says_what_it_cost_and_a_cached_one_what_the_run_that_made_it_did(
+    project: Project, first: dict
+) -> None:
+    for name in ("train", "control_shuffled_labels", "control_from_scratch"):
+        measured = steps_of(first)[name]["measured"]
+        assert measured["seconds"] > 0 and measured["tokens_per_second"] > 0 and measured["peak_gb"] > 0
+        assert steps_of(project.last())[name]["cached"] and steps_of(project.last())[name]["measured"] == measured
+
+
 def test_zenml_runs_the_same_pipeline_as_the_readme_types_it(project: Project, first: dict) -> None:
     line = (
         "source .domainlm/activate && zenml pipeline run pipelines.finetuning.finetuning_pipeline -c zenml_config.yaml"

@@ -108,6 +108,25 @@ def test_processors_are_counted_by_package_over_the_end_of_their_counters(rapl) 
     assert found.joules() == {"cpu": pytest.approx(56)}
 
 
+def test_the_peak_is_of_this_training_and_not_of_what_the_process_did_before() -> None:
+    from pathlib import Path
+
+    import numpy as np
+
+    from domainlm.train.meter import forget_peaks, memory
+
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pytest.skip("this kernel does not forget peaks")
+
+    held = np.ones(300 * 2**20, dtype=np.uint8)
+    before = memory()["peak_process_gb"]
+    del held
+    forget_peaks()
+    assert memory()["peak_process_gb"] < before - 0.2
+
+
 def test_energy_reaches_the_account(tune, tmp_path, rapl, monkeypatch) -> None:
     from domainlm.train.cost import Account
     from domainlm.train.settings import TrainSettings
