@@ -68,12 +68,8 @@ def workplace() -> Iterator[Path]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, or what it was raised from, means that memory ran out; bitsandbytes only says so in words."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    if isinstance(error, RuntimeError) and "out of memory" in str(error).lower():
-        return True
-    return error.__cause__ is not None and is_out_of_memory(error.__cause__)
+    """Whether an error means that memory ran out; bitsandbytes and the product say so in words alone."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in str(error).lower()
 
 
 def forget() -> None:

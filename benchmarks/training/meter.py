@@ -78,6 +78,8 @@ class Counted:
         self.tokens: torch.Tensor | int = 0
         self.supervised: torch.Tensor | int = 0
         self.padded = 0
+        # the product goes on with smaller passes where memory runs out; a row's micro-batch is the one that it names
+        self._pieces = getattr(trainer, "micro_batches", None)
         trainer.training_step = self
 
     def __call__(self, model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> torch.Tensor:
@@ -88,7 +90,10 @@ class Counted:
             self.supervised = self.supervised + inputs["targets"].shape[1]
         else:
             self.supervised = self.supervised + (inputs["labels"] != IGNORED).sum()
-        return self._inner(model, inputs, *rest, **named)
+        loss = self._inner(model, inputs, *rest, **named)
+        if self._pieces is not None and self._pieces.rows is not None:
+            raise torch.OutOfMemoryError(f"out of memory: passes of {self._pieces.rows} rows would fit")
+        return loss
 
     def read(self) -> tuple[int, int, int]:
         """Tokens, tokens with padding, supervised tokens so far."""

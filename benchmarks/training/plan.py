@@ -76,7 +76,7 @@ def _shared(toy: bool) -> list[Job]:
         return _row(phase, name, "falcon", "paper", "glossary", [candidate(2, True)], limit_s=80, **more)
 
     def fast(phase: str, name: str, **more: Any) -> Job:
-        return _row(phase, name, "falcon", "ours", "glossary", more.pop("candidates", ours), limit_s=60, **more)
+        return _row(phase, name, "falcon", "ours", "glossary", more.pop("candidates", ours), **({"limit_s": 60} | more))
 
     jobs: list[Job] = [
         {"kind": "smoke", "phase": SMOKE, "name": "smoke", "limit_s": 60},
@@ -120,7 +120,7 @@ def _ablations(fast: Any, toy: bool, many: int) -> list[Job]:
             "kind": "correctness", "phase": ABLATION, "name": "correctness, compiled", "base": "falcon",
             "limit_s": 90, "control": False, "variants": [("lora", "compiled")],
         },
-        fast(ABLATION, "ours, compiled", changes={"compile": True}, after="ours"),
+        fast(ABLATION, "ours, compiled", changes={"compile": True}, after="ours", limit_s=90),
     ]  # fmt: skip
     return found if toy else found[:1] + more[:1] + found[1:] + more[1:]
 

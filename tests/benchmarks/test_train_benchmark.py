@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,15 @@ def test_wheels_come_first_and_an_empty_folder_is_refused(tmp_path: Path) -> Non
 
     with pytest.raises(SystemExit, match="holds no wheel"):
         train.install(tmp_path, tmp_path / "site")
+    name = "domainlm_probe-1.0"
+    with zipfile.ZipFile(tmp_path / f"{name}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("domainlm_probe.py", "value = 1\n")
+        about = "Metadata-Version: 2.1\nName: domainlm-probe\nVersion: 1.0\nRequires-Dist: nowhere-to-be-found\n"
+        wheel.writestr(f"{name}.dist-info/METADATA", about)
+        wheel.writestr(f"{name}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{name}.dist-info/RECORD", "")
+    train.install(tmp_path, tmp_path / "site")
+    assert (tmp_path / "site" / "domainlm_probe.py").is_file()
     path = train.environment(tmp_path / "site", tmp_path / "temporary", 3)
     assert path["PYTHONPATH"].split(os.pathsep)[0] == str(tmp_path / "site")
     assert (path["OMP_NUM_THREADS"], path["HF_HUB_OFFLINE"]) == ("3", "1") and Path(path["TMPDIR"]).is_dir()
@@ -197,9 +207,27 @@ def test_a_row_whose_every_candidate_is_too_large_says_so(monkeypatch: pytest.Mo
     monkeypatch.setattr(bases, "prepared", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         jobs.row(job, jobs.Channel())
-    wrapped = ValueError("a stage failed")
-    wrapped.__cause__ = RuntimeError("CUDA error: out of memory")
-    assert jobs.is_out_of_memory(wrapped) and not jobs.is_out_of_memory(RuntimeError("no kernel"))
+    assert jobs.is_out_of_memory(RuntimeError("CUDA error: out of memory"))
+    assert not jobs.is_out_of_memory(RuntimeError("no kernel"))
+
+
+def test_a_row_that_the_product_would_halve_is_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from benchmarks.training import jobs
+    from domainlm.train.trainer import CompletionTrainer
+
+    inside = CompletionTrainer._pass
+
+    def narrow(self: Any, model: Any, inputs: Any, number: Any) -> Any:
+        if len(inputs["index"] if "index" in inputs else inputs["input_ids"][0]) > 600:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return inside(self, model, inputs, number)
+
+    monkeypatch.setattr(CompletionTrainer, "_pass", narrow)
+    row = jobs.row(job_of("ours", candidates=[plans.candidate(32), plans.candidate(8)]), jobs.Channel())
+    assert (row["status"], row["micro_batch"]) == ("ok", 8)
+    assert [(probe["micro_batch"], probe["status"]) for probe in row["probes"]] == [(32, "out of memory")]
 
 
 def test_the_fastest_candidate_is_measured() -> None:
