@@ -210,7 +210,7 @@ def whole(model: PreTrainedModel) -> Iterator[None]:
 
 
 def gathered(model: PreTrainedModel, everything: bool) -> dict[str, torch.Tensor] | None:
-    """Whole tensors of a sharded model for the first process to save; None where nothing is sharded.
+    """Whole tensors of a sharded model (FSDP2, ZeRO 3) for the first process to save; None where nothing is sharded.
 
     All processes must call it. The others get an empty dict.
 
@@ -218,21 +218,32 @@ def gathered(model: PreTrainedModel, everything: bool) -> dict[str, torch.Tensor
         model: what `shard` was given.
         everything: also the frozen weights; else only what was trained.
     """
-    if _here.strategy != FSDP2:
+    zero3 = any(hasattr(parameter, "ds_id") for parameter in model.parameters())  # DeepSpeed's mark
+    if _here.strategy != FSDP2 and not zero3:
         return None
-    from torch.distributed.tensor import DTensor
-
     found: dict[str, torch.Tensor] = {}
     by_identity: dict[int, torch.Tensor] = {}  # tied weights have two names and one tensor
     for name, parameter in model.named_parameters(remove_duplicate=False):
         if not (everything or parameter.requires_grad):
             continue
         if id(parameter) not in by_identity:
-            value = parameter.detach()
-            full = value.full_tensor() if isinstance(value, DTensor) else value
-            by_identity[id(parameter)] = full.cpu() if _here.first else full.new_empty(0)
+            by_identity[id(parameter)] = _whole_of(parameter)
         found[name] = by_identity[id(parameter)]
     return found if _here.first else {}
+
+
+def _whole_of(parameter: torch.Tensor) -> torch.Tensor:
+    """The whole of one tensor on the host, for the first process; an empty one for the others."""
+    from torch.distributed.tensor import DTensor
+
+    if hasattr(parameter, "ds_id"):
+        from deepspeed.zero import GatheredParameters
+
+        with GatheredParameters([parameter]):
+            return parameter.detach().cpu().clone() if _here.first else parameter.new_empty(0)
+    value = parameter.detach()
+    full = value.full_tensor() if isinstance(value, DTensor) else value
+    return full.cpu() if _here.first else full.new_empty(0)
 
 
 def trainer_options(deepspeed_config: str | None) -> dict[str, Any]:

@@ -166,8 +166,10 @@ class Job:
         """The adapter, moved to `folder`, and the report.
 
         Raises:
-            TrainingError: the processes ended well, and the adapter is not the one of their report.
+            TrainingError: the processes left no report, or the adapter is not the one of their report.
         """
+        if not (self.place / "report.json").is_file():
+            raise TrainingError("all processes ended without a report", str(self.place), "see their log above")
         report = TrainingReport.model_validate_json((self.place / "report.json").read_text())
         folder.mkdir(parents=True, exist_ok=True)
         for path in (self.place / "adapter").iterdir():

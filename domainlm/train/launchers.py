@@ -36,7 +36,7 @@ from domainlm.train.distributed import DDP, DEEPSPEED, FSDP2, RAY, world
 from domainlm.train.job import Job
 from domainlm.train.report import TrainingReport
 from domainlm.train.settings import LORA_METHODS, TrainSettings
-from domainlm.train.worker import die_with_parent
+from domainlm.train.worker import LAUNCHED_BY, die_with_parent
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -234,8 +234,11 @@ def deepspeed_command(place: Path, processes: int, nodes: int = 1) -> list[str]:
     """DeepSpeed's launcher on one node; over several, torchrun: DeepSpeed's would need ssh between them."""
     if nodes > 1:
         return torchrun_command(place, processes, nodes)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")  # which this launcher takes away and ignores unless told
+    cards = ["--include", f"localhost:{','.join(visible.split(',')[:processes])}"] if visible else []
     return [
-        *(sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", str(processes)),
+        *(sys.executable, "-m", "deepspeed.launcher.runner"),
+        *(cards or ["--num_gpus", str(processes)]),
         *("--master_addr", "127.0.0.1", "--master_port", os.environ.get(MASTER_PORT, DEFAULT_PORT)),
         *("--no_local_rank", "--module", WORKER, str(place)),
     ]
@@ -257,6 +260,7 @@ def environment(threads: int, nodes: int = 1) -> dict[str, str]:
     found["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SOURCE_ROOT), found.get("PYTHONPATH")]))
     found["OMP_NUM_THREADS"] = str(threads)
     found["TOKENIZERS_PARALLELISM"] = "false"
+    found[LAUNCHED_BY] = str(os.getpid())
     if nodes == 1 and sys.platform.startswith("linux"):
         found.setdefault("GLOO_SOCKET_IFNAME", "lo")
     mlflow = sys.modules.get("mlflow")
@@ -283,12 +287,15 @@ def supervise(command: list[str], job: Job, variables: dict[str, str]) -> None:
         start_new_session=True,  # Ctrl-C comes to us alone; we pass it on
         preexec_fn=die_with_parent,
     )
+    by_torchrun = "torch.distributed.run" in command  # it marks its processes' lines; its own repeat what our error says
     deaths: dict[int, int] = {}
     try:
         with passing_signals_on(job.processes, lambda: _end(program)) as received:
             for line in program.stdout:
                 if said := _SAID_BY_WORKER.match(line):
                     sys.stderr.write(said[1])
+                elif not by_torchrun:
+                    sys.stderr.write(line)
                 for code, rank in _DEATH.findall(line):
                     deaths[int(rank)] = int(code)
             code = program.wait()
@@ -303,7 +310,7 @@ def supervise(command: list[str], job: Job, variables: dict[str, str]) -> None:
         raise TrainingStopped(
             "stopped before the first step, or before all processes had saved", str(job.place), "run again to go on"
         )
-    raise TrainingError("the launcher failed before its processes had begun", str(job.place), "see its log above")
+    raise TrainingError(f"the launcher ended with code {code}", " ".join(command[:3]), "see its log above")
 
 
 def _raise_death(deaths: dict[int, int], job: Job) -> None:
@@ -390,11 +397,15 @@ def _by_ray(job: Job, settings: TrainSettings) -> None:
         run_config=RunConfig(name="ray", storage_path=str(job.place), failure_config=FailureConfig(max_failures=0)),
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if gpus else "gloo"),
     )
+    received: list[int] = []
     try:
-        with passing_signals_on(job.processes, ray.shutdown):
+        # Ray runs the training beside a worker's main thread, where no signal can be taken over: it ends at once
+        with passing_signals_on(job.processes, ray.shutdown) as received:
             trainer.fit()
     except Exception as error:
         job.raise_error()
+        if received:
+            raise TrainingStopped("stopped by a signal", str(job.place), "run again to use its newest checkpoint") from None
         raise TrainingError(
             f"Ray Train failed ({type(error).__name__})", settings.ray_address or "this machine", "see Ray's log"
         ) from None

@@ -7,11 +7,15 @@ import logging
 import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 from domainlm.errors import DomainLMError
 
+LAUNCHED_BY = "DOMAINLM_LAUNCHED_BY"  # the process id of whoever called the launcher
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_LOOK_S = 2.0
 
 
 def die_with_parent() -> None:
@@ -19,6 +23,20 @@ def die_with_parent() -> None:
     if not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def die_with(process: int) -> None:
+    """End this process soon after another one: DeepSpeed's launcher puts one more between, which outlives its own."""
+
+    def watch() -> None:
+        while True:
+            try:
+                os.kill(process, 0)
+            except ProcessLookupError:
+                os._exit(1)
+            time.sleep(_LOOK_S)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def work(place: Path, rank: int) -> None:
@@ -37,6 +55,8 @@ def work(place: Path, rank: int) -> None:
 def main(place: str) -> int:
     """The process's life; 1 when it failed. The message of a library's error stays here, unless it is asked for."""
     die_with_parent()
+    if launcher := os.environ.get(LAUNCHED_BY):
+        die_with(int(launcher))
     rank = int(os.environ["RANK"])
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("domainlm").setLevel(logging.INFO if rank == 0 else logging.ERROR)

@@ -271,8 +271,12 @@ def test_the_lines_are_ones_that_torchrun_reads(tmp_path) -> None:
 
 
 def test_deepspeed_has_its_own_launcher(tmp_path, monkeypatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     command = launchers.deepspeed_command(tmp_path, 4)
     assert command[1:5] == ["-m", "deepspeed.launcher.runner", "--num_gpus", "4"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    limited = launchers.deepspeed_command(tmp_path, 2)
+    assert limited[3:5] == ["--include", "localhost:4,5"] and "--num_gpus" not in limited
     assert command[-3:] == ["--module", "domainlm.train.worker", str(tmp_path)]
     monkeypatch.setenv("MASTER_ADDR", "node-0")
     assert "torch.distributed.run" in launchers.deepspeed_command(tmp_path, 4, 2)
@@ -340,6 +344,28 @@ def test_what_a_library_says_is_withheld(tmp_path) -> None:
         job.raise_error()
     assert "Jane" not in str(raised.value) + "".join(path.read_text() for path in (job.place / "errors").iterdir())
     assert "test_launchers.py" in raised.value.where
+
+
+def test_a_process_ends_with_another_one_that_is_not_its_parent() -> None:
+    """DeepSpeed's launcher starts a launcher that starts the processes: killing the first leaves the others running."""
+    watched = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    program = "import sys, time; from domainlm.train.worker import die_with; die_with(int(sys.argv[1])); time.sleep(60)"
+    watching = subprocess.Popen([sys.executable, "-c", program, str(watched.pid)])
+    try:
+        time.sleep(0.2)
+        assert watching.poll() is None
+        watched.kill()
+        watched.wait(30)
+        assert watching.wait(50) == 1
+    finally:
+        for process in (watched, watching):
+            process.kill()
+            process.wait(30)
+
+
+def test_processes_without_a_report_are_an_error(tmp_path) -> None:
+    with pytest.raises(TrainingError, match="ended without a report"):
+        noted(tmp_path).result(tmp_path / "adapter")
 
 
 def test_ctrl_c_stays_ctrl_c(tmp_path) -> None:
