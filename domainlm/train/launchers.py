@@ -287,7 +287,7 @@ def supervise(command: list[str], job: Job, variables: dict[str, str]) -> None:
         start_new_session=True,  # Ctrl-C comes to us alone; we pass it on
         preexec_fn=die_with_parent,
     )
-    by_torchrun = "torch.distributed.run" in command  # it marks its processes' lines; its own repeat what our error says
+    by_torchrun = "torch.distributed.run" in command  # it marks its processes' lines; its own repeat our error
     deaths: dict[int, int] = {}
     try:
         with passing_signals_on(job.processes, lambda: _end(program)) as received:
@@ -405,7 +405,7 @@ def _by_ray(job: Job, settings: TrainSettings) -> None:
     except Exception as error:
         job.raise_error()
         if received:
-            raise TrainingStopped("stopped by a signal", str(job.place), "run again to use its newest checkpoint") from None
+            raise TrainingStopped("stopped by a signal", str(job.place), "run again to go on") from None
         raise TrainingError(
             f"Ray Train failed ({type(error).__name__})", settings.ray_address or "this machine", "see Ray's log"
         ) from None
