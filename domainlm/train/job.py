@@ -22,6 +22,7 @@ from domainlm import errors
 from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
 from domainlm.errors import DomainLMError, StageFailed, TrainingError
 from domainlm.tasks import Task
+from domainlm.train import progress
 from domainlm.train.report import TrainingReport
 from domainlm.train.settings import TrainSettings
 
@@ -93,6 +94,8 @@ class Job:
         from domainlm.train.finetuning import train
 
         content = self.content()
+        if rank == 0:
+            progress.listeners.append(progress.Written(self.progress))
         with joined(content["strategy"]):
             _, report = train(
                 load_from_disk(str(self.place / "records")),
@@ -105,6 +108,11 @@ class Job:
             )
         if rank == 0:
             (self.place / "report.json").write_text(report.model_dump_json())
+
+    @property
+    def progress(self) -> Path:
+        """Where the first process says how far it is, for the listeners of the one that started it."""
+        return self.place / "progress.json"
 
     # ---- how it ended
 

@@ -32,6 +32,7 @@ from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
 from domainlm.errors import ConfigurationError, TrainingError, TrainingStopped
 from domainlm.project import SOURCE_ROOT
 from domainlm.tasks import Task
+from domainlm.train import progress
 from domainlm.train.distributed import DDP, DEEPSPEED, FSDP2, RAY, world
 from domainlm.train.job import Job
 from domainlm.train.report import TrainingReport
@@ -84,7 +85,8 @@ def launch(
     if settings.nodes > 1 and strategy != RAY:
         _log.info("the other nodes join at %s", job.place)
     try:
-        LAUNCH[strategy](job, settings)
+        with progress.followed(job.progress):
+            LAUNCH[strategy](job, settings)
         return job.result(folder)
     finally:
         job.remove()

@@ -6,11 +6,15 @@ Light to import, so that who listens need not wait for torch; `telling` has the 
 from __future__ import annotations
 
 import json
+import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple, TextIO
 
-RELAYED = "@progress "
+PAUSE_S = 0.5  # between two looks at what another process says
 
 
 class Advance(NamedTuple):
@@ -78,26 +82,46 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-class Relay:
-    """A listener of a process that somebody else started: writes lines that `relayed` tells that one's listeners."""
+class Written:
+    """A listener of a process that somebody else started: leaves the newest state in a file, which `followed` reads."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, path: Path) -> None:
+        self._path, self._last = path, -PAUSE_S
 
     def __call__(self, advance: Advance) -> None:
-        print(f"{RELAYED}{json.dumps(advance)}", file=self._stream, flush=True)
+        now = time.monotonic()
+        if now - self._last >= PAUSE_S or advance.step in (0, advance.steps):
+            self._last = now
+            draft = self._path.with_suffix(f".{os.getpid()}.draft")
+            draft.write_text(json.dumps(advance))
+            os.replace(draft, self._path)
 
 
-def relayed(text: str) -> bool:
-    """Whether a line of another process is its progress; the listeners here are told then."""
-    _, mark, given = text.partition(RELAYED)
-    if not mark:
-        return False
+@contextmanager
+def followed(path: Path) -> Iterator[None]:
+    """Inside the block, listeners hear what another process writes to a file; one from before counts for nothing."""
+    path.unlink(missing_ok=True)
+    over = threading.Event()
+    thread = threading.Thread(target=_follow, args=(path, over), daemon=True)
+    thread.start()
     try:
-        tell(Advance(*json.loads(given)))
-    except (ValueError, TypeError):  # two processes wrote into one line
-        return False
-    return True
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _follow(path: Path, over: threading.Event) -> None:
+    told, done = None, False
+    while not done:
+        done = over.wait(PAUSE_S)  # once more when it is over: the last state
+        try:
+            found = Advance(*json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            continue
+        if found != told:
+            told = found
+            tell(found)
 
 
 class PlainLines:

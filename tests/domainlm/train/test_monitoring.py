@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import time
 from collections.abc import Sequence
 from types import SimpleNamespace
 
@@ -227,14 +228,19 @@ def test_a_listener_that_breaks_is_dropped_and_the_training_goes_on(tune, monkey
     assert len(calls) == 1 and progress.listeners == []
 
 
-def test_progress_of_another_process_is_relayed_by_its_lines(heard) -> None:
-    stream = io.StringIO()
-    told = progress.Advance("task", 3, 10, 4.5, 1.25, None)
-    progress.Relay(stream)(told)
-    assert progress.relayed(stream.getvalue()) and heard == [told]
-    for other in ("WARNING something", "@progress [1, 2", "@progress 7"):
-        assert not progress.relayed(other)
-    assert heard == [told]
+def test_progress_of_another_process_is_followed_through_a_file(heard, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(progress, "PAUSE_S", 0.01)
+    path = tmp_path / "progress.json"
+    first, last = (progress.Advance("task", step, 10, 4.5, 1.25, None) for step in (3, 10))
+    path.write_text(json.dumps(first._replace(step=9)))  # of an earlier attempt
+    with progress.followed(path):
+        tell = progress.Written(path)
+        tell(first)
+        while heard != [first]:
+            time.sleep(0.01)
+        path.write_text("[1, 2")  # not ours to end over
+        tell(last)
+    assert heard == [first, last]
 
 
 def test_without_a_terminal_there_are_lines_now_and_then(tune, monkeypatch) -> None:
