@@ -11,15 +11,15 @@ from zenml import pipeline
 
 from domainlm.compare.settings import Experiment
 from domainlm.config import EMBEDDED
+from domainlm.licences import read_licences
 from domainlm.project import resolve
 from domainlm.tasks import load_tasks
 from pipelines import hooks
 from pipelines.dag import data_dag
-from pipelines.pretraining import pretraining_dag
+from pipelines.pretraining import base_dag
 from steps.compare import compare, retention
 from steps.evaluate import evaluate
 from steps.record import record
-from steps.resolve_base import resolve_base
 from steps.train import train
 from steps.vocabulary import vocabulary
 
@@ -42,8 +42,8 @@ def comparison_pipeline(
         mode: as in fine-tuning.
     """
     asked = Experiment(**experiment)
-    definitions = list(load_tasks(resolve(pack) / "tasks").values())
-    corpus, model = pretraining_dag(pack, mode) if base == EMBEDDED else (None, resolve_base(name=base))
+    definitions, licences = list(load_tasks(resolve(pack) / "tasks").values()), read_licences(pack)
+    corpus, model = base_dag(base, pack, mode)
     _, records, verdict = data_dag(model, pack, mode)
     tokenizers: dict[str, Any] = {}
     trainings, evaluations, kept = [], [], []
@@ -57,8 +57,8 @@ def comparison_pipeline(
         for seed in asked.seeds:
             place = f"{variant.name}_{seed}"
             adapter, trained = train(
-                records, verdict, tokenizers[key], model, definitions=definitions, id=f"train_{place}",
-                **(recipe["train"] | {"seed": seed}),
+                records, verdict, tokenizers[key], model, definitions=definitions, licences=licences,
+                id=f"train_{place}", **(recipe["train"] | {"seed": seed}),
             )  # fmt: skip
             scored = evaluate(
                 records, model, tokenizers[key], adapter, definitions=definitions, shuffled_labels=None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from domainlm.licences import read_licences
 from domainlm.project import resolve
 from domainlm.redact.policy import read_policy
 from domainlm.tasks import load_tasks
@@ -38,11 +39,12 @@ def data_dag(base: Any, pack: str, mode: str = "") -> tuple[Any, Any, Any]:
 
 def finetuning_dag(base: Any, pack: str, controls: bool = True, mode: str = "", searched: bool = False) -> Tuned:
     """The data, then vocabulary -> (search ->) train -> evaluate -> register."""
-    definitions = list(load_tasks(resolve(pack) / "tasks").values())
+    rules = {"definitions": list(load_tasks(resolve(pack) / "tasks").values()), "licences": read_licences(pack)}
+    definitions = rules["definitions"]
     sources, records, verdict = data_dag(base, pack, mode)
     tokenizer, _ = vocabulary(records, verdict, base)
-    chosen = search(records, verdict, tokenizer, base, definitions=definitions) if searched else None
-    adapter, recipe = train(records, verdict, tokenizer, base, definitions=definitions, chosen=chosen)
+    chosen = search(records, verdict, tokenizer, base, **rules) if searched else None
+    adapter, recipe = train(records, verdict, tokenizer, base, **rules, chosen=chosen)
     shuffled = scratch = None
     if controls:
         given = (records, tokenizer, base, recipe)
@@ -51,5 +53,5 @@ def finetuning_dag(base: Any, pack: str, controls: bool = True, mode: str = "", 
     evaluation = evaluate(
         records, base, tokenizer, adapter, definitions=definitions, shuffled_labels=shuffled, from_scratch=scratch
     )
-    registration = register(sources, records, verdict, base, tokenizer, adapter, evaluation)
+    registration = register(sources, records, verdict, base, tokenizer, adapter, evaluation, recipe)
     return Tuned(adapter, evaluation, registration)

@@ -10,9 +10,8 @@ from zenml import pipeline
 from domainlm.config import EMBEDDED
 from pipelines import hooks
 from pipelines.dag import finetuning_dag
-from pipelines.pretraining import pretraining_dag
+from pipelines.pretraining import base_dag
 from steps.record import record
-from steps.resolve_base import resolve_base
 
 
 @pipeline(**hooks.around_a_run)
@@ -32,6 +31,6 @@ def finetuning_pipeline(
         mode: `production` refuses the development key; by default what DOMAINLM_MODE says.
         search: first search for values of the recipe, as `steps.search` says (docs/search.md).
     """
-    model = pretraining_dag(pack, mode)[1] if base == EMBEDDED else resolve_base(name=base)
+    _, model = base_dag(base, pack, mode)
     tuned = finetuning_dag(model, pack, controls, mode, search)
     record(tuned.registration)

@@ -10,6 +10,8 @@ from typing import Any
 
 from zenml import pipeline
 
+from domainlm.config import EMBEDDED
+from domainlm.models.catalogue import stated_licence
 from domainlm.redact.policy import read_policy
 from domainlm.validate import read_suite
 from pipelines import hooks
@@ -18,6 +20,7 @@ from steps.keys import load_keys
 from steps.prepare import prepare
 from steps.pretrain import pretrain
 from steps.redact import redact
+from steps.resolve_base import resolve_base
 from steps.validate import validate
 
 
@@ -29,6 +32,14 @@ def pretraining_dag(pack: str, mode: str = "") -> tuple[Any, Any]:
     verdict = validate(prepared, suite=read_suite(f"{pack}/contracts/corpus.json"), id="base_validate")
     base, _ = pretrain(prepared, verdict)
     return prepared, base
+
+
+def base_dag(base: str, pack: str, mode: str = "") -> tuple[Any, Any]:
+    """The corpus and the embedded base made of it; or no corpus, and an existing base with the licence that the
+    catalogue knows."""
+    if base == EMBEDDED:
+        return pretraining_dag(pack, mode)
+    return None, resolve_base(name=base, licence=stated_licence(base, pack))
 
 
 @pipeline(**hooks.around_a_run)

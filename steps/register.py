@@ -19,6 +19,7 @@ from domainlm.register import Provenance, Registration, handling_class
 from domainlm.register import register as register_version
 from domainlm.register.settings import RegisterSettings
 from domainlm.sources import SourceManifest
+from domainlm.train import TrainingReport
 from domainlm.validate import ContractVerdict
 from steps.stage import stage_step
 
@@ -32,6 +33,7 @@ def register(
     tokenizer: TokenizerFolder,
     adapter: AdapterFolder,
     evaluation: EvaluationReport,
+    recipe: TrainingReport,
     settings: RegisterSettings,
 ) -> Annotated[Registration, "registration"]:
     """Register the model, or find the version that was registered from exactly the same.
@@ -43,14 +45,11 @@ def register(
     verdict.require()
     code = code_state()
     provenance = Provenance(
-        data=digest_dataset(records),
-        configuration=_configuration_digest(),
-        evaluation=evaluation.digest,
-        commit=code["commit"],
-        dirty=code["dirty"],
+        data=digest_dataset(records), configuration=_configuration_digest(), evaluation=evaluation.digest,
+        commit=code["commit"], dirty=code["dirty"], licence=recipe.licence,
         licences=sorted({source.licence for source in sources.sources} | {str(base.card.get("licence", "unknown"))}),
         handling=handling_class(handling_of(records), base, settings),
-    )
+    )  # fmt: skip
     registration = register_version(
         base, tokenizer, adapter, provenance, evaluation.metrics(), evaluation.headline, settings,
         tracking_uri=_tracking_uri(), artifacts=home() / "mlflow" / "artifacts",

@@ -14,13 +14,17 @@ from steps.workspace import workspace
 
 
 @stage_step(PRETRAIN, cached=False)
-def resolve_base(name: str) -> Annotated[BaseCheckpoint, "base"]:
+def resolve_base(name: str, licence: str) -> Annotated[BaseCheckpoint, "base"]:
     """Refer to a base model by path or hub id; its files are digested, not copied.
+
+    Args:
+        name: path or hub id.
+        licence: what the catalogue says of it; it counts where the base's own files say nothing.
 
     Raises:
         ModelError: it is neither a folder nor a hub id that can be reached.
     """
     with workspace() as place:
-        base = refer_to(name, place.folder)
-    log_metadata({"name": name, "digest": base.card["digest"]})
+        base = refer_to(name, place.folder, licence)
+    log_metadata({"name": name, "digest": base.card["digest"], "licence": base.card["licence"]})
     return base

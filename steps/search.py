@@ -8,6 +8,7 @@ from datasets import Dataset
 from zenml import log_metadata
 
 from domainlm.artifacts import BaseCheckpoint, TokenizerFolder
+from domainlm.licences import LicenceTable, licence_gate
 from domainlm.names import CHOSEN, TRAIN
 from domainlm.tasks import Task
 from domainlm.train.search import search as try_values
@@ -25,14 +26,17 @@ def search(
     tokenizer: TokenizerFolder,
     base: BaseCheckpoint,
     definitions: list[Task],
+    licences: LicenceTable,
     settings: SearchSettings,
 ) -> Annotated[SearchReport, "search_report"]:
     """Try values of the recipe and choose the best; goes on in the middle of the trial in which it was killed.
 
     Raises:
+        LicenceRefused: the licences of base and records do not allow what the records are for.
         TrainingError: no trial came to its end.
     """
     verdict.require()
+    licence_gate(base.card["licence"], records.unique("licence"), records.unique("purpose"), licences)
     tasks = {task.name: task for task in definitions}
     with workspace() as place:
         report = try_values(records, tokenizer, base, settings, tasks, place.folder, place.work)

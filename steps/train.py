@@ -9,6 +9,7 @@ from datasets import Dataset
 from zenml import log_metadata
 
 from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
+from domainlm.licences import LicenceTable, licence_gate
 from domainlm.names import CHOSEN, MEASURED, TRAIN
 from domainlm.tasks import Task
 from domainlm.train import TrainingReport
@@ -30,6 +31,7 @@ def train(
     tokenizer: TokenizerFolder,
     base: BaseCheckpoint,
     definitions: list[Task],
+    licences: LicenceTable,
     *,
     chosen: SearchReport | None = None,
     settings: TrainSettings,
@@ -37,9 +39,11 @@ def train(
     """Train an adapter on the training split, with the values that a search chose if there was one; goes on from the
     newest complete checkpoint of exactly this work."""
     verdict.require()
+    licence = licence_gate(base.card["licence"], records.unique("licence"), records.unique("purpose"), licences)
     settings = chosen.apply(settings) if chosen else settings
     with workspace() as place:
         adapter, report = fine_tune(records, tokenizer, base, settings, _by_name(definitions), place.folder, place.work)
+    report = report.model_copy(update={"licence": licence})
     _tell(report, place.work, chosen.chosen if chosen else {})
     return adapter, report
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from domainlm.errors import ModelError
+from domainlm.models.architectures import context_of
 from domainlm.models.encoding import encode, encode_prompts
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def _batches(lengths: Sequence[int], batch: int) -> Iterator[list[int]]:
 
 def context_length(model: PreTrainedModel) -> int | None:
     """How many tokens the model was made for; None where its configuration does not say."""
-    return getattr(model.config, "max_position_embeddings", None)
+    return context_of(model.config)
 
 
 def _check_lengths(model: PreTrainedModel, lengths: Sequence[int]) -> None:

@@ -18,6 +18,7 @@ from domainlm.artifacts import CARD_FILE, AdapterFolder, BaseCheckpoint, Folder,
 from domainlm.digests import digest_json
 from domainlm.errors import ArtifactError, RegistrationError
 from domainlm.handling import Handling, strictest
+from domainlm.licences import LicenceVerdict
 from domainlm.register.serving import ADAPTER, BASE, MAX_NEW_TOKENS, TOKENIZER
 from domainlm.register.settings import RegisterSettings
 from domainlm.reports import Report
@@ -41,6 +42,7 @@ class Provenance(Report):
         evaluation: digest of the evaluation report.
         commit: commit of the code; `dirty` when the checkout had changes.
         licences: licences of the data and of the base.
+        licence: what the licence gate said: the purpose, and the duties of whoever uses the model.
         handling: the strictest handling class among the records and the base, as the model may repeat either.
     """
 
@@ -50,6 +52,7 @@ class Provenance(Report):
     commit: str
     dirty: bool
     licences: list[str]
+    licence: LicenceVerdict | None = None
     handling: Handling
 
 
@@ -121,6 +124,7 @@ def register(
                 "domainlm.commit": provenance.commit,
                 "domainlm.dirty": str(provenance.dirty).lower(),
                 "domainlm.licences": ", ".join(provenance.licences),
+                **_licence_tags(provenance.licence),
                 HANDLING_CLASS: provenance.handling,
                 "domainlm.base_name": base.card["name"],
             }
@@ -141,6 +145,13 @@ def register(
         handling=provenance.handling,
         aliases=sorted(entry.aliases),
     )
+
+
+def _licence_tags(licence: LicenceVerdict | None) -> dict[str, str]:
+    """What a model's users must know; MLflow holds 5,000 characters of a tag."""
+    if licence is None:
+        return {"domainlm.purpose": "not stated"}
+    return {"domainlm.purpose": licence.purpose, "domainlm.duties": " | ".join(licence.duties)[:5000] or "none"}
 
 
 def handling_class(records: str, base: BaseCheckpoint, settings: RegisterSettings) -> str:

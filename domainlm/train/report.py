@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from domainlm.licences import LicenceVerdict
 from domainlm.reports import Report
 from domainlm.train.settings import TrainSettings
 
@@ -53,7 +54,9 @@ class TrainingReport(Report):
     dev_bits_per_character: dict[str, float]
     loss: float
     curve: list[dict[str, float]]
+    licence: LicenceVerdict | None = None  # set by the step: the function itself trains whatever it is given
 
     def summary(self) -> dict[str, Any]:
-        """With the examples of all stages."""
-        return super().summary() | {"examples": sum(stage.examples for stage in self.stages)}
+        """With the examples of all stages, and what the licence gate said."""
+        said = {"licences": self.licence.word, "licence_duties": len(self.licence.duties)} if self.licence else {}
+        return super().summary() | {"examples": sum(stage.examples for stage in self.stages)} | said

@@ -28,7 +28,7 @@ def test_without_the_mend_falcon_would_silently_stay_in_full_precision(tiny_base
         tiny_base.path, quantization_config=nf4_config(torch.float32), device_map={"": "cpu"}
     )
     assert quantized_layers(model) == []
-    with pytest.raises(ModelError, match="0 layers are in 4 bits"):
+    with pytest.raises(ModelError, match="0 layers are quantized"):
         guard_quantized_layers(model)
 
 
