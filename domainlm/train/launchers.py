@@ -36,7 +36,7 @@ from domainlm.train import progress
 from domainlm.train.distributed import DDP, DEEPSPEED, FSDP2, RAY, world
 from domainlm.train.job import Job
 from domainlm.train.report import TrainingReport
-from domainlm.train.settings import LORA_METHODS, TrainSettings
+from domainlm.train.settings import CLASSIFICATION, LORA_METHODS, TrainSettings
 from domainlm.train.worker import LAUNCHED_BY, die_with_parent
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ def chosen(settings: TrainSettings, base: BaseCheckpoint) -> str:
     if settings.strategy != "auto":
         return settings.strategy
     if settings.quantization == "int8" or settings.method not in SHARDED_METHODS:
+        return DDP
+    if settings.objective == CLASSIFICATION:  # an encoder is small, and its head is saved whole
         return DDP
     from domainlm.models.free_memory import free_memory
     from domainlm.models.memory import GB, estimate

@@ -213,6 +213,10 @@ class TrainSettings(Settings):
                 "an encoder writes no text: sample_prompts does not go with objective 'classification'",
             ),
             (
+                CLASSIFICATION in objectives and self.strategy == "fsdp2",
+                "an encoder with a head fits into each process: use strategy 'ddp'",
+            ),
+            (
                 self.early_stopping is not None and self.eval_steps is None,
                 "early_stopping needs eval_steps: how often the development split is looked at",
             ),

@@ -289,6 +289,16 @@ def test_a_batch_of_8_equals_8_batches_of_1(fit, encoder, own_tokenizer, texts) 
         assert first["good"] == pytest.approx(second["good"], abs=1e-3)
 
 
+def test_two_processes_make_the_weights_of_one(fit) -> None:
+    one, report = fit("one", max_steps=6)
+    two, other = fit("two", max_steps=6, batch_size=4, processes=2)
+    weights, theirs = (load_file(adapter.path / "adapter_model.safetensors") for adapter in (one, two))
+    assert sorted(weights) == sorted(theirs) and two.card["labels"] == list(LABELS)
+    assert all(torch.allclose(weights[name], theirs[name], atol=1e-5) for name in weights)
+    assert other.loss == pytest.approx(report.loss, abs=1e-4)
+    assert other.stages[0].dev_accuracy == report.stages[0].dev_accuracy
+
+
 def test_the_same_training_gives_the_same_digest_and_an_interrupted_one_too(fit, texts, toy_records, tmp_path) -> None:
     class Stop(TrainerCallback):
         def on_step_end(self, args, state, control, **_):
@@ -429,6 +439,7 @@ def test_an_unknown_label_and_a_split_of_one_label_are_named_before_anything_is_
         ({"batching": "packed"}, "one text a row"),
         ({"method": "prefix"}, "goes with qlora, lora, dora and full"),
         ({"sample_prompts": 2}, "writes no text"),
+        ({"strategy": "fsdp2", "processes": 2}, "use strategy 'ddp'"),
         ({"stages": ({"name": "first", "objective": "instruction"},)}, "cannot share stages"),
     ],
 )
