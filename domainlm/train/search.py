@@ -59,7 +59,7 @@ def search(
         work: where the study and the trials' checkpoints lie; an interrupted search goes on from there.
 
     Raises:
-        TrainingError: the development split is empty, or no trial came to its end.
+        TrainingError: the development split is empty, another process searches in `work`, or no trial came to its end.
         TrainingStopped: SIGTERM stopped a trial; the same call goes on with it.
     """
     from domainlm.train.finetuning import held_out_examples
@@ -204,7 +204,7 @@ class _Bench:
         except optuna.TrialPruned:
             attempt.prune()
         except OutOfTime:
-            attempt.fail("the time of the search was over")
+            attempt.drop("the time of the search was over")
         except TrainingStopped as stopped:  # the checkpoint stays: the same search goes on from it
             raise TrainingStopped(
                 f"stopped in trial {attempt.number} of a search", "search", "run again to go on"

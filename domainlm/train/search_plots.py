@@ -35,7 +35,7 @@ def plots(report: SearchReport) -> dict[str, bytes]:
         wanted["looks"] = lambda: draw.plot_intermediate_values(study)
     images = {}
     with warnings.catch_warnings(), matplotlib.rc_context():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.simplefilter("ignore")  # "experimental"; an axis of one value is made wider
         for name, picture in wanted.items():
             picture()
             sink = io.BytesIO()

@@ -4,10 +4,14 @@ Every proposal is drawn by a sampler made anew for it, whose seed is the search'
 depends on the trials before it and on nothing else, and a search that was killed goes on as if it had not been.
 
 A trial whose process died is not begun anew but gone on with: under its number, with its values and its looks.
+
+A trial that fails is told to Optuna as pruned, since samplers take no notice of failed ones: TPE would go on proposing
+rates that diverge.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import itertools
 import json
@@ -21,12 +25,13 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from domainlm.errors import TrainingError
 from domainlm.train.search_report import COMPLETE, FAILED, PRUNED, TrialReport
 from domainlm.train.search_settings import GRID, HYPERBAND, MEDIAN, RANDOM, Range, SearchSettings, whole
 
 MOST_STARTS = 3  # a trial that takes its process down each time must not keep a search from its end
 STATES = {TrialState.COMPLETE: COMPLETE, TrialState.PRUNED: PRUNED, TrialState.FAIL: FAILED}
-SECONDS, STARTS, REASON = "seconds", "starts", "reason"
+SECONDS, STARTS, REASON, FAILURE = "seconds", "starts", "reason", "failure"
 
 
 class Study:
@@ -36,11 +41,21 @@ class Study:
         settings: what is searched over, and how.
         path: the SQLite file.
         name: the study's name; another search in the same file has another.
+        maximize: whether more is better.
+
+    Raises:
+        TrainingError: another process searches here; its trial would be taken for a dead one's.
     """
 
     def __init__(self, settings: SearchSettings, path: Path, name: str, maximize: bool) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._settings = settings
+        self._lock = open(path.with_suffix(".lock"), "w")  # held until close; a dead process lets go
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise TrainingError("another process searches here", str(path.parent), "wait for it, or stop it") from None
         self._storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
         self._study = optuna.create_study(
             storage=self._storage,
@@ -54,6 +69,7 @@ class Study:
         """Let go of the file."""
         self._storage.remove_session()
         self._storage.engine.dispose()
+        self._lock.close()
 
     @property
     def exhausted(self) -> bool:
@@ -66,7 +82,7 @@ class Study:
             TrialReport(
                 number=trial.number,
                 values=_values(self._settings, trial.params),
-                state=STATES[trial.state],
+                state=FAILED if trial.user_attrs.get(FAILURE) else STATES[trial.state],
                 score=trial.value if trial.state == TrialState.COMPLETE else None,
                 looks=sorted(trial.intermediate_values.items()),
                 reason=trial.user_attrs.get(REASON, ""),
@@ -98,7 +114,7 @@ class Study:
     def give_up(self, reason: str) -> None:
         """End the trial of a dead process that will not be gone on with."""
         if running := self._running():
-            Attempt(self._study, optuna.trial.Trial(self._study, running._trial_id), {}).fail(reason)
+            Attempt(self._study, optuna.trial.Trial(self._study, running._trial_id), {}).drop(reason)
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
@@ -171,11 +187,17 @@ class Attempt:
         self._study.tell(self.number, state=TrialState.PRUNED)
 
     def fail(self, reason: str) -> None:
-        """It has no score.
+        """Its values are no good: it has no score, and those near it are shunned.
 
         Args:
             reason: why, in words that quote no data.
         """
+        self._trial.set_user_attr(FAILURE, True)
+        self._trial.set_user_attr(REASON, reason)
+        self.prune()
+
+    def drop(self, reason: str) -> None:
+        """It did not come to its end, and says nothing about its values."""
         self._note_time()
         self._trial.set_user_attr(REASON, reason)
         self._study.tell(self.number, state=TrialState.FAIL)
@@ -186,10 +208,11 @@ class Attempt:
             if step not in self._known:
                 self._trial.report(score, step)
         self._trial.set_user_attr(REASON, f"the values of trial {earlier.number}")
+        self._trial.set_user_attr(FAILURE, earlier.state == FAILED)
         if earlier.state == COMPLETE:
             self._study.tell(self.number, earlier.score)
         else:
-            self._study.tell(self.number, state=TrialState.PRUNED if earlier.state == PRUNED else TrialState.FAIL)
+            self._study.tell(self.number, state=TrialState.PRUNED)
 
     def _note_time(self) -> None:
         self._trial.set_user_attr(SECONDS, self._before + time.monotonic() - self._begun)

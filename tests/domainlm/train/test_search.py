@@ -281,6 +281,37 @@ def test_a_trial_that_diverges_fails_with_its_reason_and_the_search_goes_on(seek
     assert report.chosen == {"learning_rate": 5e-3}
 
 
+def test_tpe_learns_to_shun_values_that_fail(seek, scored, monkeypatch) -> None:
+    """Three quarters of the space diverge; optuna's samplers take no notice of trials that are told as failed."""
+    from domainlm.train import finetuning
+
+    trained = finetuning.train
+
+    def train(records, tokenizer, base, recipe, *rest, callbacks):
+        if recipe.learning_rate > 1e-4:
+            raise TrainingError(f"the loss is not finite at step {len(scored)}")
+        return trained(records, tokenizer, base, recipe, *rest, callbacks=callbacks)
+
+    monkeypatch.setattr(finetuning, "train", train)
+    report = seek(space={"learning_rate": {"low": 1e-5, "high": 1e-1, "log": True}}, trials=40, startup_trials=8)
+    failed = [trial.state == "failed" for trial in report.trials]
+    assert any(failed[:8]) and sum(failed[8:]) / 32 < 0.6  # told as failed: 0.8
+    assert all(
+        "not finite" in trial.reason and trial.score is None for trial in report.trials if trial.state == "failed"
+    )
+
+
+def test_two_processes_do_not_search_in_one_place(seek, scored, tmp_path) -> None:
+    import fcntl
+
+    (tmp_path / "run" / "work").mkdir(parents=True)
+    with open(tmp_path / "run" / "work" / "study.lock", "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(TrainingError, match="another process searches here"):
+            seek(space=RATES)
+    assert seek(space=RATES, sampler="grid").states()["complete"] == 3
+
+
 def test_values_that_do_not_fit_the_model_fail_and_the_search_goes_on(seek) -> None:
     report = seek(space={"target_modules": [["nonsense"], ["query_key_value"]]}, sampler="grid")
     assert report.states() == {"complete": 1, "pruned": 0, "failed": 1}
@@ -346,6 +377,38 @@ def test_an_empty_development_split_is_an_error_before_any_trial(seek, scored, t
 def test_bad_settings_are_named_before_anything_runs(settings: dict, said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         SearchSettings(**settings)
+
+
+def test_the_configuration_of_a_search_is_checked_without_a_heavy_library() -> None:
+    """Of all that is wrong, one thing each time; and torch, optuna and ZenML are never imported."""
+    program = """
+import sys
+from pathlib import Path
+from domainlm.config import RunConfiguration
+from domainlm.errors import ConfigurationError
+RunConfiguration.load(Path("configs/search.yaml"))
+both = RunConfiguration.load(Path("configs/search.yaml"), ["steps.train.parameters.max_steps=9"])
+assert both.step("search").recipe.max_steps == 9, "the recipe stands once"
+for override, said in {
+    "steps.search.parameters.recipe={eval_steps: 40}": "is not the recipe of the step train",
+    "steps.search.parameters.space.rank.0=0": "'rank', value 0",
+    "steps.search.parameters.spce={}": "did you mean 'space'",
+    "steps.search=null": "space: Field required",
+}.items():
+    try:
+        RunConfiguration.load(Path("configs/search.yaml"), [override])
+    except ConfigurationError as error:
+        assert said in str(error), (said, str(error))
+    else:
+        raise AssertionError(override)
+assert not {"torch", "optuna", "zenml", "transformers", "matplotlib"} & set(sys.modules)
+"""
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True,
+        text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_numbers_that_yaml_reads_as_text_are_numbers() -> None:
