@@ -159,7 +159,7 @@ def shard(model: PreTrainedModel) -> None:
         return
     import torch
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
     mesh = init_device_mesh("cuda" if torch.cuda.is_available() else "cpu", (_here.size,))
     _as_floats(model)
@@ -174,6 +174,7 @@ def shard(model: PreTrainedModel) -> None:
     for block in blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
+    register_fsdp_forward_method(model, "generate")  # peft's goes past its own forward, which would gather the rest
     # now, not at the first forward pass: a part of the model may be asked before the whole (the probe of the loss)
     model._get_fsdp_state()._lazy_init()
     # what is gathered first under torch.inference_mode (a look at the development split) could never be trained through

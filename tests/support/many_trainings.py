@@ -46,8 +46,11 @@ RECIPES = {
     "gradient": GRADIENT,
     "gradient_by_record": GRADIENT | {"loss_weighting": "record", "gradient_accumulation": 2},
     "qlora": {"method": "qlora", **WHOLE_EPOCHS, "grown": True},
-    "full": {"method": "full", "gradient_accumulation": 2},
-    "stopped_early": {"method": "lora", "learning_rate": 0.05, "max_steps": 12, "eval_steps": 2, "early_stopping": 1},
+    "full": {"method": "full", "gradient_accumulation": 2, "gradient_checkpointing": True, "sample_prompts": 1},
+    "stopped_early": {
+        **{"method": "lora", "learning_rate": 0.05, "max_steps": 12, "sample_prompts": 1},
+        **{"eval_steps": 2, "early_stopping": 1},
+    },
     "dropout": {"method": "lora", "dropout": 0.1, "max_steps": 8},
     "long": {"method": "lora", "dropout": 0.1, "max_steps": 40},  # long enough to be hit by a signal
     "curriculum": {

@@ -41,6 +41,14 @@ def test_the_adapter_of_a_sharded_model_is_whole_and_the_same_folder(
     assert model(input_ids=torch.tensor([[1, 2, 3]])).logits.isfinite().all()
 
 
+@pytest.mark.parametrize("name", ["full", "stopped_early"])
+def test_a_sharded_model_answers_prompts_while_it_is_trained(name, two_processes, one_process) -> None:
+    """The same answers at the same checkpoint: adapters and whole weights go different ways to `generate`."""
+    one_process(name)
+    said = [(two_processes / f"{run}_{name}" / "work/samples/step-4.jsonl").read_text() for run in ("fsdp2", "one")]
+    assert said[0] == said[1] != ""
+
+
 def test_whole_weights_of_a_sharded_model_are_saved_whole(two_processes, one_process) -> None:
     one, _ = one_process("full")
     assert distance(weights(two_processes / "fsdp2_full" / "adapter"), weights(one.path)) < WEIGHTS_TOLERANCE

@@ -237,6 +237,8 @@ def test_auto_shards_what_one_device_does_not_hold(tiny_base, monkeypatch) -> No
     assert launchers.chosen(asked(strategy="auto", max_length=64, memory_gb=1e-3), tiny_base) == "fsdp2"
     assert launchers.chosen(asked(strategy="auto", memory_gb=1e-3, method="prompt"), tiny_base) == "ddp"
     assert launchers.chosen(asked(strategy="ddp", memory_gb=1e-3), tiny_base) == "ddp"
+    head = asked(strategy="auto", memory_gb=1e-3, objective="classification", tasks=["mood"])
+    assert launchers.chosen(head, tiny_base) == "ddp"
 
 
 def test_one_process_starts_no_others(tiny_base) -> None:
