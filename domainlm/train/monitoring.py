@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 
 from domainlm.errors import TrainingError
 
-WINDOW = 50  # optimizer steps that say what is usual
+WINDOW = 100  # optimizer steps that say what is usual; batches grouped by length go round in 50
 ENOUGH = 10  # steps before a median says anything
 SMALLEST = 0.05  # nats; a median below it counts as this much, or a step from .001 to .02 would be a spike
 ABOVE = 1.5  # times the highest loss of the window, or that of guessing: beyond what happens by chance

@@ -75,6 +75,7 @@ MEASURED = {
         [0.1] * 5 + [3.5] * 5 + [0.1] * 5,
         [0.5] * (ENOUGH - 1) + [8.0],  # too early to say what is usual
         [6.1] * 50 + [6.0, 5.9],  # from scratch: it has known nothing yet
+        ([4.0] * 10 + [0.1] * 40) * 4,  # grouped by length: long answers, then labels, and again
         *([float(loss) for loss in text.split()] for rate, text in MEASURED.items() if rate < 10),
     ],
 )
