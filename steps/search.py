@@ -9,7 +9,7 @@ from zenml import log_metadata
 
 from domainlm.artifacts import BaseCheckpoint, TokenizerFolder
 from domainlm.licences import LicenceTable, licence_gate
-from domainlm.names import CHOSEN, TRAIN
+from domainlm.names import CHOSEN, MEASURED, TRAIN
 from domainlm.tasks import Task
 from domainlm.train.search import search as try_values
 from domainlm.train.search_report import SearchReport
@@ -37,8 +37,10 @@ def search(
     """
     verdict.require()
     licence_gate(base.card["licence"], records.unique("licence"), records.unique("purpose"), licences)
+    from domainlm.train.cost import read
+
     tasks = {task.name: task for task in definitions}
     with workspace() as place:
         report = try_values(records, tokenizer, base, settings, tasks, place.folder, place.work)
-    log_metadata(report.summary() | {CHOSEN: report.chosen})
+    log_metadata(report.summary() | {CHOSEN: report.chosen, MEASURED: read(place.work)})
     return report

@@ -31,6 +31,7 @@ from domainlm.train.settings import TrainSettings
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from domainlm.train.search_cost import SearchAccount
     from domainlm.train.study import Attempt, Study
     from domainlm.train.trial_runs import TrialRuns
 
@@ -63,6 +64,7 @@ def search(
         TrainingStopped: SIGTERM stopped a trial; the same call goes on with it.
     """
     from domainlm.train.finetuning import held_out_examples
+    from domainlm.train.search_cost import SearchAccount
     from domainlm.train.search_plots import write_plots
     from domainlm.train.study import Study
     from domainlm.train.trial_runs import TrialRuns
@@ -81,8 +83,10 @@ def search(
     study = Study(settings, work / "study.db", name, maximize)
     try:
         with TrialRuns(settings.recipe.report_to, name) as runs:
-            bench = _Bench(visible, tokenizer, base, settings, tasks, work / "trials", study, runs)
+            account = SearchAccount(work, settings.recipe)
+            bench = _Bench(visible, tokenizer, base, settings, tasks, work / "trials", study, runs, account)
             ended = bench.run()
+            account.close(study.seconds(), study.processes())
             report = _report(study.finished(), settings, maximize, ended)
             (folder / REPORT_FILE).write_bytes(canonical_json(report.model_dump(mode="json")))
             write_plots(report, folder)
@@ -149,10 +153,11 @@ class _Bench:
         place: Path,
         study: Study,
         runs: TrialRuns,
+        account: SearchAccount,
     ) -> None:
         self._given = (records, tokenizer, base)
         self._settings, self._tasks, self._place = settings, tasks, place
-        self._study, self._runs = study, runs
+        self._study, self._runs, self._account = study, runs, account
         minutes = math.inf if settings.minutes is None else settings.minutes
         self._deadline = time.monotonic() + minutes * 60 - study.seconds()
 
@@ -215,6 +220,7 @@ class _Bench:
             attempt.fail("; ".join(fault["msg"] for fault in error.errors()))
         except torch.OutOfMemoryError:
             attempt.fail("out of memory")
+        self._account.note()
         shutil.rmtree(place, ignore_errors=True)
         _free_memory()
 

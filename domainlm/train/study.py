@@ -95,6 +95,10 @@ class Study:
         """Time that all trials took, in whatever process."""
         return math.fsum(trial.user_attrs.get(SECONDS, 0.0) for trial in self._trials())
 
+    def processes(self) -> int:
+        """How many processes searched, one after another: each that died left a trial that was started again."""
+        return 1 + sum(max(0, trial.user_attrs.get(STARTS, 1) - 1) for trial in self._trials())
+
     def begin(self) -> Attempt | None:
         """The trial whose process died, or the next one; none where the former has died too often and is given up."""
         running = self._running()

@@ -44,6 +44,7 @@ def test_the_chosen_values_are_trained_with_and_stand_in_the_manifest(searched: 
     chosen = steps["search"]["chosen"]
     assert chosen["learning_rate"] in (1e-6, 5e-3) and chosen["rank"] in (2, 4)
     assert steps["train"]["chosen"] == chosen
+    assert steps["search"]["measured"]["device_seconds"] > 0
     assert steps["train"]["inputs"]["chosen"] == steps["search"]["outputs"]["search_report"]
     report = json.loads(_artifact(searched, "search_report").read_text())
     assert len(report["trials"]) == 3 and report["chosen"] == chosen

@@ -190,6 +190,16 @@ def test_the_looks_of_a_curriculum_count_on_over_its_stages(seek) -> None:
     assert all(trial.score == trial.looks[-1][1] for trial in report.trials)
 
 
+def test_what_a_search_costs_is_written_beside_the_report_and_not_into_it(seek, scored, tmp_path) -> None:
+    from domainlm.train.cost import read
+
+    report = seek(space=RATES, sampler="grid", recipe={"prices": {"": 3.6, "no such device": 9.0}})
+    cost = read(tmp_path / "run" / "work")
+    assert cost["device_seconds"] > 0 and cost["peak_gb"] > 0 and cost["attempts"] == 1
+    assert cost["cost"] == pytest.approx(cost["device_seconds"] * 3.6 / 3600, rel=0.01, abs=1e-5)
+    assert str(cost["seconds"]) not in report.model_dump_json()
+
+
 # ---------------------------------------------------------------------------------------------- budget and pruning
 
 
@@ -486,6 +496,7 @@ def test_a_search_that_ended_in_a_trial_goes_on_to_the_very_same_report(
         assert "TrainingStopped" in done.stderr and "run again to go on" in done.stderr
     assert list((place / "work" / "trials").iterdir()) == [place / "work" / "trials" / "1"]
     resumed = seek("broken", recipe=recipe, **asked)
+    assert json.loads((place / "work" / "throughput.json").read_text())["attempts"] == 2
     assert resumed == whole and resumed.digest == whole.digest
 
 
