@@ -146,6 +146,9 @@ def attend_within_rows(
 
     bounds, longest = mask[0, 0, 0], mask.shape[2]
     window = window if window is not None and window < longest else None
+    kind = query.device.type
+    if torch.is_autocast_enabled(kind):  # PyTorch's own attention is cast by autocast, a kernel called by name is not
+        query, key, value = (part.to(torch.get_autocast_dtype(kind)) for part in (query, key, value))
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and not dropout:
         return _flash(query, key, value, bounds, longest, scaling, window)
     return _padded(query, key, value, bounds, longest, dropout, scaling, window)

@@ -77,13 +77,13 @@ class TrainSettings(Settings):
     )
     batching: Batching = Field(
         "random",
-        description="grouped: batches of like lengths, less padding; packed: no padding at all, rows end to end in"
-        " max_length tokens and attention kept inside each",
+        description="grouped: batches of like lengths, less padding; packed: no padding at all, the batch's rows end to"
+        " end in one line and attention kept inside each; what an optimizer step holds is the same",
     )
     loss_chunk_tokens: int | None = Field(
         1024, ge=16, description="logits are made for so many supervised tokens at a time; none: all at once"
     )
-    compile: bool = Field(False, description="torch.compile: faster steps after a minute of compiling")
+    compile: bool = Field(False, description="torch.compile of the layers: other steps after a minute of compiling")
     loss_weighting: Literal["token", "record"] = Field(
         "token", description="what counts equally: each answer token, or each record whatever its answer's length"
     )

@@ -203,3 +203,72 @@ def test_packing_an_architecture_that_leaks_ends_before_the_first_step(tune, tin
         tune(tokenizer=plain, base=base, method="lora", batching="packed")
     assert "grouped" in str(caught.value)
     assert not list(tmp_path.glob("run/work/checkpoint-*"))
+
+
+@pytest.mark.parametrize("old_torch", [False, True])
+@pytest.mark.parametrize("key_heads", [1, 2, 4])
+@pytest.mark.parametrize("window", [None, 3])
+def test_the_gpu_kernel_is_called_as_it_is_documented(key_heads: int, window: int | None, old_torch: bool, monkeypatch):
+    """No GPU here: in the kernel's place stands what its documentation says of layout, window and heads."""
+    import torch
+    from torch.nn.attention import varlen
+
+    from domainlm.models import attention
+
+    def documented(query, key, value, bounds, _, longest, __, *, scale=None, window_size=(-1, -1), enable_gqa=False):
+        """Packed [tokens, heads, size]; (W, 0) sees W tokens before the query and the query itself, -1 all of them."""
+        assert query.shape[1] == key.shape[1] or enable_gqa
+        assert bounds.dtype is torch.int32 and bounds.is_contiguous() and query.is_contiguous()
+        assert longest == max(end - start for start, end in itertools.pairwise(bounds.tolist()))
+        found = []
+        for start, end in itertools.pairwise(bounds.tolist()):
+            parts = [part[start:end].transpose(0, 1)[None] for part in (query, key, value)]
+            distance = torch.arange(end - start)[:, None] - torch.arange(end - start)
+            seen = (distance >= -window_size[1]) & ((window_size[0] < 0) | (distance <= window_size[0]))
+            attended = torch.nn.functional.scaled_dot_product_attention(
+                *parts, attn_mask=seen, scale=scale, enable_gqa=True
+            )
+            found.append(attended[0].transpose(0, 1))
+        return torch.cat(found)
+
+    def without_groups(query, key, value, bounds, _, longest, __, *, scale=None, window_size=(-1, -1)):
+        return documented(query, key, value, bounds, _, longest, __, scale=scale, window_size=window_size)
+
+    monkeypatch.setattr(varlen, "varlen_attn", without_groups if old_torch else documented)
+    torch.manual_seed(1)
+    lengths = [4, 1, 9, 6]
+    query = torch.randn(1, 4, sum(lengths), 8)
+    key, value = torch.randn(2, 1, key_heads, sum(lengths), 8)
+    mask = bounds_mask(lengths)
+    found = attention._flash(query, key, value, mask[0, 0, 0], mask.shape[2], 0.3, window)
+    wanted = attend_within_rows(query, key, value, mask, scaling=0.3, window=window)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_attention_within_rows_computes_in_the_type_of_mixed_precision() -> None:
+    """Rotary embeddings in 32 bits lift queries and keys; the kernel wants all three alike, in 16 bits."""
+    import torch
+
+    mask = bounds_mask([3, 2])
+    query, key, value = torch.randn(3, 1, 2, 5, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert attend_within_rows(query, key, value.bfloat16(), mask).dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ["falcon", "llama", "mistral_window"])
+def test_the_guard_holds_in_sixteen_bits_too(name: str, monkeypatch) -> None:
+    """Rounding passes it, a leak does not."""
+    import torch
+
+    from domainlm.models import attention
+
+    model = _taught(name).to(torch.bfloat16)
+    prove_apart(model)
+    within = attention.attend_within_rows
+    monkeypatch.setattr(
+        attention,
+        "attend_within_rows",
+        lambda query, key, value, mask, *options: within(query, key, value, bounds_mask([query.shape[2]]), *options),
+    )
+    with pytest.raises(TrainingError, match="packing leaks"):
+        prove_apart(model)
