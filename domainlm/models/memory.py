@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from domainlm.models.architectures import AUTO, TARGET_MODULES
-from domainlm.models.shapes import ENCODERS, Linear, Shape
+from domainlm.models.architectures import ARCHITECTURES, AUTO, TARGET_MODULES, is_target
+from domainlm.models.shapes import Linear, Shape
 
 if TYPE_CHECKING:
     from domainlm.train.settings import TrainSettings
@@ -122,7 +122,7 @@ def adapted(shape: Shape, settings: TrainSettings) -> list[Linear]:
     wanted = settings.target_modules
     if tuple(wanted) == AUTO:
         wanted = TARGET_MODULES.get(shape.architecture) or tuple(linear.name for linear in shape.linears)
-    return [linear for linear in shape.linears if linear.name in wanted]
+    return [linear for linear in shape.linears if is_target(linear.name, wanted)]
 
 
 def trained_parameters(shape: Shape, settings: TrainSettings) -> int:
@@ -142,17 +142,20 @@ def trained_parameters(shape: Shape, settings: TrainSettings) -> int:
         count += sum(linear.outputs * linear.count for linear in layers)
     if settings.adapt_embedding:
         count += settings.rank * (shape.vocab + shape.hidden)
+    if shape.encoder:  # its head: one square layer (BERT's pooler, RoBERTa's dense), and a row for each of a few labels
+        count += shape.hidden * (shape.hidden + 1)
     return count
 
 
 def _optimizer_bytes(shape: Shape, settings: TrainSettings, trained: int, gpu: bool) -> float:
-    """States: AdamW has two numbers a parameter; 8-bit ones have a 32-bit scale for 256 of each; Adafactor (Shazeer and
-    Stern 2018) keeps sums of rows and columns; plain SGD keeps nothing."""
+    """States: AdamW has two numbers a parameter; 8-bit ones have a 32-bit scale for 256 of each, and the Trainer keeps
+    an embedding's in 32 bits; Adafactor (Shazeer and Stern 2018) sums rows and columns; plain SGD keeps nothing."""
     name = settings.optimizer
     if name.startswith("paged_") and gpu:
         return 0
     if name.endswith("adamw_8bit"):
-        return trained * 2 * (1 + 4 / 256)
+        whole = shape.embedding_parameters if settings.method == "full" else 0
+        return (trained - whole) * 2 * (1 + 4 / 256) + 8 * whole
     if name == "adafactor":
         return 4 * _rows_and_columns(shape, settings, trained)
     return 0 if name == "sgd" else 8 * trained
@@ -161,7 +164,10 @@ def _optimizer_bytes(shape: Shape, settings: TrainSettings, trained: int, gpu: b
 def _rows_and_columns(shape: Shape, settings: TrainSettings, trained: int) -> int:
     if settings.method == "full":
         sides = sum((linear.inputs + linear.outputs) * linear.count for linear in shape.linears)
-        return sides + (1 if shape.tied or shape.encoder else 2) * (shape.vocab + shape.hidden)
+        head = 0 if shape.tied or shape.encoder else shape.vocab * shape.hidden
+        tables = (1 + bool(head)) * (shape.vocab + shape.hidden)
+        vectors = shape.parameters - shape.linear_parameters - shape.embedding_parameters - head
+        return sides + tables + vectors  # norms and biases have no rows and columns: a number each
     if settings.method not in LORA:
         return trained
     return sum(
@@ -209,7 +215,7 @@ _BLOCKS: dict[str, _Block] = {
     "phi": _Block(norms=1, middle=_TANH_GELU, shared=((*_QKV, "fc1"),)),
     "opt": _Block(dropout=2, shared=(_QKV,)),
     "gpt2": _Block(middle=_TANH_GELU, scores=3, fused=True, dropout=2),
-    **dict.fromkeys(ENCODERS, _BERT),
+    **{name: _BERT for name, known in ARCHITECTURES.items() if known.encoder},
 }
 _UNKNOWN = _Block(norms=4, rms=True, middle=3)  # an architecture that is not above: rather too much than too little
 
@@ -241,7 +247,7 @@ class _Need:
     def backward(self) -> float:
         """Gradients that one block's backward pass has in hand."""
         shape = self._shape
-        scores = (2 + self._scores) * shape.heads * self._length * 4 if self._scores else 0
+        scores = (2 + self._scores + self._virtual) * shape.heads * self._length * 4 if self._scores else 0
         return self.tokens * ((shape.intermediate + 2 * shape.hidden) * self.stream + scores)
 
     @property
@@ -277,7 +283,7 @@ class _Need:
         kept = 0.0
         seen: set[tuple[str, ...]] = set()
         for layer, each in layers:
-            group = next((names for names in self._kind.shared if layer.name in names), (layer.name, str(layer.inputs)))
+            group = next((names for names in self._kind.shared if layer.last in names), (layer.name, str(layer.inputs)))
             if group not in seen or (self.compute == 2 or dropped):  # a cast or a dropout makes a copy for each
                 kept += layer.inputs * each * self.compute
             seen.add(group)

@@ -15,23 +15,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from domainlm.errors import ModelError, nearest
+from domainlm.models.architectures import ARCHITECTURES, context_of
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-# read in both directions and sold without a language-model head; everything else is causal
-ENCODERS = frozenset(
-    {"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "deberta-v2", "modernbert"}
-)
+
+def is_encoder(architecture: str) -> bool:
+    """Whether it reads in both directions, and has no output layer over the vocabulary."""
+    return architecture in ARCHITECTURES and ARCHITECTURES[architecture].encoder
 
 
 class Linear(NamedTuple):
-    """Linear layers of one name and size, the output layer left out."""
+    """Linear layers of one name and size, the output layer left out.
+
+    Args:
+        name: the end of its path, from the block on where the model was looked at ("self_attn.q_proj").
+        inputs, outputs: its size.
+        count: how many there are in the whole model.
+    """
 
     name: str
     inputs: int
     outputs: int
     count: int
+
+    @property
+    def last(self) -> str:
+        """The last part of its name."""
+        return self.name.rpartition(".")[2]
 
     @property
     def weights(self) -> int:
@@ -109,7 +121,7 @@ class Shape:
     @property
     def encoder(self) -> bool:
         """Whether it is an encoder: no output layer over the vocabulary."""
-        return self.architecture in ENCODERS
+        return is_encoder(self.architecture)
 
     @property
     def linear_parameters(self) -> int:
@@ -125,20 +137,21 @@ def _from_meta_device(config: PretrainedConfig) -> Shape:
     from transformers import AutoModel, AutoModelForCausalLM
     from transformers.pytorch_utils import Conv1D
 
-    encoder = config.model_type in ENCODERS
+    encoder = is_encoder(config.model_type)
     with torch.device("meta"):
         model = (AutoModel if encoder else AutoModelForCausalLM).from_config(config)
     text = config.get_text_config()
     head = None if encoder else model.get_output_embeddings()
     found: Counter[tuple[str, int, int]] = Counter()
     for name, module in model.named_modules():
-        last = name.rpartition(".")[2]
         if module is head:
             continue
+        within = name.split(".")
+        within = ".".join(within[1 + max((place for place, part in enumerate(within) if part.isdigit()), default=-1) :])
         if isinstance(module, torch.nn.Linear):
-            found[last, module.in_features, module.out_features] += 1
+            found[within, module.in_features, module.out_features] += 1
         elif isinstance(module, Conv1D):
-            found[last, module.weight.shape[0], module.weight.shape[1]] += 1
+            found[within, module.weight.shape[0], module.weight.shape[1]] += 1
     linears = tuple(Linear(*key, count) for key, count in found.items())
     tables = sum(module.weight.numel() for module in model.modules() if isinstance(module, torch.nn.Embedding))
     hidden, heads = text.hidden_size, text.num_attention_heads
@@ -155,7 +168,7 @@ def _from_meta_device(config: PretrainedConfig) -> Shape:
         head_width=width,
         intermediate=_intermediate(linears, hidden),
         vocab=text.vocab_size,
-        context=getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None) or 0,
+        context=context_of(text) or 0,
         tied=head is not None and head.weight is model.get_input_embeddings().weight,
         linears=linears,
     )
@@ -172,7 +185,7 @@ def _kv_heads(config: Mapping[str, Any], heads: int) -> int:
 def _intermediate(linears: tuple[Linear, ...], hidden: int) -> int:
     """The feed-forward's width: what its last layer reads."""
     for name in ("down_proj", "dense_4h_to_h", "fc2", "fc_out", "c_proj", "dense"):
-        wide = [linear.inputs for linear in linears if linear.name == name and linear.outputs == hidden]
+        wide = [linear.inputs for linear in linears if linear.last == name and linear.outputs == hidden]
         if wide:
             return max(wide)
     return max((linear.inputs for linear in linears), default=hidden)
@@ -236,10 +249,6 @@ class _Numbers:
     @property
     def head_width(self) -> int:
         return self.get("head_dim") or self.hidden // self.heads
-
-    @property
-    def context(self) -> int:
-        return self.get("max_position_embeddings", 0)
 
 
 def _llama(config: _Numbers) -> _Parts:
@@ -365,8 +374,12 @@ def _phi(config: _Numbers) -> _Parts:
 def _bert(config: _Numbers) -> _Parts:
     """BERT with its pooler; RoBERTa's classifier has a layer of the same size in its place."""
     hidden, wide = config.hidden, config.need("intermediate_size")
-    linears = tuple((name, hidden, hidden) for name in ("query", "key", "value", "dense"))
-    linears += (("dense", hidden, wide), ("dense", wide, hidden))
+    linears = tuple((f"attention.self.{name}", hidden, hidden) for name in ("query", "key", "value"))
+    linears += (
+        ("attention.output.dense", hidden, hidden),
+        ("intermediate.dense", hidden, wide),
+        ("output.dense", wide, hidden),
+    )
     rows = config.need("vocab_size") + config.get("max_position_embeddings", 512) + config.get("type_vocab_size", 2)
     # norms after attention and feed-forward; biases of all six layers; one norm after the embedding; the pooler
     return _Parts(linears, 4 * hidden + 5 * hidden + wide, 2 * hidden + hidden, rows * hidden, False)
@@ -396,9 +409,9 @@ def _from_formulae(config: Mapping[str, Any]) -> Shape:
     layers = numbers.need("num_hidden_layers")
     each = Counter(parts.linears)
     linears = [Linear(*key, count * layers) for key, count in each.items()]
-    if kind in ENCODERS:
-        linears = _with_pooler(linears, hidden)
-    head = 0 if kind in ENCODERS else vocab * hidden
+    if is_encoder(kind):
+        linears.append(Linear("pooler.dense", hidden, hidden, 1))
+    head = 0 if is_encoder(kind) else vocab * hidden
     matrices = sum(linear.weights for linear in linears)
     return Shape(
         architecture=kind,
@@ -417,15 +430,7 @@ def _from_formulae(config: Mapping[str, Any]) -> Shape:
         head_width=numbers.head_width,
         intermediate=_intermediate(tuple(linears), hidden),
         vocab=vocab,
-        context=numbers.context,
+        context=context_of(config) or 0,
         tied=parts.tied,
         linears=tuple(linears),
     )
-
-
-def _with_pooler(linears: list[Linear], hidden: int) -> list[Linear]:
-    """One more square layer of the name `dense`, once in the whole model."""
-    return [
-        linear._replace(count=linear.count + 1) if linear[:3] == ("dense", hidden, hidden) else linear
-        for linear in linears
-    ]
