@@ -89,8 +89,9 @@ def run(options: argparse.Namespace, work: Path) -> dict[str, Any]:
         install(options.wheels, site)
     surroundings = environment(site, work / "temporary", options.threads or 1)
     toy = options.device == "cpu" or not has_gpu(surroundings)
-    if toy:
-        surroundings["CUDA_VISIBLE_DEVICES"] = ""
+    # one card, and the first: beside a second one the plain Trainer would copy its model to both
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+    surroundings["CUDA_VISIBLE_DEVICES"] = "" if toy else first
     threads = options.threads or (1 if toy else 4)
     budget = options.budget_s or (CPU_BUDGET_S if toy else GPU_BUDGET_S)
     jobs = plan(toy, work / "base", threads, tuple(options.phases.split(",")), options.base)
@@ -103,6 +104,7 @@ def run(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     rows = runner.run(jobs)
     found = summary(rows)
     found |= {"mode": "cpu" if toy else "gpu", "seconds": time.monotonic() - started, "budget_s": budget}
+    (runner.out / "summary.json").write_text(json.dumps(found, indent=1) + "\n")
     _print(found, rows)
     return found
 
@@ -124,7 +126,7 @@ def _print(found: dict[str, Any], rows: list[dict[str, Any]]) -> None:
         print(f"{name}: {'not measured' if found[name] is None else format(found[name], '.3g')}")
     for entry in found["time_to_target"] or []:
         times = ", ".join(
-            f"{name} {'never' if value is None else format(value, '.2f')} s" for name, value in entry["seconds"].items()
+            f"{name} {'never' if value is None else f'{value:.2f} s'}" for name, value in entry["seconds"].items()
         )
         print(f"to {entry['target']:.4f} nats a token ({entry['what']}): {times}")
     for line in found["not_ok"]:
@@ -140,7 +142,7 @@ def main() -> int:
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto", help="cpu: toys, even beside a GPU")
     parser.add_argument("--phases", default=",".join(PHASES), help="those that are wanted, by comma")
     parser.add_argument("--wheels", type=Path, help="folder of wheels that this machine lacks")
-    parser.add_argument("--out", type=Path, help="folder for rows.jsonl and logs; else they are gone afterwards")
+    parser.add_argument("--out", type=Path, help="folder for rows, summary and log; else they are gone")
     parser.add_argument("--base", help="folder of a small base, in place of one that is pre-trained here (CPU)")
     parser.add_argument("--threads", type=int, help="CPU threads of a process (1; 4 beside a GPU)")
     options = parser.parse_args()

@@ -75,12 +75,13 @@ class Worker:
         except OSError:
             pass  # it died; the reader will say so
 
-    def do(self, job: Job, deadline: float, when_ready: Callable[[], None]) -> Row:
+    def do(self, job: Job, deadline: float, end: float, when_ready: Callable[[], Any]) -> Row:
         """Have a job done.
 
         Args:
             job: what to do, with `limit_s`.
             deadline: moment at which the process is ended.
+            end: the moment to which waiting for a quiet machine may move the deadline at most.
             when_ready: called when the job is about to measure; it goes on when this returns.
 
         Returns:
@@ -95,7 +96,9 @@ class Worker:
             if message is None:
                 return self._ended(partial, deadline)
             if message["event"] == "ready":
+                waited = time.monotonic()
                 when_ready()
+                deadline = min(end, deadline + time.monotonic() - waited)
                 self._send("go")
             elif message["event"] == "partial":
                 partial = message["row"]
@@ -128,7 +131,7 @@ class Runner:
 
     Args:
         budget_s: seconds for everything.
-        out: folder for `rows.jsonl` and the workers' logs.
+        out: folder for `rows.jsonl` and `workers.log`, what the workers' libraries print.
         environment: of the workers.
         say: told each row at once.
     """
@@ -137,8 +140,7 @@ class Runner:
         self, budget_s: float, out: Path, environment: dict[str, str], say: Callable[[Row], None] = lambda row: None
     ) -> None:
         self._end = time.monotonic() + budget_s
-        self._out, self._environment, self._say = out, environment, say
-        self._workers = 0
+        self.out, self._environment, self._say = out, environment, say
         self.rows: list[Row] = []
         self.device = ""
         out.mkdir(parents=True, exist_ok=True)
@@ -167,8 +169,8 @@ class Runner:
                 job = self._informed(job | known | {"limit_s": max(0.0, limit)})
                 found = worker.do(
                     job,
-                    # what is waited for a quiet machine is not taken from the job
-                    min(self._end, time.monotonic() + limit + GRACE_S + 20),
+                    min(self._end, time.monotonic() + limit + GRACE_S),
+                    self._end,
                     lambda waiting=waiting, hurry=hurry: waiting and waiting.wait_for_imports(hurry),
                 )
                 worker.end()
@@ -188,8 +190,7 @@ class Runner:
         return job | {"candidates": fixed}
 
     def _start(self) -> Worker:
-        self._workers += 1
-        return Worker(self._environment, self._out / f"worker-{self._workers:02d}.log")
+        return Worker(self._environment, self.out / "workers.log")
 
     def _keep(self, job: Job, found: Row) -> None:
         row = {key: job[key] for key in ("name", "phase", "kind", "recipe") if key in job} | found
