@@ -17,7 +17,9 @@ A batch has:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import random
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +27,7 @@ import torch
 from domainlm.models.attention import bounds_mask, restarting_positions
 from domainlm.train.rows import Row
 
+WINDOW_BATCHES = 50  # batches among whose records like lengths are sought: more pads less and mixes less
 
 class Rows(torch.utils.data.Dataset):
     """Tokenized examples, with their index for messages and their length for grouping."""
@@ -97,6 +100,41 @@ def _supervision(rows: list[dict[str, Any]], starts: list[tuple[int, int]], by_r
         weights += [1 / len(tail)] * len(tail) if by_record else ()
     found = {"targets": torch.tensor([lines, places, wanted]), "index": [row["index"] for row in rows]}
     return found | ({"weights": torch.tensor(weights)} if by_record else {})
+
+
+class LikeLengths(torch.utils.data.Sampler):
+    """Draws records so that each batch holds like lengths and batches come in any order.
+
+    transformers' own way sorts many batches by length and trains on them in that order, long ones first, and draws from
+    the generator that dropout uses, so that a resumed training sees another order. Here an epoch's order follows from
+    seed and epoch alone, and lengths are mixed within an optimizer step that accumulates.
+
+    Args:
+        lengths: tokens of each record.
+        batch_size: records of a forward pass.
+        seed: of the order.
+        epoch: tells the epoch that begins, or in which a resumed training stands.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
+        self._lengths, self._batch, self._seed, self._epoch = lengths, batch_size, seed, epoch
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        draw = random.Random(f"{self._seed}/{self._epoch()}")
+        order = list(range(len(self._lengths)))
+        draw.shuffle(order)
+        window = WINDOW_BATCHES * self._batch
+        alike: list[int] = []
+        for start in range(0, len(order), window):
+            alike += sorted(order[start : start + window], key=lambda index: self._lengths[index])
+        whole = len(alike) // self._batch * self._batch
+        batches = [alike[start : start + self._batch] for start in range(0, whole, self._batch)]
+        draw.shuffle(batches)
+        # what fills no batch comes last: anywhere else it would shift all batches behind it
+        return itertools.chain(*batches, alike[whole:])
 
 
 def most_tokens(lengths: Sequence[int], batch_size: int, packed: bool) -> int:

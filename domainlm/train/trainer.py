@@ -13,6 +13,7 @@ from transformers import Trainer
 
 from domainlm.models.attention import is_packed
 from domainlm.models.compiling import compiled_layers, compiled_pass, prove_followed
+from domainlm.train.batching import LikeLengths
 from domainlm.train.checkpoints import SealedCheckpoints
 from domainlm.train.development import mean_bits
 from domainlm.train.monitoring import Watch
@@ -46,6 +47,8 @@ class CompletionTrainer(SealedCheckpoints, Trainer):
         compiled: bool = False,
         **options: Any,
     ) -> None:
+        if options["args"].n_gpu > 1:
+            options["args"]._n_gpu = 1  # one process, one device: the Trainer would copy the model to all it sees
         super().__init__(eval_dataset=_NOTHING, **options)
         self._by_record, self._measure, self._watch = by_record, measure, watch
         self._compiled, self._unproved = compiled, compiled
@@ -53,6 +56,14 @@ class CompletionTrainer(SealedCheckpoints, Trainer):
         # DeepSpeed counts passes by itself
         alone = self.args.world_size == 1 and not self.is_deepspeed_enabled
         self.micro_batches = MicroBatches(self.model.zero_grad, alone)
+
+    def _get_train_sampler(self, train_dataset=None):
+        """The order of an epoch; the Trainer's own where lengths do not matter."""
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(rows)
+        lengths = [len(rows[index]["input_ids"]) for index in range(len(rows))]
+        return LikeLengths(lengths, self._train_batch_size, self.args.data_seed, lambda: int(self.state.epoch or 0))
 
     def _get_num_items_in_batch(self, batch_samples, device):
         """What the loss of an optimizer step is divided by; counted without asking the device."""

@@ -179,6 +179,64 @@ def test_batches_of_like_lengths_hold_the_same_set(tune, monkeypatch) -> None:
     assert shares["grouped"] < shares["random"]
 
 
+def test_an_order_by_like_lengths_follows_from_seed_and_epoch_alone() -> None:
+    import random
+
+    import torch
+
+    from domainlm.train.batching import LikeLengths
+
+    lengths = [random.Random(number).randrange(5, 90) for number in range(503)]
+    epoch = 0
+    sampler = LikeLengths(lengths, 8, 3, lambda: epoch)
+    first = list(sampler)
+    torch.rand(5)
+    assert list(sampler) == first and sorted(first) == list(range(503))
+    epoch = 1
+    second = list(sampler)
+    assert second != first
+    means = [sum(lengths[index] for index in second[at : at + 8]) / 8 for at in range(0, 496, 8)]
+    spreads = [
+        max(lengths[index] for index in second[at : at + 8]) - min(lengths[index] for index in second[at : at + 8])
+        for at in range(0, 496, 8)
+    ]
+    assert sorted(spreads)[len(spreads) // 2] <= 3  # of 85: alike within a batch
+    assert sum(left > right for left, right in itertools.pairwise(means)) in range(20, 42)  # and in no order
+
+
+@pytest.mark.parametrize("batching", ["grouped", "packed"])
+def test_a_training_that_goes_on_in_a_later_epoch_ends_in_the_same_weights(tune, tmp_path, batching: str) -> None:
+    """Bit for bit, with dropout, whose draws are not the same before and after."""
+    import shutil
+
+    settings = PLAIN | {"batching": batching, "batch_size": 16, "max_steps": 9, "save_steps": 6, "dropout": 0.1}
+    whole, report = tune("whole", **settings)
+    assert report.stages[0].epochs > 1
+    shutil.copytree(tmp_path / "whole" / "work", tmp_path / "resumed" / "work")
+    shutil.rmtree(tmp_path / "resumed" / "work" / "checkpoint-9")
+    resumed, again = tune("resumed", **settings)
+    assert resumed.digest == whole.digest and again.curve == report.curve
+
+
+def test_one_process_uses_one_device(tune, monkeypatch) -> None:
+    """Where the Trainer sees several it would wrap the model in DataParallel."""
+    from domainlm.train import loop
+
+    made = []
+    arguments = loop.arguments
+
+    def with_two(*given):
+        found = arguments(*given)
+        assert found.n_gpu <= 1
+        found._n_gpu = 2
+        made.append(found)
+        return found
+
+    monkeypatch.setattr(loop, "arguments", with_two)
+    tune(**(PLAIN | {"max_steps": 1}))
+    assert made[0].n_gpu == 1
+
+
 def test_noise_on_the_embeddings_is_as_large_in_a_packed_line_as_in_its_rows(tune, monkeypatch) -> None:
     """NEFTune's noise falls with the root of the length; the flat line is as long as all rows together."""
     from domainlm.train.trainer import CompletionTrainer
