@@ -12,12 +12,13 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from domainlm.artifacts import BaseCheckpoint
 from domainlm.errors import TrainingError
+from domainlm.models.architectures import ARCHITECTURES
 from domainlm.models.free_memory import Memory, free_memory
 from domainlm.models.memory import GB, Bits, Estimate, Shape, estimate
 from domainlm.train.settings import LORA_METHODS, TrainSettings
@@ -130,7 +131,7 @@ def plan(
     effective = settings.batch_size * settings.gradient_accumulation
     asked = Way(settings.batch_size, settings.gradient_checkpointing, _bits(settings))
     check = settings.fit_memory == "check"
-    ways = [asked] if check else list(_ways(settings))
+    ways = [asked] if check else list(_ways(settings, need.open_bits()))
     if first in ways:  # what was trained beside a base of some bits does not go on beside one of others
         ways = [first, *(way for way in ways if way.bits == first.bits)]
     for way in ways:
@@ -178,8 +179,17 @@ class _Need(NamedTuple):
 
     def least(self) -> Estimate:
         """Of all ways, the one that needs least."""
-        ways = [Way(1, True, bits) for bits in _open_bits(self.settings)]
+        ways = [Way(1, True, bits) for bits in self.open_bits()]
         return min((self.of(way) for way in ways), key=lambda found: found.total_gb)
+
+    def open_bits(self) -> tuple[Bits, ...]:
+        """The recipe's own bits, and fewer where it leaves them open: not by its method, nor by weights that are
+        sharded, nor by experts that quantization misses."""
+        known = ARCHITECTURES.get(self.shape.architecture)
+        fixed = self.settings.bits is not None or self.settings.method in ("qlora", "full")
+        if fixed or self.shards > 1 or (known and not known.quantizable):
+            return (_bits(self.settings),)
+        return (16, 8, 4)
 
     def fits(self, memory_bytes: int, longest: int | None = None, **changes: object) -> bool:
         """Whether the least that a changed recipe needs is there."""
@@ -188,11 +198,11 @@ class _Need(NamedTuple):
         return need.least().total_gb * GB <= memory_bytes
 
 
-def _ways(settings: TrainSettings) -> Iterator[Way]:
+def _ways(settings: TrainSettings, open_bits: Sequence[Bits]) -> Iterator[Way]:
     """All ways in the order of what they give up."""
     effective = settings.batch_size * settings.gradient_accumulation
     micros = [size for size in range(settings.batch_size, 0, -1) if effective % size == 0]
-    for bits in _open_bits(settings):
+    for bits in open_bits:
         for checkpointing in sorted({settings.gradient_checkpointing, True}):
             for micro in micros:
                 yield Way(micro, checkpointing, bits)
@@ -200,13 +210,6 @@ def _ways(settings: TrainSettings) -> Iterator[Way]:
 
 def _bits(settings: TrainSettings) -> Bits:
     return {"nf4": 4, "int8": 8, "none": 16}[settings.quantization]
-
-
-def _open_bits(settings: TrainSettings) -> tuple[Bits, ...]:
-    """The recipe's own bits, and fewer where it leaves them open."""
-    if settings.bits is None and settings.method not in ("qlora", "full"):
-        return (16, 8, 4)
-    return (_bits(settings),)
 
 
 def with_bits(settings: TrainSettings, bits: Bits) -> TrainSettings:

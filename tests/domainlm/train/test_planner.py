@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -44,6 +45,10 @@ def _plan(gb: float, shape: Shape = LLAMA_8B, longest: int = 1024, **changes) ->
     return plan(shape, TrainSettings(**({"max_length": longest} | changes)), longest, int(gb * GB))
 
 
+def _ways(settings: TrainSettings, shape: Shape = LLAMA_8B, shards: int = 1) -> list[Way]:
+    return list(planner._ways(settings, planner._Need(shape, settings, 2048, True, shards).open_bits()))
+
+
 def test_what_fits_stays_as_it_was_asked_for() -> None:
     found = _plan(10_000, batch_size=16, gradient_accumulation=2)
     assert found[:4] == (16, 2, False, 4) and found.reasons == ()
@@ -72,7 +77,7 @@ def test_a_plan_keeps_the_effective_batch_and_fits_and_nothing_gentler_does(gb, 
         return
     assert found.micro_batch * found.accumulation == batch * accumulation and found.micro_batch <= batch
     assert found.estimate.total_gb <= gb
-    ways = list(planner._ways(settings))
+    ways = _ways(settings)
     for gentler in ways[: ways.index(Way(found.micro_batch, found.checkpointing, found.bits))]:
         changed = settings.model_copy(update={"bits": gentler.bits})
         need = estimate(LLAMA_8B, changed, gentler.micro_batch, 2048, gentler.checkpointing)
@@ -81,7 +86,7 @@ def test_a_plan_keeps_the_effective_batch_and_fits_and_nothing_gentler_does(gb, 
 
 def test_more_memory_never_gives_up_more() -> None:
     settings = TrainSettings(method="lora", batch_size=12)
-    ways = list(planner._ways(settings))
+    ways = _ways(settings)
     order = [
         ways.index(Way(*(found := plan(LLAMA_8B, settings, 2048, gb * GB))[:1], *found[2:4]))
         for gb in (16, 20, 24, 32, 48, 80, 140, 300)
@@ -90,7 +95,7 @@ def test_more_memory_never_gives_up_more() -> None:
 
 
 def test_recomputation_comes_after_smaller_micro_batches_and_before_fewer_bits() -> None:
-    ways = list(planner._ways(TrainSettings(method="lora", batch_size=2)))
+    ways = _ways(TrainSettings(method="lora", batch_size=2))
     assert ways == [
         Way(micro, checkpointing, bits) for bits in (16, 8, 4) for checkpointing in (False, True) for micro in (2, 1)
     ]
@@ -103,7 +108,15 @@ def test_a_wish_for_recomputation_is_kept_even_where_memory_allows() -> None:
 @pytest.mark.parametrize("changes", [{"method": "qlora"}, {"method": "lora", "bits": 16}, {"method": "full"}])
 def test_bits_are_never_changed_where_the_recipe_says_them(changes) -> None:
     asked = TrainSettings(**changes)
-    assert {way.bits for way in planner._ways(asked)} == {4 if asked.quantization == "nf4" else 16}
+    assert {way.bits for way in _ways(asked)} == {4 if asked.quantization == "nf4" else 16}
+
+
+def test_bits_stay_where_weights_are_sharded_or_lie_in_experts() -> None:
+    lora = TrainSettings(method="lora")
+    assert {way.bits for way in _ways(lora)} == {16, 8, 4}
+    assert {way.bits for way in _ways(lora, shards=8)} == {16}
+    experts = dataclasses.replace(LLAMA_8B, architecture="mixtral")
+    assert {way.bits for way in _ways(lora, experts)} == {16}
 
 
 def test_a_large_card_trains_lora_in_16_bits_and_a_small_one_in_fewer() -> None:
