@@ -203,32 +203,11 @@ def _padded(query, key, value, bounds, longest, dropout, scaling, window):
     return found.transpose(1, 2).flatten(0, 1).index_select(0, place)[None]
 
 
-def _falcon_forward(
-    self,
-    hidden_states,
-    alibi,
-    attention_mask,
-    position_ids=None,
-    layer_past=None,
-    use_cache=False,
-    output_attentions=False,
-    position_embeddings=None,
-    **options,
-):
+def _falcon_forward(self, hidden_states, *, alibi, attention_mask, position_embeddings=None, **options):
     """Falcon calls no interface: the same projections and rotation, with our attention where the batch is packed."""
     if not is_packed(attention_mask):
-        return type(self).forward(
-            self,
-            hidden_states,
-            alibi,
-            attention_mask,
-            position_ids,
-            layer_past,
-            use_cache,
-            output_attentions,
-            position_embeddings,
-            **options,
-        )
+        options |= {"alibi": alibi, "attention_mask": attention_mask, "position_embeddings": position_embeddings}
+        return type(self).forward(self, hidden_states, **options)
     from transformers.models.falcon.modeling_falcon import apply_rotary_pos_emb
 
     # three times [1, tokens, heads, size]
