@@ -248,8 +248,8 @@ def _whole_of(parameter: torch.Tensor) -> torch.Tensor:
 
 
 def trainer_options(deepspeed_config: str | None) -> dict[str, Any]:
-    """What the Trainer is told besides when it is one of several."""
-    if _here.size == 1:
+    """What the Trainer is told besides when it was launched."""
+    if _here.strategy == ALONE:
         return {}
     found: dict[str, Any] = {
         "ddp_find_unused_parameters": False,  # all that is trained takes part in each pass
@@ -261,7 +261,7 @@ def trainer_options(deepspeed_config: str | None) -> dict[str, Any]:
 
 def over_processes(trainer: type) -> type:
     """The Trainer class for this process: itself when it is alone."""
-    if _here.size == 1:
+    if _here.strategy == ALONE:
         return trainer
     from domainlm.train.distributed_trainer import ManyProcesses
 
@@ -293,6 +293,6 @@ def check_wrapper(model: Any) -> str:
             "steps.train.parameters.strategy",
             "choose another strategy, and report this as a fault of domainlm.train.distributed",
         )
-    if _here.first and _here.size > 1:
+    if _here.first:
         _log.info("%d processes, strategy %s, wrapper %s", _here.size, _here.strategy, found)
     return found

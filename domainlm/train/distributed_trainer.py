@@ -113,12 +113,12 @@ class ManyProcesses:
     @contextmanager
     def _as_one_process(self) -> Iterator[None]:
         """Samplers that group by length do it within what an optimizer step takes: of all processes together."""
-        own = self.args.per_device_train_batch_size
-        self.args.per_device_train_batch_size = own * world().size
+        own, given = self._train_batch_size, self.args.per_device_train_batch_size
+        self._train_batch_size, self.args.per_device_train_batch_size = own * world().size, given * world().size
         try:
             yield
         finally:
-            self.args.per_device_train_batch_size = own
+            self._train_batch_size, self.args.per_device_train_batch_size = own, given
 
     def _get_num_items_in_batch(self, batch_samples, device):
         """Idle rows hold nothing."""

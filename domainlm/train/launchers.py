@@ -33,7 +33,7 @@ from domainlm.errors import ConfigurationError, TrainingError, TrainingStopped
 from domainlm.project import SOURCE_ROOT
 from domainlm.tasks import Task
 from domainlm.train import progress
-from domainlm.train.distributed import DDP, DEEPSPEED, FSDP2, RAY, world
+from domainlm.train.distributed import ALONE, DDP, DEEPSPEED, FSDP2, RAY, world
 from domainlm.train.job import Job
 from domainlm.train.report import TrainingReport
 from domainlm.train.settings import CLASSIFICATION, LORA_METHODS, TrainSettings
@@ -56,8 +56,9 @@ _log = logging.getLogger(__name__)
 
 
 def many(settings: TrainSettings) -> bool:
-    """Whether this training is to be started as several processes, and we are not one of them."""
-    return settings.processes * settings.nodes > 1 and world().size == 1
+    """Whether a launcher is to start this training, and has not yet; DeepSpeed and Ray start one process too."""
+    launched = settings.processes * settings.nodes > 1 or settings.strategy in (DEEPSPEED, RAY)
+    return launched and world().strategy == ALONE
 
 
 def launch(

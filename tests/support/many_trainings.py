@@ -64,7 +64,7 @@ PLAN = [
     ("ddp", "long"),
     *(("fsdp2", name) for name in ("gradient", "qlora", "full", "stopped_early", "dropout")),
 ]
-INTERRUPTED = [("ddp", "dropout"), ("fsdp2", "dropout"), ("fsdp2", "full")]  # once more, broken off in step 5
+INTERRUPTED = [("ddp", "dropout"), ("fsdp2", "dropout"), ("fsdp2", "full"), ("fsdp2", "qlora")]  # once more, broken off in step 5
 
 
 class Broken(RuntimeError):

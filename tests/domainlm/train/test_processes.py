@@ -95,7 +95,7 @@ def test_processes_draw_random_numbers_of_their_own(two_processes) -> None:
     assert not torch.equal(first, second)
 
 
-@pytest.mark.parametrize("name", ["ddp_dropout", "fsdp2_dropout", "fsdp2_full"])
+@pytest.mark.parametrize("name", ["ddp_dropout", "fsdp2_dropout", "fsdp2_full", "fsdp2_qlora"])
 def test_a_training_that_was_broken_off_goes_on_bit_for_bit(name, outcome) -> None:
     again = outcome(f"{name}_again")
     assert again["kept"][-1] == "checkpoint-4"
