@@ -13,7 +13,7 @@ from domainlm.models.shapes import Linear, Shape
 if TYPE_CHECKING:
     from domainlm.train.settings import TrainSettings
 
-__all__ = ["GB", "Estimate", "Linear", "Shape", "estimate", "weights_bytes"]
+__all__ = ["GB", "Estimate", "Linear", "Shape", "estimate", "scoring_bytes", "weights_bytes"]
 
 GB = 2**30
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # 4 bits, an 8-bit scale for 64 weights, a 32-bit one for 256 scales
@@ -82,13 +82,21 @@ def estimate(
     else:
         kept, backward = shape.layers * need.block(), need.backward()
     activations = kept + max(0, backward - logits)
-    if settings.dev_records:  # a look at the development split keeps no activations, but has all logits
-        logits = max(logits, need.scoring() - activations)
+    if settings.dev_records:  # a look at the development split keeps no activations, but has all logits of a row
+        logits = max(logits, scoring_bytes(shape, settings, 1, length, gpu) - activations)
     gathered = 2 * weights / max(1, shape.layers) if shards > 1 else 0
     weights, adapter, gradients, optimizer = (part / shards for part in (weights, adapter, gradients, optimizer))
     overhead = gathered + need.dequantized() + need.slack(activations + logits, gradients)
     parts = [weights, adapter, gradients, optimizer, activations, logits, overhead]
     return Estimate(*(part / GB for part in (*parts, sum(parts))))
+
+
+def scoring_bytes(shape: Shape, settings: TrainSettings, rows: int, length: int, gpu: bool) -> float:
+    """A look at the development split: all logits as they come, and in 32 bits before and after the softmax."""
+    if shape.encoder:
+        return 0
+    need = _Need(shape, settings, rows, length, gpu)
+    return need.tokens * shape.vocab * (need.stream + 8)
 
 
 def activation_bytes(settings: TrainSettings, gpu: bool) -> int:
@@ -312,10 +320,6 @@ class _Need:
         counted = min(self.tokens, chunk) if chunk else self.tokens
         cast = 0 if self.stream == self.compute else self._shape.hidden * self._shape.vocab * self.compute
         return counted * self._shape.vocab * (self.stream + 8) + cast
-
-    def scoring(self) -> float:
-        """A look at the development split: logits as they come, and in 32 bits before and after the softmax."""
-        return 0 if self._shape.encoder else self.tokens * self._shape.vocab * (self.stream + 8)
 
     def dequantized(self) -> float:
         """The largest layer's weights as they are multiplied with."""

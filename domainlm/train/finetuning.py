@@ -76,7 +76,7 @@ def train(
     # from here on the recipe is the one that fits into this machine's memory
     asked, here = settings, distributed.world()
     shards = here.size if here.strategy == distributed.FSDP2 else 1
-    settings, _ = distributed.on_first(planned, base, asked, work, here.local_size, shards)
+    settings, plan = distributed.on_first(planned, base, asked, work, here.local_size, shards)
     stages = settings.by_stage()
     account = Account(work, settings)
     with reproducible(settings.seed, settings.threads):
@@ -85,7 +85,7 @@ def train(
                 prepared = parts.prepare(base, tokenizer, settings)
             counted = _counted(prepared)
             distributed.shard(prepared.model)
-        measure = parts.look(prepared, held_out, settings.batch_size)
+        measure = parts.look(prepared, held_out, plan.scoring_batch if plan else settings.batch_size)
         tokenized = [
             parts.tokenize(_seen(found, recipe), prepared.tokenizer, prepared.model, recipe)
             for found, (_, recipe) in zip(mixtures, stages, strict=True)

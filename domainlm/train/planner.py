@@ -20,7 +20,7 @@ from domainlm.artifacts import BaseCheckpoint
 from domainlm.errors import TrainingError
 from domainlm.models.architectures import ARCHITECTURES
 from domainlm.models.free_memory import Memory, free_memory
-from domainlm.models.memory import GB, Bits, Estimate, Shape, estimate
+from domainlm.models.memory import GB, Bits, Estimate, Shape, estimate, scoring_bytes
 from domainlm.train.settings import LORA_METHODS, TrainSettings
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Plan(NamedTuple):
         bits: of the frozen weights.
         estimate: what that needs.
         reasons: what was given up and why, for people; empty where the recipe fits as it is.
+        scoring_batch: records of one pass of a look at the development split, which has all logits at once.
     """
 
     micro_batch: int
@@ -54,6 +55,7 @@ class Plan(NamedTuple):
     bits: Bits
     estimate: Estimate
     reasons: tuple[str, ...] = ()
+    scoring_batch: int = 1
 
 
 def planned(
@@ -138,7 +140,10 @@ def plan(
         wanted = need.of(way)
         if wanted.total_gb * GB <= memory_bytes:
             reasons = _reasons(asked, way, need.of(asked), memory_bytes)
-            return Plan(way.micro_batch, effective // way.micro_batch, way.checkpointing, way.bits, wanted, reasons)
+            scored = need.scoring_batch(way, memory_bytes)
+            return Plan(
+                way.micro_batch, effective // way.micro_batch, way.checkpointing, way.bits, wanted, reasons, scored
+            )
     least = need.of(asked) if check else need.least()
     raise TrainingError(
         f"the training needs {least.total_gb:.3g} GB {'as it is' if check else 'at the least'} and there are"
@@ -166,10 +171,9 @@ class _Need(NamedTuple):
     shards: int
 
     def of(self, way: Way) -> Estimate:
-        settings = self.settings if way.bits == _bits(self.settings) else with_bits(self.settings, way.bits)
         return estimate(
             self.shape,
-            settings,
+            with_bits(self.settings, way.bits),
             way.micro_batch,
             self.longest,
             way.checkpointing,
@@ -181,6 +185,15 @@ class _Need(NamedTuple):
         """Of all ways, the one that needs least."""
         ways = [Way(1, True, bits) for bits in self.open_bits()]
         return min((self.of(way) for way in ways), key=lambda found: found.total_gb)
+
+    def scoring_batch(self, way: Way, memory_bytes: int) -> int:
+        """Rows that can be scored at a time while a training rests: as many as a pass has, or halves of that."""
+        found = self.of(way)
+        room = memory_bytes - (found.total_gb - found.activations_gb - found.logits_gb) * GB
+        settings, rows = with_bits(self.settings, way.bits), way.micro_batch
+        while rows > 1 and scoring_bytes(self.shape, settings, rows, self.longest, self.gpu) > room:
+            rows //= 2
+        return rows
 
     def open_bits(self) -> tuple[Bits, ...]:
         """The recipe's own bits, and fewer where it leaves them open: not by its method, nor by weights that are
@@ -213,7 +226,9 @@ def _bits(settings: TrainSettings) -> Bits:
 
 
 def with_bits(settings: TrainSettings, bits: Bits) -> TrainSettings:
-    """The recipe with other bits of the frozen base."""
+    """The recipe with bits of the frozen base."""
+    if bits == _bits(settings):
+        return settings
     return TrainSettings(**(settings.model_dump() | {"bits": bits}))
 
 

@@ -158,6 +158,14 @@ def test_an_error_names_changes_that_really_suffice(gb, changes) -> None:
         assert plan(LLAMA_8B, changed, changed.max_length, int(gb * GB)).estimate.total_gb <= gb
 
 
+def test_looks_at_the_development_split_are_as_large_as_memory_allows() -> None:
+    """All logits of a vocabulary of 128,256 outweigh what a pass of the training needs."""
+    found = {gb: _plan(gb, longest=4096, batch_size=16, gradient_checkpointing=True) for gb in (16, 24, 48, 200)}
+    assert all(1 <= plan.scoring_batch <= plan.micro_batch for plan in found.values())
+    assert [plan.scoring_batch for plan in found.values()] == sorted(plan.scoring_batch for plan in found.values())
+    assert found[24].scoring_batch < found[24].micro_batch and found[200].scoring_batch == 16
+
+
 def test_check_refuses_what_does_not_fit_and_says_that_auto_would() -> None:
     assert _plan(10_000, fit_memory="check").reasons == ()
     with pytest.raises(TrainingError, match="as it is") as error:
@@ -224,7 +232,7 @@ def test_the_planner_runs_before_anything_is_loaded(tune, tiny_base, tmp_path, m
 def test_the_default_recipe_comes_out_unchanged(tune, tiny_base, tmp_path) -> None:
     settings = TrainSettings()
     found, way = planned(tiny_base, settings, tmp_path)
-    assert found == settings and way.reasons == ()
+    assert found == settings and way.reasons == () and way.scoring_batch == settings.batch_size
     written = json.loads((tmp_path / "plan.json").read_text())
     assert written["micro_batch"] == 16 and written["device"] and written["memory_gb"] > 0 and written["longest"] == 128
 
