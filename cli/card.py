@@ -14,6 +14,8 @@ from domainlm.keys import DEVELOPMENT
 from domainlm.ledger.manifest import COMPLETED, RunManifest
 from domainlm.reports import Report
 
+SHOWN_GAINS = ("base", "linear probe", "shuffled labels", "TF-IDF")
+
 
 def print_card(console: Console, manifest: RunManifest, reports: dict[str, Report], seconds: float, path: Path) -> bool:
     """Print the card of a run.
@@ -212,7 +214,7 @@ def _print_evaluation(console: Console, evaluation: Any) -> None:
         drawn.add_row(*cells)
     console.print(drawn)
     for row in evaluation.rows:
-        gains = {name: gain for name, gain in row.differences.items() if name in ("base", "shuffled labels", "TF-IDF")}
+        gains = {name: gain for name, gain in row.differences.items() if name in SHOWN_GAINS}
         told = ", ".join(
             f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] over {name}" for name, gain in gains.items()
         )
@@ -223,5 +225,6 @@ def _print_evaluation(console: Console, evaluation: Any) -> None:
         console.print(f"claim, {claim.name}: [{colour}]{claim.verdict}[/]{note}")
     for entry in evaluation.side_by_side[:1]:
         for system in ("base", "tuned"):
-            console.print(f"{entry.prompt!r} {system}: {entry.answers.get(system)!r}", markup=False, soft_wrap=True)
+            if system in entry.answers:  # an encoder without a head of its own answers nothing untuned
+                console.print(f"{entry.prompt!r} {system}: {entry.answers[system]!r}", markup=False, soft_wrap=True)
     console.print(f"headline: [bold]{evaluation.headline}[/]; {evaluation.rule}", soft_wrap=True)
