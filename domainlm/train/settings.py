@@ -134,10 +134,12 @@ class TrainSettings(Settings):
     )
     fit_memory: Literal["auto", "check", "off"] = Field(
         "auto",
-        description="auto: smaller micro-batches (same effective batch) and recomputation where memory asks; check:"
-        " refuse what does not fit; off: try it",
+        description="auto: smaller micro-batches (same effective batch), then recomputation, then fewer bits where bits is"
+        " none and the method is not qlora or full; check: refuse what does not fit; off: try it",
     )
-    memory_gb: float | None = Field(None, gt=0, description="memory to fit into; none: what the device has free")
+    memory_gb: float | None = Field(
+        None, gt=0, description="memory to fit into, in 2^30 bytes; none: what the device has free"
+    )
     processes: int = Field(1, ge=1, description="processes on this node, one a GPU; batch_size is each one's")
     nodes: int = Field(1, ge=1, description="nodes; node 0 runs the pipeline, the others join it (docs/many-gpus.md)")
     strategy: Strategy = Field(
@@ -193,8 +195,14 @@ class TrainSettings(Settings):
                 self.initialisation == "random" and self.method != "full",
                 "initialisation 'random' needs method 'full': LoRA on random weights trains a random base",
             ),
-            (self.method == "qlora" and self.bits not in (None, 4), "method 'qlora' means 4 bits: use 'lora' with bits"),
-            (self.method == "full" and self.bits in (4, 8), "method 'full' trains all weights: quantized ones cannot be"),
+            (
+                self.method == "qlora" and self.bits not in (None, 4),
+                "method 'qlora' means 4 bits: use 'lora' with bits",
+            ),
+            (
+                self.method == "full" and self.bits in (4, 8),
+                "method 'full' trains all weights: quantized ones cannot be",
+            ),
             (len(set(names)) != len(names), "two stages have one name"),
             (
                 CLASSIFICATION in objectives and len(objectives) > 1,
