@@ -79,7 +79,7 @@ class Account(TrainerCallback):
         found: dict[str, Any] = {
             "device": device,
             "devices": devices,
-            "processes": here.size,
+            "world_size": here.size,
             "wrapper": here.wrapper,
             "attempts": len(attempts),
             "seconds": round(seconds, 2),

@@ -194,7 +194,7 @@ def test_several_processes_and_nodes_are_counted_and_named(cpu, monkeypatch, tmp
     monkeypatch.setattr(cost, "world", lambda: World(0, 8, 0, 4, DDP))
     account = cost.Account(tmp_path, TrainSettings(prices={"EPYC": 1.0}))
     found = account.close()
-    assert (found["processes"], found["devices"], found["wrapper"]) == (8, 2, "DDP")  # two machines
+    assert (found["world_size"], found["devices"], found["wrapper"]) == (8, 2, "DDP")  # two machines
     assert found["energy_missing"]["nodes"] == "the other nodes' devices are not read"
     held = {"peak_process_gb": 1.0, "peak_allocated_gb": 2.0, "peak_reserved_gb": 3.0}
     monkeypatch.setattr(cost, "memory", lambda: held)
