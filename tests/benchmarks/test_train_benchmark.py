@@ -85,10 +85,7 @@ def test_what_fails_dies_or_is_late_stays_in_the_table(tmp_path: Path) -> None:
     rows = {row["name"]: row for row in runner.run(jobs)}
     assert told == ["no such base", "late"]
     assert rows["no such base"]["status"] == "failed" and "KeyError" in rows["no such base"]["error"]
-    assert rows["late"]["status"] == "out of time" and rows["late"]["device"], (
-        "it saw the end coming and stopped itself"
-    )
-    assert rows["late"]["micro_batch"] == 32 and not rows["late"].get("blocks")
+    assert rows["late"]["status"] == "out of time" and not rows["late"].get("blocks")
     kept = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert [row["name"] for row in kept] == told, "each is written when it ends"
     text = tables.table(list(rows.values()))
