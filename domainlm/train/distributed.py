@@ -174,6 +174,7 @@ def shard(model: PreTrainedModel) -> None:
     for block in blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
+    model._is_fsdp_managed_module = True  # transformers' mark: the Trainer then asks us when gradients are exchanged
     register_fsdp_forward_method(model, "generate")  # peft's goes past its own forward, which would gather the rest
     # now, not at the first forward pass: a part of the model may be asked before the whole (the probe of the loss)
     model._get_fsdp_state()._lazy_init()

@@ -62,9 +62,10 @@ RECIPES = {
 PLAN = [
     *(("ddp", name) for name in ("gradient", "gradient_by_record", "qlora", "stopped_early", "dropout", "curriculum")),
     ("ddp", "long"),
-    *(("fsdp2", name) for name in ("gradient", "qlora", "full", "stopped_early", "dropout")),
+    *(("fsdp2", name) for name in ("gradient", "gradient_by_record", "qlora", "full", "stopped_early", "dropout")),
 ]
-INTERRUPTED = [("ddp", "dropout"), ("fsdp2", "dropout"), ("fsdp2", "full"), ("fsdp2", "qlora")]  # once more, broken off in step 5
+# once more, broken off in step 5
+INTERRUPTED = [("ddp", "dropout"), ("fsdp2", "dropout"), ("fsdp2", "full"), ("fsdp2", "qlora")]
 
 
 class Broken(RuntimeError):
