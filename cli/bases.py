@@ -131,7 +131,7 @@ def _line(entry: BaseEntry, length: int, purpose: str, data: list[str], table: L
     from domainlm.train.settings import TrainSettings
 
     needs = {name: need(entry, TrainSettings(**recipe), length) for name, recipe in RECIPES.items()}
-    return Line(entry, needs, judge(entry.licence, data, purpose, table))
+    return Line(entry, needs, judge(entry.stated_licence, data, purpose, table))
 
 
 def _as_json(line: Line, memory: float | None, columns: tuple[str, ...]) -> dict[str, Any]:
@@ -146,6 +146,7 @@ def _as_json(line: Line, memory: float | None, columns: tuple[str, ...]) -> dict
         "context": entry.context,
         "weights_gb": entry.memory_gb,
         "known_faults": entry.known_faults,
+        "unverified": entry.unverified,
         "training_gb": needs,
         "fits": line.fitting(memory, columns),
         "licence_verdict": line.licence.model_dump(mode="json") | {"word": line.licence.word},
@@ -166,10 +167,10 @@ def _cell(found: Need, memory: float | None) -> Text:
 
 
 def _licence(line: Line) -> Text:
-    """The licence, green, yellow with the number of its duties, or red."""
+    """The licence, `?` if it was not verified, green, yellow with the number of its duties, or red."""
     duties = len(line.licence.duties)
     style = "red" if not line.licence.allowed else "yellow" if duties else "green"
-    return Text(line.entry.licence + (f" +{duties}" if duties else ""), style)
+    return Text(line.entry.stated_licence + (f" +{duties}" if duties else ""), style)
 
 
 def _context(entry: BaseEntry) -> str:
@@ -208,6 +209,7 @@ def _print(console: Console, lines: list[Line], memory, length: int, columns: tu
         " -: not possible. +2: the licence asks for two things, see domainlm bases BASE.",
         style="dim",
     )
+    _explain_mark(console, lines)
     large = [line for line in allowed if line not in fitting]
     if large and memory is not None:
         console.print(
@@ -224,6 +226,16 @@ def _print(console: Console, lines: list[Line], memory, length: int, columns: tu
     console.print(
         "One base in full: domainlm bases BASE. The criteria of choice: domainlm bases --criteria.", style="dim"
     )
+
+
+def _explain_mark(console: Console, lines: list[Line]) -> None:
+    open_ = sum("licence" in line.entry.unverified and line.entry.licence != "unknown" for line in lines)
+    if open_:
+        console.print(
+            f"licence?: {open_} of these licences were not verified against what the model's makers say; read the"
+            " model's own card.",
+            style="dim",
+        )
 
 
 def _why_refused(line: Line) -> str:
@@ -251,7 +263,7 @@ def _why_large(line: Line, memory: float, columns: tuple[str, ...]) -> str:
 def _reasons(title: str, rows: list[tuple[Line, str]]) -> Table:
     drawn = _table(title, **{"base": FOLD | {"max_width": 37}, "10^9": RIGHT}, licence=FOLD, why=FOLD)
     for line, why in rows:
-        drawn.add_row(line.entry.id, f"{line.entry.parameters_b:.3g}", line.entry.licence, Text(why))
+        drawn.add_row(line.entry.id, f"{line.entry.parameters_b:.3g}", line.entry.stated_licence, Text(why))
     return drawn
 
 
@@ -267,8 +279,15 @@ def _print_criteria(console: Console, lines: list[Line]) -> None:
     for line in lines:
         entry = line.entry
         size = f"{entry.parameters_b:.3g}"
-        drawn.add_row(entry.id, size, entry.purpose, entry.availability, entry.training_data, _licence(line))
+        available, data = (_marked(entry, field) for field in ("availability", "training_data"))
+        drawn.add_row(entry.id, size, entry.purpose, available, data, _licence(line))
     console.print(drawn)
+    console.print("?: not verified. All fields of one base, with their source: domainlm bases BASE.", style="dim")
+
+
+def _marked(entry: BaseEntry, field: str) -> str:
+    """A field's text, with `?` if nobody held it against what the makers say."""
+    return f"{getattr(entry, field)}{'?' if field in entry.unverified else ''}"
 
 
 def _print_one(console: Console, line: Line, memory: float | None, length: int, purpose: str) -> None:
@@ -288,15 +307,24 @@ def _print_one(console: Console, line: Line, memory: float | None, length: int, 
     ):
         told.add_row(title, Text(said))
     told.add_row(f"training, {length:,} tokens", _training(line, memory))
-    told.add_row("licence", Text(f"{entry.licence}: commercial use {entry.commercial_use}"))
+    told.add_row("licence", Text(f"{entry.stated_licence}: commercial use {entry.commercial_use}"))
     told.add_row(f"for {purpose}", Text(licence.word, "green" if licence.allowed else "red"))
     for said in (*licence.refusals, *licence.duties):
         told.add_row("", Text(f"- {said}"))
     for fault in entry.known_faults:
         told.add_row("known fault", Text(fault))
+    for title, said in _knowledge(entry):
+        told.add_row(title, Text(said))
     if entry.note:
         told.add_row("note", Text(entry.note))
     console.print(told)
+
+
+def _knowledge(entry: BaseEntry) -> list[tuple[str, str]]:
+    """Which fields were held against what, and which were not."""
+    names = [", ".join(field.replace("_", " ") for field in fields) for fields in (entry.verified, entry.unverified)]
+    rows = [("verified", f"{names[0]}; from {entry.verified_from}"), ("not verified", names[1])]
+    return [row for row, fields in zip(rows, names, strict=True) if fields]
 
 
 def _training(line: Line, memory: float | None) -> Text:

@@ -5,6 +5,9 @@
 
 The table (`licences.yaml` of the domain pack) says what each licence allows; this module only joins. It is no legal
 advice. Whatever is not in the table is refused: an unknown licence, an unknown purpose, "other", no licence at all.
+
+What is known, but not verified, counts and becomes a duty: `Apache-2.0?` is a base's licence that only the catalogue
+states and that nobody held against the model's card; a row without `verified_from` was not held against the text.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from domainlm.yaml_lines import at, model_faults, read_yaml
 
 LICENCES_FILE = "licences.yaml"
 UNKNOWN = "unknown"
+UNVERIFIED = "?"  # ends the licence of a base that only the catalogue states, where nobody held it against the card
 UNSTATED = frozenset({"", UNKNOWN, "other", "none", "n/a"})  # what hub model cards say where they say nothing
 Permission = Literal["allowed", "conditional", "refused"]
 Need = Literal["commercial", "derivatives", "distribution"]
@@ -29,6 +33,7 @@ Kind = Literal[
     "public-domain", "permissive", "share-alike", "use-restricted", "community", "non-commercial", "no-derivatives",
     "research-only", "proprietary",
 ]  # fmt: skip
+NOT_VERIFIED = "the catalogue's entry was not verified"
 DOING: dict[str, str] = {
     "commercial": "use in a business",
     "derivatives": "a model made from it",
@@ -51,6 +56,7 @@ class Licence(Settings):
     restricts: bool = Field(False, description="what is handed on stays bound by rules of this licence")
     aliases: tuple[str, ...] = Field((), description="other spellings; upper and lower case are one")
     source: str = Field("", description="where its text stands")
+    verified_from: str = Field("", description="the copy of its text that this row was held against; empty: none")
     note: str = Field("", description="anything else")
 
     @model_validator(mode="after")
@@ -156,6 +162,7 @@ def licence_gate(
 
     Args:
         base_licence: the licence of the base's weights; commas join several, which must then all allow the purpose.
+            A trailing `?` says that only the catalogue states it, unverified.
         data_licences: the licences of the records.
         purpose: what the records may be used for, as their sources say; all must say the same.
         table: what each licence allows.
@@ -196,10 +203,12 @@ def judge(
         refusals += refused
         duties += due
     if "distribution" in needs:
-        refusals += _clashes([stated for _, stated in parts], table)
+        refusals += _clashes(
+            [stated.removesuffix(UNVERIFIED) if role == "base" else stated for role, stated in parts], table
+        )
     return LicenceVerdict(
         purpose=", ".join(purposes),
-        base=[table.key(licence) or licence for licence in base],
+        base=[table.key(licence.removesuffix(UNVERIFIED)) or licence for licence in base],
         data=[table.key(licence) or licence for licence in data],
         allowed=not refusals,
         duties=list(dict.fromkeys(duties)),
@@ -221,6 +230,8 @@ def _purpose_refusals(purposes: list[str], table: LicenceTable) -> list[str]:
 
 def _one(role: str, stated: str, needs: Iterable[str], table: LicenceTable) -> tuple[list[str], list[str]]:
     """Refusals and duties of one licence."""
+    assumed = role == "base" and stated.endswith(UNVERIFIED)
+    stated = stated.removesuffix(UNVERIFIED) if assumed else stated
     if stated.lower() in UNSTATED:
         return [f"{role}: {remedy_of_unstated(role)}"], []
     licence = table.get(stated)
@@ -231,7 +242,9 @@ def _one(role: str, stated: str, needs: Iterable[str], table: LicenceTable) -> t
     who = f"{role} {table.key(stated)}"
     refusals = [f"{who}: does not allow {DOING[need]}" for need in needs if getattr(licence, need) == "refused"]
     conditional = [need for need in needs if getattr(licence, need) == "conditional"]
-    duties = []
+    duties = [f"{who}: read the licence on the model's own card: {NOT_VERIFIED}"] if assumed else []
+    if not licence.verified_from:
+        duties.append(f"{who}: read its text: what the table says of it was not held against it")
     if conditional:
         duties.append(f"{who}: {', '.join(DOING[need] for need in conditional)} only if {licence.condition}")
     duties += [f"{who}: {duty}" for duty in licence.duties]

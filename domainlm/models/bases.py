@@ -10,7 +10,7 @@ from pathlib import Path
 from domainlm.artifacts import CARD_FILE, BaseCheckpoint
 from domainlm.digests import digest_folder
 from domainlm.errors import ModelError
-from domainlm.licences import UNKNOWN, UNSTATED
+from domainlm.licences import UNKNOWN, UNSTATED, UNVERIFIED
 from domainlm.project import resolve
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -26,7 +26,8 @@ def resolve_base(name_or_path: str, folder: Path, stated_licence: str = UNKNOWN)
     Args:
         name_or_path: a folder (relative ones count from the project), or a hub id, optionally with `@revision`.
         folder: an empty folder to fill with the card that names the base's files and their digest.
-        stated_licence: what the catalogue says of this base; it counts where the base's own files say nothing.
+        stated_licence: what the catalogue says of this base; it counts where the base's own files say nothing. A
+            trailing `?` (nobody verified it) stays on the card then, and the licence gate makes a duty of it.
 
     Raises:
         ModelError: it is neither a folder nor a hub id that can be reached, the folder holds no usable model, or its
@@ -116,7 +117,8 @@ def _front_matter(path: Path) -> dict:
 
 
 def _agreed_licence(name: str, own: str, stated: str) -> str:
-    if own == UNKNOWN or stated == UNKNOWN or own.strip().lower() == stated.strip().lower():
+    claimed = stated.strip().removesuffix(UNVERIFIED).lower()  # the mark counts only where the files are silent
+    if own == UNKNOWN or stated == UNKNOWN or own.strip().lower() == claimed:
         return stated if own == UNKNOWN else own
     raise ModelError(
         f"its own files state the licence '{own}', the catalogue says '{stated}'",

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, ValidationError
 
 from domainlm.errors import ConfigurationError, DomainLMError, ModelError
-from domainlm.licences import UNKNOWN, LicenceTable, read_licences
+from domainlm.licences import UNKNOWN, UNVERIFIED, LicenceTable, read_licences
 from domainlm.models.architectures import ARCHITECTURES, context_of, known_faults
 from domainlm.models.memory import GB, estimate, weights_bytes
 from domainlm.models.shapes import Shape
@@ -27,6 +27,8 @@ from domainlm.yaml_lines import at, model_faults, read_yaml
 BASES_FILE = "bases.yaml"
 Bits = Literal[4, 8, 16]
 ALL_BITS: tuple[Bits, ...] = (4, 8, 16)
+Verifiable = Literal["licence", "context", "released", "availability", "languages", "training_data"]
+VERIFIABLE: tuple[Verifiable, ...] = ("licence", "context", "released", "availability", "languages", "training_data")
 PICKLED = "published as pickled weights, which are refused: convert them once with save_pretrained"
 
 
@@ -47,6 +49,8 @@ class BaseEntry(Settings):
     config: dict[str, Any] = Field(description="keys of its config.json that decide its shape")
     faults: tuple[str, ...] = Field((), description="traps of this base alone")
     note: str = Field("", description="anything else")
+    verified: tuple[Verifiable, ...] = Field((), description="fields held against what its makers say")
+    verified_from: str = Field("", description="whose words: the model's card, the developer's repository, the paper")
     commercial_use: Literal["allowed", "conditional", "refused", "unknown"] = Field(
         "unknown", description="by licences.yaml; never written into the catalogue itself"
     )
@@ -66,6 +70,16 @@ class BaseEntry(Settings):
     def context(self) -> int | None:
         """Longest text in tokens."""
         return context_of(self.config)
+
+    @property
+    def unverified(self) -> list[Verifiable]:
+        """The fields that stand here from memory or from others' words."""
+        return [field for field in VERIFIABLE if field not in self.verified]
+
+    @property
+    def stated_licence(self) -> str:
+        """The licence as the gate shall judge it: one that was not verified carries a mark, which becomes a duty."""
+        return self.licence if self.licence == UNKNOWN or "licence" in self.verified else self.licence + UNVERIFIED
 
     @property
     def shape(self) -> Shape | None:
@@ -98,7 +112,7 @@ class _File(Settings):
     """The catalogue as it is written."""
 
     version: int = Field(ge=1)
-    checked: str = Field(pattern=r"^\d{4}-\d{2}$", description="month in which the model cards were last read")
+    checked: str = Field(pattern=r"^\d{4}-\d{2}$", description="month in which `verified` was last worked on")
     families: dict[str, dict[str, Any]]
     bases: list[dict[str, Any]] = Field(min_length=1)
 
@@ -133,7 +147,7 @@ def load_catalogue(pack: str | Path, table: LicenceTable | None = None) -> dict[
             continue
         try:
             both = {"faults": [*family.get("faults", ()), *written.get("faults", ())]}
-            entry = _with_permission(BaseEntry(**(family | written | both)), table)
+            entry = _with_permission(BaseEntry(**(family | written | both | _verified(family, written))), table)
         except ValidationError as error:
             faults += [((*here, *detail["loc"]), detail["msg"]) for detail in error.errors(include_url=False)]
             continue
@@ -142,6 +156,8 @@ def load_catalogue(pack: str | Path, table: LicenceTable | None = None) -> dict[
             continue
         if "model_type" not in entry.config:
             faults.append((here, "config needs model_type"))
+        elif bool(entry.verified) != bool(entry.verified_from):
+            faults.append((here, "verified and verified_from need each other"))
         elif entry.id in found:
             faults.append((here, f"'{entry.id}' stands there twice"))
         else:
@@ -150,6 +166,16 @@ def load_catalogue(pack: str | Path, table: LicenceTable | None = None) -> dict[
         told = [f"{path}{at(lines, where)}: {'.'.join(map(str, where))}: {what}" for where, what in faults]
         raise ConfigurationError("\n".join(["the catalogue cannot be used:", *told]), "", "nothing was started")
     return found
+
+
+def _verified(family: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
+    """What is verified of the family holds for what the base takes from it; what it says itself it verifies itself."""
+    taken = [field for field in family.get("verified", ()) if field not in written]
+    sources = [family.get("verified_from", "") if taken else "", written.get("verified_from", "")]
+    return {
+        "verified": list(dict.fromkeys([*taken, *written.get("verified", ())])),
+        "verified_from": "; ".join(dict.fromkeys(source for source in sources if source)),
+    }
 
 
 def _with_permission(entry: BaseEntry, table: LicenceTable) -> BaseEntry:
@@ -176,9 +202,9 @@ def entry_of(name: str, catalogue: Mapping[str, BaseEntry]) -> BaseEntry | None:
 
 
 def stated_licence(name: str, pack: str | Path) -> str:
-    """What the catalogue of a pack says of a base's licence: for `resolve_base`, when a run is compiled."""
+    """What the catalogue of a pack says of a base's licence, with `?` if nobody verified it: for `resolve_base`."""
     entry = entry_of(name, load_catalogue(pack))
-    return entry.licence if entry else UNKNOWN
+    return entry.stated_licence if entry else UNKNOWN
 
 
 class Need(NamedTuple):

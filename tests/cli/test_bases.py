@@ -65,8 +65,8 @@ def test_the_licence_verdict_depends_on_purpose_and_data() -> None:
         ("model-training", (), "refused"),
         ("research", ("--data", "CC-BY-ND-4.0"), "refused"),
     ):
-        answer = found("Qwen/Qwen2.5-3B", "--purpose", purpose, *data)
-        assert answer["Qwen/Qwen2.5-3B"]["licence_verdict"]["word"] == word
+        answer = found("kakaocorp/kanana-nano-2.1b-base", "--purpose", purpose, *data)
+        assert answer["kakaocorp/kanana-nano-2.1b-base"]["licence_verdict"]["word"] == word
         assert answer["exit_code"] == (word == "refused")
 
 
@@ -88,6 +88,25 @@ def test_the_table_tells_what_fits_what_is_too_large_and_what_is_refused_and_why
     large, _, refused = rest.partition("Refused")
     assert "tiiuae/falcon-7b" in fits and "meta-llama/Llama-3.1-70B" in large and "Qwen/Qwen2.5-3B" in refused
     assert "even with" in large and "does not allow use in a business" in refused
+
+
+def test_a_licence_that_was_not_verified_is_marked_the_mark_explained_and_the_duty_told() -> None:
+    listed = call("--gpu-memory", "80").stdout
+    row = next(line for line in listed.splitlines() if "upstage/SOLAR-10.7B" in line)
+    assert "Apache-2.0? +1" in row and "licence?: " in listed and "own card" in listed
+    row = next(line for line in listed.splitlines() if "tiiuae/falcon-7b" in line)
+    assert "Apache-2.0" in row and "?" not in row
+    told = " ".join(call("upstage/SOLAR-10.7B-v1.0").stdout.split())
+    assert "read the licence on the model's own card" in told and "not verified licence" in told
+    answer = found("upstage/SOLAR-10.7B-v1.0")["upstage/SOLAR-10.7B-v1.0"]
+    assert "licence" in answer["unverified"] and answer["verified"] == ["training_data"] and answer["verified_from"]
+
+
+def test_the_details_of_a_base_say_what_was_verified_and_from_whose_words() -> None:
+    told = " ".join(call("meta-llama/Meta-Llama-3-8B").stdout.split())
+    assert "verified licence, context, released, languages, training data; from model card and licence" in told
+    assert "not verified availability" in told
+    assert "?: not verified" in call("--criteria").stdout
 
 
 def test_one_base_in_full_names_its_faults_duties_and_training_data() -> None:

@@ -65,6 +65,45 @@ def test_the_remedy_says_where_a_licence_is_stated(table) -> None:
     assert "did you mean 'Apache-2.0'?" in refusal(table, "Apache-2", ["MIT"], TRAINING)
 
 
+def test_the_mark_of_an_unverified_licence_opens_nothing(table) -> None:
+    """It is the catalogue's word on a base; data have no catalogue, and no mark makes a licence known or kinder."""
+    assert "base: " in refusal(table, "Beer?", ["MIT"], TRAINING)
+    assert "unknown" in refusal(table, "unknown?", ["MIT"], TRAINING) and "unknown" in refusal(
+        table, "?", ["MIT"], TRAINING
+    )
+    assert "data: licence 'MIT?'" in refusal(table, "MIT", ["MIT?"], TRAINING)
+    assert "does not allow" in refusal(table, "CC-BY-NC-4.0?", ["MIT"], TRAINING)
+    assert "each wants the model" in refusal(table, "llama3?", ["CC-BY-SA-4.0"], COMMERCIAL)
+    verdict = licence_gate("CC0-1.0, Apache-2.0?", ["MIT"], TRAINING, table)
+    assert verdict.base == ["Apache-2.0", "CC0-1.0"] or verdict.base == ["CC0-1.0", "Apache-2.0"]
+    assert [duty.partition(":")[0] for duty in verdict.duties] == ["base Apache-2.0"]
+
+
+def test_a_row_that_was_not_held_against_its_text_asks_to_read_it(table) -> None:
+    for key, licence in table.licences.items():
+        duties = judge("CC0-1.0", [key], RESEARCH, table).duties
+        assert any("read its text" in duty for duty in duties) == (not licence.verified_from), key
+    assert not table.licences["falcon-llm-license"].verified_from  # only the text of an earlier version could be read
+    assert not table.licences[
+        "KOGL-1.0"
+    ].verified_from  # the anchor it takes its permissions from is verified, it is not
+
+
+def test_two_licences_of_one_maker_are_two(table) -> None:
+    """Tongyi Qianwen (2023) forbids what Qwen (2024) allows: to improve another model with its answers."""
+    duties = {key: " ".join(judge(key, ["CC0-1.0"], COMMERCIAL, table).duties) for key in ("qwen", "tongyi-qianwen")}
+    assert "improve another language model" in duties["tongyi-qianwen"]
+    assert "improve another" not in duties["qwen"] and "Built with Qwen" in duties["qwen"]
+
+
+def test_a_model_is_no_data_for_the_community_data_licences(table) -> None:
+    """CDLA-Permissive-2.0 (3.1) and CDLA-Sharing-1.0 (3.5) put no obligation on results."""
+    for key in ("CDLA-Permissive-2.0", "CDLA-Sharing-1.0"):
+        licence = table.licences[key]
+        assert not licence.share_alike and not licence.duties_on_distribution
+    assert judge("llama3", ["CDLA-Sharing-1.0"], COMMERCIAL, table).allowed
+
+
 def test_no_data_licence_at_all_is_no_licence(table) -> None:
     assert "data: " in refusal(table, "MIT", [], TRAINING)
 

@@ -8,10 +8,19 @@ import pytest
 import yaml
 
 from domainlm.errors import ConfigurationError, ModelError
-from domainlm.licences import LICENCES_FILE, UNKNOWN, read_licences
+from domainlm.licences import LICENCES_FILE, NOT_VERIFIED, UNKNOWN, UNVERIFIED, judge, read_licences
 from domainlm.models.architectures import ARCHITECTURES, TARGET_MODULES, context_of, is_target, target_modules
 from domainlm.models.bases import licence_of_folder, resolve_base
-from domainlm.models.catalogue import BASES_FILE, PICKLED, BaseEntry, entry_of, load_catalogue, need, stated_licence
+from domainlm.models.catalogue import (
+    BASES_FILE,
+    PICKLED,
+    VERIFIABLE,
+    BaseEntry,
+    entry_of,
+    load_catalogue,
+    need,
+    stated_licence,
+)
 from domainlm.train.settings import TrainSettings
 
 PACK = Path(__file__).resolve().parents[3] / "domains" / "finance"
@@ -97,13 +106,37 @@ def test_a_base_is_found_by_its_id_with_or_without_a_revision(catalogue) -> None
     assert stated_licence("nobody/no-such-model", PACK) == UNKNOWN
 
 
-def _pack(tmp_path: Path, **changes) -> Path:
+# ------------------------------------------------------------------------------------------ what is known, and how
+
+
+def test_each_entry_says_which_fields_were_verified_and_from_whose_words(catalogue) -> None:
+    for entry in catalogue.values():
+        assert bool(entry.verified) == bool(entry.verified_from)
+        assert set(entry.verified) | set(entry.unverified) == set(VERIFIABLE)
+        assert not set(entry.verified) & set(entry.unverified)
+        assert not ("released" in entry.verified and entry.released == UNKNOWN), entry.id
+        assert entry.stated_licence.endswith(UNVERIFIED) == (
+            "licence" in entry.unverified and entry.licence != UNKNOWN
+        ), entry.id
+
+
+def test_what_the_cards_corrected_stays_corrected(catalogue) -> None:
+    """Each of these stood wrong in the catalogue while it was written from memory."""
+    contexts = {"tiiuae/Falcon3-1B-Base": 4096, "tiiuae/Falcon3-3B-Base": 8192, "tiiuae/Falcon3-7B-Base": 32768}
+    assert {key: catalogue[key].context for key in contexts} == contexts
+    assert catalogue["mistralai/Mistral-Small-24B-Base-2501"].availability == "gated"
+    assert "sv" not in catalogue["tiiuae/falcon-11B"].languages
+    for key in ("tiiuae/falcon-rw-1b", "microsoft/deberta-v3-base", "google/electra-base-discriminator"):
+        assert catalogue[key].weights == "pickle" and PICKLED in catalogue[key].known_faults
+
+
+def _pack(tmp_path: Path, of_family: dict | None = None, **changes) -> Path:
     entry = {
         "id": "a/b", "family": "F", "parameters_b": 0.1, "licence": "MIT", "purpose": "general", "weights": "unknown",
         "availability": "open", "training_data": "text", "languages": ["en"], "released": "2024-01", "developer": "A",
         "config": {"model_type": "llama", "hidden_size": 64},
     } | changes  # fmt: skip
-    content = {"version": 1, "checked": "2026-11", "families": {"F": {}}, "bases": [entry]}
+    content = {"version": 1, "checked": "2026-11", "families": {"F": of_family or {}}, "bases": [entry]}
     (tmp_path / BASES_FILE).write_text(yaml.safe_dump(content))
     (tmp_path / LICENCES_FILE).write_text((PACK / LICENCES_FILE).read_text())
     return tmp_path
@@ -122,12 +155,34 @@ def test_a_sound_entry_of_another_pack_is_read(tmp_path) -> None:
         ({"config": {"hidden_size": 64}}, "model_type"),
         ({"released": "yesterday"}, "released"),
         ({"lisence": "MIT"}, "lisence"),
+        ({"verified": ["licence"]}, "need each other"),
+        ({"verified_from": "its model card"}, "need each other"),
+        ({"verified": ["beauty"], "verified_from": "its model card"}, "verified"),
     ],
 )
 def test_a_faulty_entry_is_named_with_its_line(tmp_path, changes, said) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_catalogue(_pack(tmp_path, **changes))
     assert said in str(caught.value) and f"{BASES_FILE}:" in str(caught.value)
+
+
+def test_what_is_verified_of_a_family_does_not_cover_what_a_base_says_itself(tmp_path) -> None:
+    family = {"verified": ["licence", "context", "released"], "verified_from": "the card of the family"}
+    own = {"verified": ["languages"], "verified_from": "its own card"}
+    entry = load_catalogue(_pack(tmp_path, family, **own))["a/b"]  # licence, released and languages are its own words
+    assert entry.verified == ("context", "languages")
+    assert entry.verified_from == "the card of the family; its own card"
+    assert entry.stated_licence == "MIT?" == stated_licence("a/b", tmp_path)
+
+
+def test_a_licence_that_nobody_verified_counts_and_becomes_a_duty(tmp_path) -> None:
+    table = read_licences(PACK)
+    assumed = load_catalogue(_pack(tmp_path))["a/b"]
+    verdict = judge(assumed.stated_licence, ["CC0-1.0"], "model-training", table)
+    assert verdict.word == "allowed with duties" and verdict.base == ["MIT"]
+    assert verdict.duties == [f"base MIT: read the licence on the model's own card: {NOT_VERIFIED}"]
+    known = load_catalogue(_pack(tmp_path, verified=["licence"], verified_from="its model card"))["a/b"]
+    assert judge(known.stated_licence, ["CC0-1.0"], "model-training", table).word == "allowed"
 
 
 def test_a_pack_without_a_catalogue_is_named(tmp_path) -> None:
@@ -173,6 +228,19 @@ def test_the_catalogue_speaks_only_where_the_files_are_silent(tiny_base, tmp_pat
     assert resolve_base(str(folder), tmp_path / "d", "CC-BY-NC-4.0").card["licence"] == "cc-by-nc-4.0"
     with pytest.raises(ModelError, match="the catalogue says 'MIT'"):
         resolve_base(str(folder), tmp_path / "e", "MIT")
+
+
+def test_the_mark_of_an_unverified_licence_stays_only_where_the_files_are_silent(tiny_base, tmp_path) -> None:
+    import shutil
+
+    folder = tmp_path / "published"
+    shutil.copytree(tiny_base.path, folder)
+    (folder / "domainlm.json").unlink()
+    assert resolve_base(str(folder), tmp_path / "a", "MIT?").card["licence"] == "MIT?"
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n")
+    assert resolve_base(str(folder), tmp_path / "b", "MIT?").card["licence"] == "mit"  # that is the model's own card
+    with pytest.raises(ModelError, match="the catalogue says"):
+        resolve_base(str(folder), tmp_path / "c", "Apache-2.0?")
 
 
 # ---------------------------------------------------------------------------------------------- architectures
