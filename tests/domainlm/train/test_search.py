@@ -119,13 +119,12 @@ def test_the_test_split_changes_nothing_bit_for_bit(seek, toy_records, row, tabl
         for number in range(40)
     ]
     clean = [record for record in toy_records if record["split"] != "test"]
-    without = seek("without", records=table(clean), space=RATES, sampler="grid", recipe={"eval_steps": 2})
-    poisoned = seek("with", records=table(poison[:20] + clean + poison[20:]), space=RATES, sampler="grid",
-                    recipe={"eval_steps": 2})  # fmt: skip
+    asked = {"space": {"learning_rate": [1e-4, 5e-3]}, "sampler": "grid"}
+    without = seek("without", records=table(clean), **asked)
+    poisoned = seek("with", records=table(poison[:20] + clean + poison[20:]), **asked)
     assert poisoned == without and poisoned.digest == without.digest
-    train = [record | {"split": "dev"} if record["split"] == "test" else record for record in poison + clean]
-    seen = seek("seen", records=table(train), space=RATES, sampler="grid", recipe={"eval_steps": 2})
-    assert [trial.score for trial in seen.trials] != [trial.score for trial in without.trials]
+    seen = [record | {"split": "dev"} if record["split"] == "test" else record for record in poison + clean]
+    assert seek("seen", records=table(seen), **asked | {"trials": 1}).trials[0].score != without.trials[0].score
 
 
 def test_two_searches_with_one_seed_are_equal_and_another_seed_proposes_other_values(seek, scored) -> None:
@@ -183,9 +182,7 @@ def test_a_head_is_searched_by_its_accuracy(toy_records, toy_tasks, tmp_path) ->
 
 def test_the_looks_of_a_curriculum_count_on_over_its_stages(seek) -> None:
     stages = [{"name": "one", "tasks": ["term"], "max_steps": 2}, {"name": "two", "max_steps": 4}]
-    report = seek(
-        space={"alpha": [2.0, 8.0]}, sampler="grid", recipe={"stages": stages, "eval_steps": 2, "max_steps": None}
-    )
+    report = seek(space={"alpha": [2.0]}, sampler="grid", recipe={"stages": stages, "eval_steps": 2, "max_steps": None})
     assert all([step for step, _ in trial.looks] == [2, 4, 6] for trial in report.trials)
     assert all(trial.score == trial.looks[-1][1] for trial in report.trials)
 
@@ -238,9 +235,9 @@ def test_trials_that_lag_behind_are_ended_early(seek, scored, pruner: str) -> No
 
 
 def test_pruning_a_real_training_ends_it_at_a_look(seek) -> None:
-    """Rates from useless to good: random draws after four complete ones are ended where they lag."""
+    """A useless rate, judged by the looks of a good one before it."""
     report = seek(
-        space={"learning_rate": [1e-2, 5e-3, 8e-3, 1e-6, 2e-6, 3e-6]},
+        space={"learning_rate": [1e-2, 5e-3, 1e-6]},
         sampler="grid",
         seed=2,
         startup_trials=1,
@@ -438,14 +435,13 @@ from domainlm.train.search import search
 from domainlm.train.search_settings import SearchSettings
 
 place, base, tokenizer = Path(sys.argv[1]), BaseCheckpoint(Path(sys.argv[2])), TokenizerFolder(Path(sys.argv[3]))
-signal_number, wanted = int(sys.argv[4]), int(sys.argv[5])
 looked = listening.Listener.on_evaluate
 count = [0]
 def on_evaluate(self, args, state, control, **given):
     count[0] += 1
     looked(self, args, state, control, **given)
-    if count[0] == wanted:
-        os.kill(os.getpid(), signal_number)
+    if count[0] == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
 listening.Listener.on_evaluate = on_evaluate
 tasks = {name: Task(**fields) for name, fields in json.loads((place / "tasks.json").read_text()).items()}
 settings = SearchSettings(**json.loads((place / "settings.json").read_text()))
@@ -454,49 +450,52 @@ search(records, tokenizer, base, settings, tasks, place / "report", place / "wor
 """
 
 
-@pytest.mark.parametrize(
-    ("sampler", "seed", "number"),
-    [("tpe", 0, signal.SIGKILL), ("grid", 5, signal.SIGTERM)],  # seeds that propose 1e-2 and 5e-3 first
-    ids=["tpe, killed", "grid, terminated"],
-)
-def test_a_search_that_ended_in_a_trial_goes_on_to_the_very_same_report(
-    seek, sampler, seed, number, tiny_base, plain_tokenizer, toy_records, toy_tasks, tmp_path
+BROKEN = {"space": {"learning_rate": [1e-2, 5e-3, 1e-6]}, "trials": 3, "startup_trials": 2, "pruner": "median"}
+LOOKED_AT = {"eval_steps": 2, "save_steps": 2, "max_steps": 6}
+
+
+def test_a_search_that_was_killed_in_a_trial_goes_on_to_the_very_same_report(
+    seek, tiny_base, plain_tokenizer, toy_records, toy_tasks, tmp_path
 ) -> None:
-    """In the second trial, after its look at step 4; pruning and the sampler's state are the same as without."""
-    asked = {
-        "space": {"learning_rate": [1e-2, 5e-3, 1e-6]},
-        "sampler": sampler,
-        "seed": seed,
-        "trials": 3,
-        "startup_trials": 2,
-        "pruner": "median",
-    }
-    recipe = {"eval_steps": 2, "save_steps": 2, "max_steps": 6}
-    whole = seek("whole", recipe=recipe, **asked)
-    assert [trial.state for trial in whole.trials][:2] == ["complete", "complete"]
-    assert sampler == "tpe" or whole.trials[2].state == "pruned"  # by the looks of the trial that is killed below
+    """TPE, SIGKILL in the second trial, after its look at step 4."""
+    whole = seek("whole", recipe=LOOKED_AT, **BROKEN)
     place = tmp_path / "broken"
     place.mkdir()
     toy_records.save_to_disk(str(place / "records"))
     (place / "tasks.json").write_text(json.dumps({name: task.model_dump() for name, task in toy_tasks.items()}))
-    settings = SearchSettings(recipe=TrainSettings(**(RECIPE | recipe)), **asked)
+    settings = SearchSettings(recipe=TrainSettings(**(RECIPE | LOOKED_AT)), **BROKEN)
     (place / "settings.json").write_text(settings.model_dump_json())
     program = [sys.executable, "-c", PROGRAM, str(place), str(tiny_base.path), str(plain_tokenizer.path)]
-    done = subprocess.run(
-        [*program, str(int(number)), "5"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env=dict(os.environ),
-    )
-    assert done.returncode == (-number if number == signal.SIGKILL else 1), done.stderr[-2000:]
+    done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=300, env=dict(os.environ))
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     assert not (place / "report" / "search.json").exists()
-    if number == signal.SIGTERM:
-        assert "TrainingStopped" in done.stderr and "run again to go on" in done.stderr
     assert list((place / "work" / "trials").iterdir()) == [place / "work" / "trials" / "1"]
-    resumed = seek("broken", recipe=recipe, **asked)
+    resumed = seek("broken", recipe=LOOKED_AT, **BROKEN)
     assert json.loads((place / "work" / "throughput.json").read_text())["attempts"] == 2
+    assert resumed == whole and resumed.digest == whole.digest
+
+
+def test_a_search_that_was_told_to_stop_goes_on_to_the_very_same_report(seek, monkeypatch, tmp_path) -> None:
+    """A grid with pruning, SIGTERM at the look of the second trial at step 4, by which the third is judged."""
+    from domainlm.train import listening
+
+    asked = BROKEN | {"sampler": "grid", "seed": 5}  # proposes 1e-2 and 5e-3 first
+    whole = seek("whole", recipe=LOOKED_AT, **asked)
+    assert [trial.state for trial in whole.trials] == ["complete", "complete", "pruned"]
+    looked, count = listening.Listener.on_evaluate, []
+
+    def on_evaluate(self, *given, **metrics) -> None:
+        looked(self, *given, **metrics)
+        count.append(1)
+        if len(count) == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(listening.Listener, "on_evaluate", on_evaluate)
+        with pytest.raises(TrainingStopped, match=r"stopped in trial 1 .*\n.*run again to go on"):
+            seek("stopped", recipe=LOOKED_AT, **asked)
+    assert not (tmp_path / "stopped" / "report" / "search.json").exists()
+    resumed = seek("stopped", recipe=LOOKED_AT, **asked)
     assert resumed == whole and resumed.digest == whole.digest
 
 
@@ -562,7 +561,7 @@ def test_every_trial_is_a_nested_run_in_mlflow(seek, tmp_path, monkeypatch) -> N
     try:
         with mlflow.start_run() as parent:
             report = seek(
-                space={"learning_rate": [1e30, 1e-3, 5e-3]},
+                space={"learning_rate": [1e30, 5e-3]},
                 sampler="grid",
                 recipe={"report_to": ("mlflow", "tensorboard"), "eval_steps": 2, "max_grad_norm": 1e9},
             )
@@ -571,7 +570,7 @@ def test_every_trial_is_a_nested_run_in_mlflow(seek, tmp_path, monkeypatch) -> N
         runs = mlflow.search_runs(
             filter_string=f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'", output_format="list"
         )
-        assert len(runs) == 3
+        assert len(runs) == 2
         for trial in report.trials:
             run = next(run for run in runs if run.data.tags["trial"] == str(trial.number))
             assert run.data.params == {"learning_rate": str(trial.values["learning_rate"])}
