@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -53,6 +53,7 @@ class CompletionTrainer(SealedCheckpoints, Trainer):
         self._by_record, self._measure, self._watch = by_record, measure, watch
         self._compiled, self._unproved = compiled, compiled
         self._on_their_way: deque[tuple[int, list[int], Callable[[], float]]] = deque()
+        self._adapted = [module for module in self.model.modules() if hasattr(module, "cast_input_dtype_enabled")]
         # DeepSpeed counts passes by itself
         alone = self.args.world_size == 1 and not self.is_deepspeed_enabled
         self.micro_batches = MicroBatches(self.model.zero_grad, alone)
@@ -105,7 +106,7 @@ class CompletionTrainer(SealedCheckpoints, Trainer):
     def _pass(self, model, inputs, num_items_in_batch) -> torch.Tensor:
         inputs = self._prepare_inputs(inputs)
         self._scale_noise(inputs)
-        with compiled_pass(self.model) if self._compiled else contextlib.nullcontext():
+        with compiled_pass(self.model) if self._compiled else contextlib.nullcontext(), self._inputs_as_they_are():
             with self.compute_loss_context_manager():
                 loss, outputs = self.compute_loss(model, inputs, True, num_items_in_batch)
             if self._unproved and "targets" in inputs:
@@ -113,6 +114,18 @@ class CompletionTrainer(SealedCheckpoints, Trainer):
                 self._unproved = False
             self.accelerator.backward(loss, **({"scale_wrt_gas": False} if self.is_deepspeed_enabled else {}))
         return loss.detach()
+
+    @contextlib.contextmanager
+    def _inputs_as_they_are(self) -> Iterator[None]:
+        """Under mixed precision peft lifts each input to 32 bits and autocast brings it back: both for nothing."""
+        layers = self._adapted if self.args.bf16 or self.args.fp16 else []
+        for layer in layers:
+            layer.cast_input_dtype_enabled = False
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.cast_input_dtype_enabled = True
 
     def _scale_noise(self, inputs: dict[str, Any]) -> None:
         """NEFTune's noise shrinks with the root of a line's length; a packed line is as long as all its rows."""

@@ -218,6 +218,30 @@ def test_a_training_that_goes_on_in_a_later_epoch_ends_in_the_same_weights(tune,
     assert resumed.digest == whole.digest and again.curve == report.curve
 
 
+def test_inputs_that_are_not_lifted_to_32_bits_change_no_bit(tune, monkeypatch) -> None:
+    import contextlib
+
+    from domainlm.train.trainer import CompletionTrainer
+
+    seen = []
+    kept = CompletionTrainer._inputs_as_they_are
+
+    @contextlib.contextmanager
+    def noted(self):
+        with kept(self):
+            seen.append({layer.cast_input_dtype_enabled for layer in self._adapted})
+            yield
+        seen.append({layer.cast_input_dtype_enabled for layer in self._adapted})
+
+    settings = PLAIN | {"compute_dtype": "bfloat16"}
+    monkeypatch.setattr(CompletionTrainer, "_inputs_as_they_are", noted)
+    plain, report = tune("as-they-are", **settings)
+    assert seen == [{False}, {True}] * PLAIN["max_steps"]
+    monkeypatch.setattr(CompletionTrainer, "_inputs_as_they_are", lambda self: contextlib.nullcontext())
+    lifted, again = tune("lifted", **settings)
+    assert plain.digest == lifted.digest and report.curve == again.curve
+
+
 def test_one_process_uses_one_device(tune, monkeypatch) -> None:
     """Where the Trainer sees several it would wrap the model in DataParallel."""
     from domainlm.train import loop
