@@ -134,8 +134,8 @@ class TrainSettings(Settings):
     )
     fit_memory: Literal["auto", "check", "off"] = Field(
         "auto",
-        description="auto: smaller micro-batches (same effective batch), then recomputation, then fewer bits where bits is"
-        " none and the method is not qlora or full; check: refuse what does not fit; off: try it",
+        description="auto: smaller micro-batches (same effective batch), then recomputation, then fewer bits where bits"
+        " is none and the method not qlora or full; check: refuse what does not fit; off: try it",
     )
     memory_gb: float | None = Field(
         None, gt=0, description="memory to fit into, in 2^30 bytes; none: what the device has free"
