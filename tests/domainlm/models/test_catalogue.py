@@ -120,6 +120,17 @@ def test_each_entry_says_which_fields_were_verified_and_from_whose_words(catalog
         ), entry.id
 
 
+def test_the_page_counts_what_was_verified_as_the_catalogue_does(catalogue) -> None:
+    page = (PACK.parents[1] / "docs" / "bases.md").read_text()
+    titles = {"released": "month of release", "availability": "open or gated", "training_data": "training data"}
+    for field in VERIFIABLE:
+        counted = sum(field in entry.verified for entry in catalogue.values())
+        assert f"\n| {titles.get(field, field)} | {counted}" in page, field
+    for entry in catalogue.values():
+        if "licence" in entry.unverified:
+            assert entry.id in page
+
+
 def test_what_the_cards_corrected_stays_corrected(catalogue) -> None:
     """Each of these stood wrong in the catalogue while it was written from memory."""
     contexts = {"tiiuae/Falcon3-1B-Base": 4096, "tiiuae/Falcon3-3B-Base": 8192, "tiiuae/Falcon3-7B-Base": 32768}
