@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 INTERRUPTED = "KeyboardInterrupt"
+_OF_LOST_PROCESSES = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe", "TCPStore")
 
 
 class Job:
@@ -142,20 +143,22 @@ class Job:
             where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
             said = {"kind": type(error).__name__, "where": where, "foreign": True}
         draft = self.place / "errors" / f"{rank}.draft"
-        draft.write_text(json.dumps(said | {"rank": rank, "time": time.time()}))
+        draft.write_text(json.dumps(said | {"rank": rank, "time": time.time(), "lost": _lost_others(error)}))
         os.replace(draft, draft.with_suffix(".json"))
 
     def has_said(self, rank: int) -> bool:
         """Whether a process noted why it ended."""
         return (self.place / "errors" / f"{rank}.json").is_file()
 
-    def raise_error(self) -> None:
+    def raise_error(self, lost: bool = False) -> None:
         """Raise what the processes noted: the first DomainLMError as itself, else the first other error by its place.
 
-        When one process ends, the others fail at reaching it: what they say of that counts last.
+        When one process ends, the others fail at reaching it, often sooner than it is known to have ended: what they
+        say of that is raised with `lost` only, and last.
         """
         noted = [json.loads(path.read_text()) for path in (self.place / "errors").glob("*.json")]
-        noted.sort(key=lambda said: (said.get("foreign", False), said["time"]))
+        noted = [said for said in noted if lost or not said["lost"]]
+        noted.sort(key=lambda said: (said["lost"], said.get("foreign", False), said["time"]))
         if not noted:
             return
         first = noted[0]
@@ -190,3 +193,13 @@ class Job:
     def remove(self) -> None:
         """Leave no second copy of the records behind."""
         shutil.rmtree(self.place, ignore_errors=True)
+
+
+def _lost_others(error: BaseException) -> bool:
+    """Whether an error comes of not reaching another process; ours hide it in their context."""
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, RuntimeError) and any(word in str(at) for word in _OF_LOST_PROCESSES):
+            return True
+        at = at.__cause__ or at.__context__
+    return False

@@ -24,6 +24,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,8 @@ FAREWELL_S = 10  # after SIGTERM, before SIGKILL
 SHARDED_METHODS = LORA_METHODS | {"full"}
 WHOLE_TENSOR_OPTIMIZERS = frozenset({"adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit", "adafactor"})
 _SAID_BY_WORKER = re.compile(r"\[\D*\d+\]:(.*)", re.DOTALL)  # torchrun puts the rank before a worker's lines
-_DEATH = re.compile(r"exitcode: (-?\d+)\) local_rank: (\d+)")
+# torchrun's summary of processes that failed
+_DEATH = re.compile(r"local_rank: (\d+)\)\s+exitcode\s*: (-?\d+)")
 
 _log = logging.getLogger(__name__)
 
@@ -293,7 +295,7 @@ def supervise(command: list[str], job: Job, variables: dict[str, str]) -> None:
         preexec_fn=die_with_parent,
     )
     by_torchrun = "torch.distributed.run" in command  # it marks its processes' lines; its own repeat our error
-    deaths: dict[int, int] = {}
+    told: deque[str] = deque(maxlen=200)  # lines
     try:
         with passing_signals_on(job.processes, lambda: _end(program)) as received:
             for line in program.stdout:
@@ -301,14 +303,14 @@ def supervise(command: list[str], job: Job, variables: dict[str, str]) -> None:
                     sys.stderr.write(said[1])
                 elif not by_torchrun:
                     sys.stderr.write(line)
-                for code, rank in _DEATH.findall(line):
-                    deaths[int(rank)] = int(code)
+                told.append(line)
             code = program.wait()
     finally:
         _end(program)
-    if code != 0 and not received:
-        _raise_death(deaths, job)
     job.raise_error()
+    if code != 0 and not received:
+        _raise_death(_DEATH.findall("".join(told)), job)
+    job.raise_error(lost=True)
     if code == 0:
         return
     if received:
@@ -318,10 +320,11 @@ def supervise(command: list[str], job: Job, variables: dict[str, str]) -> None:
     raise TrainingError(f"the launcher ended with code {code}", " ".join(command[:3]), "see its log above")
 
 
-def _raise_death(deaths: dict[int, int], job: Job) -> None:
-    """The others' errors are only that they do not reach the one that died: that it died comes first."""
+def _raise_death(deaths: list[tuple[str, str]], job: Job) -> None:
+    """Name a process that ended without a word; one that torchrun ended after it (SIGTERM) last."""
     first = int(os.environ.get(NODE_RANK, 0)) * len(job.processes())
-    for local_rank, code in deaths.items():
+    codes = [(int(rank), int(code)) for rank, code in deaths]
+    for local_rank, code in sorted(codes, key=lambda found: found[1] == -signal.SIGTERM):
         if job.has_said(first + local_rank):
             continue
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
@@ -408,7 +411,7 @@ def _by_ray(job: Job, settings: TrainSettings) -> None:
         with passing_signals_on(job.processes, ray.shutdown) as received:
             trainer.fit()
     except Exception as error:
-        job.raise_error()
+        job.raise_error(lost=True)
         if received:
             raise TrainingStopped("stopped by a signal", str(job.place), "run again to go on") from None
         raise TrainingError(

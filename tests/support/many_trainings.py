@@ -52,7 +52,7 @@ RECIPES = {
         **{"eval_steps": 2, "early_stopping": 1},
     },
     "dropout": {"method": "lora", "dropout": 0.1, "max_steps": 8},
-    "long": {"method": "lora", "dropout": 0.1, "max_steps": 40},  # long enough to be hit by a signal
+    "long": {"method": "lora", "dropout": 0.1, "max_steps": 60},  # long enough to be hit by a signal
     "curriculum": {
         "method": "lora",
         "max_steps": None,
