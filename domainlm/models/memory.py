@@ -71,7 +71,7 @@ def estimate(
     need = _Need(shape, settings, micro_batch, length, gpu)
     trained = trained_parameters(shape, settings)
     full = settings.method == "full"
-    weights = weights_bytes(shape, need.bits, need.compute)
+    weights = weights_bytes(shape, need.bits, 4 if shape.encoder else need.compute)
     adapter = 0 if full else 4 * trained
     gradients = 4 * trained
     optimizer = _optimizer_bytes(shape, settings, trained, gpu)
@@ -209,7 +209,7 @@ class _Block(NamedTuple):
 
 _QKV = ("q_proj", "k_proj", "v_proj")
 _GATED = _Block(rms=True, middle=3, shared=(_QKV, ("gate_proj", "up_proj")))
-_BERT = _Block(scores=3, dropout=2, shared=(("query", "key", "value"),))
+_BERT = _Block(scores=2, dropout=2, shared=(("query", "key", "value"),))
 _TANH_GELU = 4  # written out in Python, it keeps each of its steps
 _BLOCKS: dict[str, _Block] = {
     **dict.fromkeys(("llama", "mistral", "qwen2", "smollm3", "gemma"), _GATED),
@@ -238,8 +238,9 @@ class _Need:
         self.tokens = micro_batch * (length + (settings.virtual_tokens if self._virtual else 0))
         self.compute = activation_bytes(settings, gpu)
         self.bits: Bits = {"nf4": 4, "int8": 8, "none": 16}[settings.quantization]
-        # embedding and norms of a quantized base are kept in 32 bits, and so is what runs between the linear layers
-        self.stream = self.compute if self.bits == 16 else 4
+        # embedding and norms of a quantized base are kept in 32 bits, and all of an encoder is: so is what runs between
+        # the linear layers
+        self.stream = self.compute if self.bits == 16 and not shape.encoder else 4
 
     def block(self) -> float:
         """Activations of one block."""

@@ -125,8 +125,8 @@ class Shape:
 
     @property
     def linear_parameters(self) -> int:
-        """Entries of the matrices of all linear layers but the output layer: what 4 and 8 bits apply to."""
-        return sum(linear.weights for linear in self.linears)
+        """Entries of the matrices of all linear layers but output layer and pooler: what 4 and 8 bits apply to."""
+        return sum(linear.weights for linear in self.linears if not linear.name.startswith("pooler"))
 
 
 # ------------------------------------------------------------------------------------- exact, from the meta device
