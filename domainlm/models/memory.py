@@ -5,13 +5,10 @@ One GB is 2^30 bytes here, as graphics cards are sold. Every figure is the need 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from domainlm.models.architectures import ARCHITECTURES, AUTO, TARGET_MODULES, is_target
 from domainlm.models.shapes import Linear, Shape
-
-if TYPE_CHECKING:
-    from domainlm.train.settings import TrainSettings
 
 __all__ = ["GB", "Estimate", "Linear", "Shape", "estimate", "scoring_bytes", "weights_bytes"]
 
@@ -20,6 +17,23 @@ NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # 4 bits, an 8-bit scale for 64 weigh
 NF4_TABLES = 4 * (16 + 256 + 1)  # of each layer: the code of NF4, the code of the scales, their offset
 LORA = ("qlora", "lora", "dora")
 Bits = Literal[4, 8, 16]
+
+
+class Recipe(Protocol):
+    """What an estimate asks of a recipe; `domainlm.train.settings.TrainSettings` says what each means."""
+
+    method: str
+    quantization: str
+    compute_dtype: str
+    rank: int
+    dropout: float
+    target_modules: tuple[str, ...]
+    virtual_tokens: int
+    adapt_embedding: bool
+    optimizer: str
+    batching: str
+    loss_chunk_tokens: int | None
+    dev_records: int
 
 
 class Estimate(NamedTuple):
@@ -48,7 +62,7 @@ class Estimate(NamedTuple):
 
 def estimate(
     shape: Shape,
-    settings: TrainSettings,
+    settings: Recipe,
     micro_batch: int,
     length: int,
     checkpointing: bool,
@@ -91,7 +105,7 @@ def estimate(
     return Estimate(*(part / GB for part in (*parts, sum(parts))))
 
 
-def scoring_bytes(shape: Shape, settings: TrainSettings, rows: int, length: int, gpu: bool) -> float:
+def scoring_bytes(shape: Shape, settings: Recipe, rows: int, length: int, gpu: bool) -> float:
     """A look at the development split: all logits as they come, and in 32 bits before and after the softmax."""
     if shape.encoder:
         return 0
@@ -99,7 +113,7 @@ def scoring_bytes(shape: Shape, settings: TrainSettings, rows: int, length: int,
     return need.tokens * shape.vocab * (need.stream + 8)
 
 
-def activation_bytes(settings: TrainSettings, gpu: bool) -> int:
+def activation_bytes(settings: Recipe, gpu: bool) -> int:
     """Bytes of a number that passes through the layers."""
     if settings.method == "full":
         return 4
@@ -112,8 +126,8 @@ def weights_bytes(shape: Shape, bits: Bits, plain_bytes: int = 2) -> float:
     Args:
         shape: the base's.
         bits: 4 is NF4 with double quantization (4.127 bits a weight), 8 is LLM.int8 (a 32-bit scale a row). Both leave
-            embedding, norms and output layer alone, which are then kept in 32 bits while training.
-        plain_bytes: bytes of a weight at 16 bits (4 on a CPU, where they are loaded in 32 bits).
+            embedding, norms and output layer alone.
+        plain_bytes: bytes of a weight that is not quantized (4 on a CPU, where they are loaded in 32 bits).
     """
     if bits == 16:
         return shape.parameters * plain_bytes
@@ -122,10 +136,10 @@ def weights_bytes(shape: Shape, bits: Bits, plain_bytes: int = 2) -> float:
     small = shape.linear_parameters * NF4_BYTES + NF4_TABLES * layers
     if bits == 8:
         small = shape.linear_parameters + 4 * rows
-    return small + 4 * (shape.parameters - shape.linear_parameters)
+    return small + plain_bytes * (shape.parameters - shape.linear_parameters)
 
 
-def adapted(shape: Shape, settings: TrainSettings) -> list[Linear]:
+def adapted(shape: Shape, settings: Recipe) -> list[Linear]:
     """The linear layers that a LoRA adapts."""
     wanted = settings.target_modules
     if tuple(wanted) == AUTO:
@@ -133,7 +147,7 @@ def adapted(shape: Shape, settings: TrainSettings) -> list[Linear]:
     return [linear for linear in shape.linears if is_target(linear.name, wanted)]
 
 
-def trained_parameters(shape: Shape, settings: TrainSettings) -> int:
+def trained_parameters(shape: Shape, settings: Recipe) -> int:
     """How many parameters a method trains; rows of new tokens are not counted."""
     if settings.method == "full":
         return shape.parameters
@@ -155,7 +169,7 @@ def trained_parameters(shape: Shape, settings: TrainSettings) -> int:
     return count
 
 
-def _optimizer_bytes(shape: Shape, settings: TrainSettings, trained: int, gpu: bool) -> float:
+def _optimizer_bytes(shape: Shape, settings: Recipe, trained: int, gpu: bool) -> float:
     """States: AdamW has two numbers a parameter; 8-bit ones have a 32-bit scale for 256 of each, and the Trainer keeps
     an embedding's in 32 bits; Adafactor (Shazeer and Stern 2018) sums rows and columns; plain SGD keeps nothing."""
     name = settings.optimizer
@@ -169,7 +183,7 @@ def _optimizer_bytes(shape: Shape, settings: TrainSettings, trained: int, gpu: b
     return 0 if name == "sgd" else 8 * trained
 
 
-def _rows_and_columns(shape: Shape, settings: TrainSettings, trained: int) -> int:
+def _rows_and_columns(shape: Shape, settings: Recipe, trained: int) -> int:
     if settings.method == "full":
         sides = sum((linear.inputs + linear.outputs) * linear.count for linear in shape.linears)
         head = 0 if shape.tied or shape.encoder else shape.vocab * shape.hidden
@@ -231,16 +245,15 @@ _UNKNOWN = _Block(norms=4, rms=True, middle=3)  # an architecture that is not ab
 class _Need:
     """What one forward and backward pass needs, in bytes."""
 
-    def __init__(self, shape: Shape, settings: TrainSettings, micro_batch: int, length: int, gpu: bool) -> None:
+    def __init__(self, shape: Shape, settings: Recipe, micro_batch: int, length: int, gpu: bool) -> None:
         self._shape, self._settings, self._gpu, self._length = shape, settings, gpu, length
         self._virtual = settings.method in ("prefix", "prompt", "llama_adapter")
         self._kind = _BLOCKS.get(shape.architecture, _UNKNOWN)
         self.tokens = micro_batch * (length + (settings.virtual_tokens if self._virtual else 0))
         self.compute = activation_bytes(settings, gpu)
         self.bits: Bits = {"nf4": 4, "int8": 8, "none": 16}[settings.quantization]
-        # embedding and norms of a quantized base are kept in 32 bits, and all of an encoder is: so is what runs between
-        # the linear layers
-        self.stream = self.compute if self.bits == 16 and not shape.encoder else 4
+        # an encoder is loaded in 32 bits, and so is what runs between its linear layers
+        self.stream = 4 if shape.encoder else self.compute
 
     def block(self) -> float:
         """Activations of one block."""
