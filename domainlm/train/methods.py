@@ -49,14 +49,9 @@ def prepare(base: BaseCheckpoint, tokenizer: TokenizerFolder, settings: TrainSet
     if settings.method == FULL:
         model.requires_grad_(True)
         return Prepared(model, loaded, [], "")
-    if settings.quantization != "none":
-        from peft import prepare_model_for_kbit_training
-
-        model = prepare_model_for_kbit_training(
-            model,
-            use_gradient_checkpointing=settings.gradient_checkpointing,
-            gradient_checkpointing_kwargs={"use_reentrant": False},
-        )
+    # not peft's prepare_model_for_kbit_training: it lifts embedding, head and norms to 32 bits, which costs an 8B base
+    # two gigabytes and a cast at every layer; adapters are in 32 bits as it is
+    model.requires_grad_(False)
     if settings.method in LORA_METHODS:
         return _with_lora(model, loaded, tokenizer, settings)
     return Prepared(_with_virtual_tokens(model, settings), loaded, [], "")
