@@ -59,8 +59,8 @@ def main() -> None:
 def measure(place: Path, trials: int, seeds: int, steps: int) -> list[dict]:
     """Every method with every seed, on one base."""
     from domainlm.tasks import load_tasks
-    from domainlm.train.search import search
-    from domainlm.train.search_settings import SearchSettings
+    from domainlm.train.search.searching import search
+    from domainlm.train.search.settings import SearchSettings
     from domainlm.train.settings import TrainSettings
     from domainlm.vocabulary import extend
     from domainlm.vocabulary.settings import VocabularySettings

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
-from domainlm.train import progress
+from domainlm.train.watch import progress
 
 EVERY_S = 30.0  # without a terminal: a line of a training's progress this often
 

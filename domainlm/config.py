@@ -72,7 +72,7 @@ STEP_SETTINGS: dict[str, str] = {
     "prepare": "domainlm.prepare.settings:PrepareSettings",
     "validate": "domainlm.validate.settings:ValidateSettings",
     "vocabulary": "domainlm.vocabulary.settings:VocabularySettings",
-    "search": "domainlm.train.search_settings:SearchSettings",
+    "search": "domainlm.train.search.settings:SearchSettings",
     "train": "domainlm.train.settings:TrainSettings",
     "control_shuffled_labels": "domainlm.train.settings:ControlSettings",
     "control_from_scratch": "domainlm.train.settings:ControlSettings",

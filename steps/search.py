@@ -11,9 +11,9 @@ from domainlm.artifacts import BaseCheckpoint, TokenizerFolder
 from domainlm.licences import LicenceTable, licence_gate
 from domainlm.names import CHOSEN, MEASURED, TRAIN
 from domainlm.tasks import Task
-from domainlm.train.search import search as try_values
-from domainlm.train.search_report import SearchReport
-from domainlm.train.search_settings import SearchSettings
+from domainlm.train.search.report import SearchReport
+from domainlm.train.search.searching import search as try_values
+from domainlm.train.search.settings import SearchSettings
 from domainlm.validate import ContractVerdict
 from steps.stage import stage_step
 from steps.workspace import workspace
@@ -37,7 +37,7 @@ def search(
     """
     verdict.require()
     licence_gate(base.card["licence"], records.unique("licence"), records.unique("purpose"), licences)
-    from domainlm.train.cost import read
+    from domainlm.train.watch.cost import read
 
     tasks = {task.name: task for task in definitions}
     with workspace() as place:

@@ -14,7 +14,7 @@ from domainlm.names import CHOSEN, MEASURED, TRAIN
 from domainlm.tasks import Task
 from domainlm.train import TrainingReport
 from domainlm.train import train as fine_tune
-from domainlm.train.search_report import SearchReport
+from domainlm.train.search.report import SearchReport
 from domainlm.train.settings import ControlSettings, TrainSettings
 from domainlm.validate import ContractVerdict
 from steps.stage import stage_step
@@ -67,7 +67,7 @@ def control(
 
 
 def _tell(report: TrainingReport, work: Path, chosen: dict[str, Any] | None = None) -> None:
-    from domainlm.train.cost import read
+    from domainlm.train.watch.cost import read
 
     log_metadata(report.summary() | {MEASURED: read(work)} | ({CHOSEN: chosen} if chosen else {}))
 

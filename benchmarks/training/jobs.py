@@ -85,7 +85,7 @@ def forget() -> None:
 
 def smoke(job: Job, channel: Channel) -> dict[str, Any]:
     """Whether this machine can carry the benchmark: card, rate of a large matrix product, 4-bit layers that learn."""
-    from domainlm.train.flops import peak_flops
+    from domainlm.train.watch.flops import peak_flops
 
     found: dict[str, Any] = {
         "device": device_name(),
@@ -221,7 +221,7 @@ def _measured(
     from domainlm.models.runtime import reproducible
     from domainlm.models.shapes import Shape
     from domainlm.train import loop
-    from domainlm.train.flops import flops_per_token
+    from domainlm.train.watch.flops import flops_per_token
 
     base = table_of(job["toy"])[job["base"]]
     total = warmup + steps * blocks

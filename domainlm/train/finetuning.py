@@ -54,10 +54,12 @@ def train(
         TrainingError: no records, records that are too long, too little memory, or a loss that is not finite.
         ModelError: base, tokenizer and settings do not fit together.
     """
-    from domainlm.train import curves, distributed, launchers, loop, out_of_memory
+    from domainlm.train import loop, out_of_memory
     from domainlm.train.belonging import claim, owner
-    from domainlm.train.cost import Account
     from domainlm.train.planner import planned
+    from domainlm.train.processes import distributed, launchers
+    from domainlm.train.watch import curves
+    from domainlm.train.watch.cost import Account
 
     curves.check(settings.report_to)
     if launchers.many(settings):

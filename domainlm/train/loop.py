@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domainlm.train.distributed import on_first, over_processes, trainer_options, whole
 from domainlm.train.methods import Prepared, training_type
+from domainlm.train.processes.distributed import on_first, over_processes, trainer_options, whole
 from domainlm.train.rows import Tokenized
 from domainlm.train.settings import CLASSIFICATION, PROMPT_METHODS, TrainSettings
 
@@ -45,8 +45,8 @@ def build(
     from transformers import EarlyStoppingCallback, PrinterCallback
 
     from domainlm.train import out_of_memory
-    from domainlm.train.observers import observers
     from domainlm.train.trainer import CompletionTrainer
+    from domainlm.train.watch.observers import observers
 
     if settings.objective == CLASSIFICATION:
         from domainlm.train.heads import HeadTrainer, LabelledRows, LabelPadding

@@ -16,8 +16,8 @@ from domainlm.models.compiling import compiled_layers, compiled_pass, prove_foll
 from domainlm.train.batching import LikeLengths
 from domainlm.train.checkpoints import SealedCheckpoints
 from domainlm.train.development import mean_bits
-from domainlm.train.monitoring import Watch
 from domainlm.train.out_of_memory import MicroBatches
+from domainlm.train.watch.monitoring import Watch
 
 _NOTHING: list = []  # the Trainer asks for an evaluation set; ours is measured from outside
 

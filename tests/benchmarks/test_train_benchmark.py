@@ -180,7 +180,7 @@ def test_the_numbers_of_a_row_agree_with_each_other(name: str) -> None:
 
 def test_the_flop_of_a_token_are_those_of_the_arithmetic() -> None:
     from domainlm.models.shapes import Shape
-    from domainlm.train.flops import flops_per_token, peak_flops
+    from domainlm.train.watch.flops import flops_per_token, peak_flops
 
     shape = Shape.of(GPU_BASES["llama"].config)
     adapters = 16 * sum(linear.count * (linear.inputs + linear.outputs) for linear in shape.linears)

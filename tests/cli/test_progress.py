@@ -8,8 +8,8 @@ from rich.console import Console
 
 from cli import progress as shown
 from cli.progress import Progress
-from domainlm.train import progress
-from domainlm.train.progress import Advance
+from domainlm.train.watch import progress
+from domainlm.train.watch.progress import Advance
 
 HALF = Advance("task", 50, 100, 83.0, 1.234, 4567.8)
 

@@ -111,8 +111,9 @@ def main(place: Path) -> None:
 
     from domainlm.artifacts import BaseCheckpoint, TokenizerFolder
     from domainlm.tasks import Task
-    from domainlm.train import monitoring, train
-    from domainlm.train.distributed import joined
+    from domainlm.train import train
+    from domainlm.train.processes.distributed import joined
+    from domainlm.train.watch import monitoring
 
     class Break(TrainerCallback):
         def on_step_begin(self, args, state, control, **_):

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from domainlm.train import energy, meter
-from domainlm.train.cost import ATTEMPTS, FILE, price_of, read
+from domainlm.train.watch import energy, meter
+from domainlm.train.watch.cost import ATTEMPTS, FILE, price_of, read
 
 DEVICE = "AMD EPYC 9554 64-Core Processor"
 
@@ -19,7 +19,7 @@ DEVICE = "AMD EPYC 9554 64-Core Processor"
 def cpu(monkeypatch, tmp_path):
     """A processor of a known name, without RAPL."""
     monkeypatch.setattr(meter, "device_name", lambda: DEVICE)
-    monkeypatch.setattr("domainlm.train.cost.device_name", lambda: DEVICE)
+    monkeypatch.setattr("domainlm.train.watch.cost.device_name", lambda: DEVICE)
     monkeypatch.setattr(energy, "POWERCAP", tmp_path / "none")
 
 
@@ -113,7 +113,7 @@ def test_the_peak_is_of_this_training_and_not_of_what_the_process_did_before() -
 
     import numpy as np
 
-    from domainlm.train.meter import forget_peaks, memory
+    from domainlm.train.watch.meter import forget_peaks, memory
 
     try:
         Path("/proc/self/clear_refs").write_text("5")
@@ -128,8 +128,8 @@ def test_the_peak_is_of_this_training_and_not_of_what_the_process_did_before() -
 
 
 def test_energy_reaches_the_account(tune, tmp_path, rapl, monkeypatch) -> None:
-    from domainlm.train.cost import Account
     from domainlm.train.settings import TrainSettings
+    from domainlm.train.watch.cost import Account
 
     account = Account(tmp_path, TrainSettings())
     rapl("intel-rapl:1", 370)
@@ -187,9 +187,9 @@ def test_a_card_without_a_counter_is_not_measured_and_says_why(nvml, monkeypatch
 
 
 def test_several_processes_and_nodes_are_counted_and_named(cpu, monkeypatch, tmp_path) -> None:
-    from domainlm.train import cost
-    from domainlm.train.distributed import DDP, World
+    from domainlm.train.processes.distributed import DDP, World
     from domainlm.train.settings import TrainSettings
+    from domainlm.train.watch import cost
 
     monkeypatch.setattr(cost, "world", lambda: World(0, 8, 0, 4, DDP))
     account = cost.Account(tmp_path, TrainSettings(prices={"EPYC": 1.0}))

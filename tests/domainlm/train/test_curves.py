@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from domainlm.errors import TrainingError
-from domainlm.train import curves
+from domainlm.train.watch import curves
 
 SPEED = {"speed/tokens_per_second", "speed/padded_tokens_per_second", "speed/supervised_tokens_per_second"}
 TRAINED = {"train/loss", "train/learning_rate", "train/gradient_norm"}

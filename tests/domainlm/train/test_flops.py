@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from domainlm.models.shapes import Shape
-from domainlm.train.flops import Work, flops_per_token, peak_flops
+from domainlm.train.watch.flops import Work, flops_per_token, peak_flops
 
 LLAMA_3_8B = {
     "model_type": "llama",

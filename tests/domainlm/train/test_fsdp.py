@@ -11,7 +11,7 @@ from many_trainings import LOSS_TOLERANCE, WEIGHTS_TOLERANCE, distance, weights
 
 from domainlm.errors import ModelError, TrainingError
 from domainlm.models.loading import load_adapter
-from domainlm.train import distributed
+from domainlm.train.processes import distributed
 
 
 @pytest.mark.parametrize("name", ["qlora", "full", "stopped_early"])

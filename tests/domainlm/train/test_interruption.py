@@ -29,7 +29,8 @@ import bitsandbytes, peft, torch, transformers
 from datasets import load_from_disk
 from domainlm.artifacts import BaseCheckpoint, TokenizerFolder
 from domainlm.tasks import Task
-from domainlm.train import loop, observers, train, trainer
+from domainlm.train import loop, train, trainer
+from domainlm.train.watch import observers
 from domainlm.train.settings import TrainSettings
 
 WRITES = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}

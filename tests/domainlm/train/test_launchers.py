@@ -18,8 +18,8 @@ import pytest
 from many_trainings import recipe
 
 from domainlm.errors import ConfigurationError, ModelError, StageFailed, TrainingError, TrainingStopped
-from domainlm.train import launchers
-from domainlm.train.job import Job
+from domainlm.train.processes import launchers
+from domainlm.train.processes.job import Job
 from domainlm.train.settings import TrainSettings
 
 PATIENCE_S = 120
@@ -170,7 +170,7 @@ def test_two_nodes_meet(two_processes, outcome, tune, tmp_path, monkeypatch) -> 
     monkeypatch.setenv("MASTER_PORT", free_port())
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     place = tmp_path / "run" / "work" / "processes"
-    command = [sys.executable, "-m", "domainlm.train.launchers", str(place), "--processes", "1", "--nodes", "2"]
+    command = [sys.executable, "-m", "domainlm.train.processes.launchers", str(place), "--processes", "1", "--nodes", "2"]
     variables = os.environ | {"DOMAINLM_NODE_RANK": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     joining = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
@@ -229,7 +229,7 @@ def test_the_pipeline_runs_on_node_0_only(monkeypatch) -> None:
     monkeypatch.setenv("DOMAINLM_NODE_RANK", "1")
     with pytest.raises(ConfigurationError, match="the pipeline runs on node 0 only") as raised:
         launchers.check(asked(), "ddp")
-    assert "python -m domainlm.train.launchers" in raised.value.remedy
+    assert "python -m domainlm.train.processes.launchers" in raised.value.remedy
 
 
 def test_auto_shards_what_one_device_does_not_hold(tiny_base, monkeypatch) -> None:
@@ -254,7 +254,7 @@ def test_torchrun_on_one_node_stays_on_loopback(tmp_path) -> None:
     command = launchers.torchrun_command(tmp_path, 8)
     assert command[1:5] == ["-m", "torch.distributed.run", "--nproc-per-node", "8"]
     assert command[command.index("--local-addr") + 1] == "127.0.0.1" and "--standalone" in command
-    assert command[-3:] == ["-m", "domainlm.train.worker", str(tmp_path)]
+    assert command[-3:] == ["-m", "domainlm.train.processes.worker", str(tmp_path)]
 
 
 def test_torchrun_on_several_nodes_meets_at_node_0(tmp_path, monkeypatch) -> None:
@@ -270,7 +270,7 @@ def test_the_lines_are_ones_that_torchrun_reads(tmp_path) -> None:
     from torch.distributed.run import get_args_parser
 
     given = get_args_parser().parse_args(launchers.torchrun_command(tmp_path, 2)[3:])
-    assert (given.nproc_per_node, given.training_script, given.module) == ("2", "domainlm.train.worker", True)
+    assert (given.nproc_per_node, given.training_script, given.module) == ("2", "domainlm.train.processes.worker", True)
     assert given.training_script_args == [str(tmp_path)] and given.max_restarts == 0
 
 
@@ -281,7 +281,7 @@ def test_deepspeed_has_its_own_launcher(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
     limited = launchers.deepspeed_command(tmp_path, 2)
     assert limited[3:5] == ["--include", "localhost:4,5"] and "--num_gpus" not in limited
-    assert command[-3:] == ["--module", "domainlm.train.worker", str(tmp_path)]
+    assert command[-3:] == ["--module", "domainlm.train.processes.worker", str(tmp_path)]
     monkeypatch.setenv("MASTER_ADDR", "node-0")
     assert "torch.distributed.run" in launchers.deepspeed_command(tmp_path, 4, 2)
 
@@ -371,7 +371,7 @@ def test_what_a_library_says_is_withheld(tmp_path) -> None:
 def test_a_process_ends_with_another_one_that_is_not_its_parent() -> None:
     """DeepSpeed's launcher starts a launcher that starts the processes: killing the first leaves the others running."""
     watched = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    program = "import sys, time; from domainlm.train.worker import die_with; die_with(int(sys.argv[1])); time.sleep(60)"
+    program = "import sys, time; from domainlm.train.processes.worker import die_with; die_with(int(sys.argv[1])); time.sleep(60)"
     watching = subprocess.Popen([sys.executable, "-c", program, str(watched.pid)])
     try:
         time.sleep(0.2)

@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import pytest
 
 from domainlm.errors import TrainingError
-from domainlm.train import progress
 from domainlm.train.checkpoints import newest
-from domainlm.train.flops import Work
-from domainlm.train.meter import Meter
-from domainlm.train.monitoring import ENOUGH, IN_A_ROW, Watch
+from domainlm.train.watch import progress
+from domainlm.train.watch.flops import Work
+from domainlm.train.watch.meter import Meter
+from domainlm.train.watch.monitoring import ENOUGH, IN_A_ROW, Watch
 
 IDS = [f"record-{number}" for number in range(8)]
 GUESSING = math.log(400)

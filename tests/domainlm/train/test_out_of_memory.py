@@ -127,7 +127,7 @@ def test_the_curve_is_that_of_an_undisturbed_training(tune, monkeypatch, changes
 
 
 def test_no_record_is_lost_or_shown_to_the_watch_twice(tune, monkeypatch) -> None:
-    from domainlm.train.monitoring import Watch
+    from domainlm.train.watch.monitoring import Watch
 
     seen: dict[str, list] = {}
 

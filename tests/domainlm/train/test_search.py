@@ -14,8 +14,8 @@ import pytest
 from pydantic import ValidationError
 
 from domainlm.errors import TrainingError, TrainingStopped
-from domainlm.train.search_report import SearchReport
-from domainlm.train.search_settings import SearchSettings
+from domainlm.train.search.report import SearchReport
+from domainlm.train.search.settings import SearchSettings
 from domainlm.train.settings import TrainSettings
 
 RECIPE = {
@@ -37,7 +37,7 @@ RATES = {"learning_rate": (1e-4, 5e-3, 2e-2)}
 @pytest.fixture
 def seek(tiny_base, plain_tokenizer, toy_records, toy_tasks, tmp_path: Path) -> Callable[..., SearchReport]:
     """Runs `search` in a place of its own."""
-    from domainlm.train.search import search
+    from domainlm.train.search.searching import search
 
     def run(name: str = "run", records=toy_records, recipe: dict | None = None, **settings) -> SearchReport:
         asked = SearchSettings(recipe=TrainSettings(**(RECIPE | (recipe or {}))), **settings)
@@ -52,7 +52,9 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[TrainSettings]:
     """Trainings that take no time: their score is a function of the recipe. Returns the recipes that were trained."""
     from types import SimpleNamespace
 
-    from domainlm.train import finetuning, search, search_plots
+    from domainlm.train import finetuning
+    from domainlm.train.search import plots as search_plots
+    from domainlm.train.search import searching as search
 
     tried: list[TrainSettings] = []
 
@@ -161,7 +163,7 @@ def test_a_head_is_searched_by_its_accuracy(toy_records, toy_tasks, tmp_path) ->
 
     from domainlm.models import resolve_base
     from domainlm.records import asked
-    from domainlm.train.search import search
+    from domainlm.train.search.searching import search
     from domainlm.vocabulary import extend
     from domainlm.vocabulary.settings import VocabularySettings
 
@@ -188,13 +190,13 @@ def test_the_looks_of_a_curriculum_count_on_over_its_stages(seek) -> None:
 
 
 def test_what_a_search_costs_is_written_beside_the_report_and_not_into_it(seek, scored, tmp_path) -> None:
-    from domainlm.train.cost import read
+    from domainlm.train.watch.cost import read
 
     report = seek(space=RATES, sampler="grid", recipe={"prices": {"": 3.6, "no such device": 9.0}})
     cost = read(tmp_path / "run" / "work")
     assert cost["device_seconds"] > 0 and cost["peak_gb"] > 0 and cost["attempts"] == 1
     assert cost["cost"] == pytest.approx(cost["device_seconds"] * 3.6 / 3600, rel=0.01, abs=1e-5)
-    assert str(cost["seconds"]) not in report.model_dump_json()
+    assert "seconds" not in report.model_dump_json()
 
 
 # ---------------------------------------------------------------------------------------------- budget and pruning
@@ -253,7 +255,8 @@ def test_the_minutes_end_a_search_in_the_middle_of_a_trial(seek, scored, monkeyp
     """A step takes 5 s and a trial 20: the seventh is begun and not finished, and no value is chosen from it."""
     from types import SimpleNamespace
 
-    from domainlm.train import listening, search, study
+    from domainlm.train.search import listening, study
+    from domainlm.train.search import searching as search
 
     now = [0]
 
@@ -430,9 +433,9 @@ from pathlib import Path
 from datasets import load_from_disk
 from domainlm.artifacts import BaseCheckpoint, TokenizerFolder
 from domainlm.tasks import Task
-from domainlm.train import listening
-from domainlm.train.search import search
-from domainlm.train.search_settings import SearchSettings
+from domainlm.train.search import listening
+from domainlm.train.search.searching import search
+from domainlm.train.search.settings import SearchSettings
 
 place, base, tokenizer = Path(sys.argv[1]), BaseCheckpoint(Path(sys.argv[2])), TokenizerFolder(Path(sys.argv[3]))
 looked = listening.Listener.on_evaluate
@@ -477,7 +480,7 @@ def test_a_search_that_was_killed_in_a_trial_goes_on_to_the_very_same_report(
 
 def test_a_search_that_was_told_to_stop_goes_on_to_the_very_same_report(seek, monkeypatch, tmp_path) -> None:
     """A grid with pruning, SIGTERM at the look of the second trial at step 4, by which the third is judged."""
-    from domainlm.train import listening
+    from domainlm.train.search import listening
 
     asked = BROKEN | {"sampler": "grid", "seed": 5}  # proposes 1e-2 and 5e-3 first
     whole = seek("whole", recipe=LOOKED_AT, **asked)

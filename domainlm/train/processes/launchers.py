@@ -2,7 +2,7 @@
 
 One node: `train()` does it all. Several: `train()` runs on node 0 with MASTER_ADDR set, and each other node joins with
 
-    DOMAINLM_NODE_RANK=1 MASTER_ADDR=node-0 python -m domainlm.train.launchers PLACE --processes 8 --nodes 2
+    DOMAINLM_NODE_RANK=1 MASTER_ADDR=node-0 python -m domainlm.train.processes.launchers PLACE --processes 8 --nodes 2
 
 where PLACE is the folder that node 0 names in its log, on a file system that all nodes see.
 
@@ -33,19 +33,19 @@ from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
 from domainlm.errors import ConfigurationError, TrainingError, TrainingStopped
 from domainlm.project import SOURCE_ROOT
 from domainlm.tasks import Task
-from domainlm.train import progress
-from domainlm.train.distributed import ALONE, DDP, DEEPSPEED, FSDP2, RAY, world
-from domainlm.train.job import Job
+from domainlm.train.processes.distributed import ALONE, DDP, DEEPSPEED, FSDP2, RAY, world
+from domainlm.train.processes.job import Job
+from domainlm.train.processes.worker import LAUNCHED_BY, die_with_parent
 from domainlm.train.report import TrainingReport
 from domainlm.train.settings import CLASSIFICATION, LORA_METHODS, TrainSettings
-from domainlm.train.worker import LAUNCHED_BY, die_with_parent
+from domainlm.train.watch import progress
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 NODE_RANK, MASTER_ADDRESS, MASTER_PORT = "DOMAINLM_NODE_RANK", "MASTER_ADDR", "MASTER_PORT"
 DEFAULT_PORT = "29500"  # torchrun's own
-WORKER = "domainlm.train.worker"
+WORKER = "domainlm.train.processes.worker"
 GRACE_S = 600  # after a signal, for the step in hand and its checkpoint
 FAREWELL_S = 10  # after SIGTERM, before SIGKILL
 SHARDED_METHODS = LORA_METHODS | {"full"}
@@ -132,7 +132,7 @@ def check(settings: TrainSettings, strategy: str) -> None:
         raise ConfigurationError(
             f"{NODE_RANK} is not 0, and the pipeline runs on node 0 only",
             where + ".nodes",
-            "join from this node with: python -m domainlm.train.launchers PLACE --processes N --nodes M",
+            "join from this node with: python -m domainlm.train.processes.launchers PLACE --processes N --nodes M",
         )
     if settings.nodes > 1 and strategy != RAY and not os.environ.get(MASTER_ADDRESS):
         raise ConfigurationError(
@@ -448,7 +448,7 @@ def ray_worker(config: dict[str, str]) -> None:
     """What each Ray Train worker runs."""
     from ray.train import get_context
 
-    from domainlm.train.worker import work
+    from domainlm.train.processes.worker import work
 
     context = get_context()
     os.environ |= {
@@ -470,7 +470,7 @@ LAUNCH: dict[str, Callable[[Job, TrainSettings], None]] = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Join a training that node 0 has begun (see the module's text)."""
-    parser = argparse.ArgumentParser(prog="python -m domainlm.train.launchers", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m domainlm.train.processes.launchers", description=main.__doc__)
     parser.add_argument("place", type=Path, help="the folder that node 0 names in its log")
     parser.add_argument("--processes", type=int, required=True, help="processes on this node, as on node 0")
     parser.add_argument("--nodes", type=int, required=True, help="nodes of this training")

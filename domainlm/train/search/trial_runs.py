@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from domainlm.train.search_report import COMPLETE, SearchReport, TrialReport
+from domainlm.train.search.report import COMPLETE, SearchReport, TrialReport
 
 TAG = "domainlm.search"  # on every trial's run: the search's name, by which all trials of all its processes are found
 MLFLOW = "mlflow"
@@ -22,7 +22,7 @@ class TrialRuns:
     """
 
     def __init__(self, report_to: Iterable[str], name: str) -> None:
-        from domainlm.train import curves
+        from domainlm.train.watch import curves
 
         self._wanted = MLFLOW in report_to and curves.mlflow_is_configured()
         self._name, self._own = name, False

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from transformers import TrainerCallback
 
-from domainlm.train.flops import Work, peak_flops
 from domainlm.train.rows import Row
+from domainlm.train.watch.flops import Work, peak_flops
 
 GB = 2**30
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from domainlm.train.search_report import SearchReport
+    from domainlm.train.search.report import SearchReport
 
 
 def plots(report: SearchReport) -> dict[str, bytes]:
@@ -19,7 +19,7 @@ def plots(report: SearchReport) -> dict[str, bytes]:
     import optuna
     from optuna.visualization import matplotlib as draw
 
-    from domainlm.train.study import rebuilt
+    from domainlm.train.search.study import rebuilt
 
     plt.switch_backend("Agg")
     study = rebuilt(report.settings, report.trials, report.maximize)

@@ -1,4 +1,4 @@
-"""One process of a training over several: `python -m domainlm.train.worker PLACE`, started by torchrun or DeepSpeed."""
+"""One process of a training over several: `python -m domainlm.train.processes.worker PLACE`, started by torchrun or DeepSpeed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def die_with(process: int) -> None:
 
 def work(place: Path, rank: int) -> None:
     """Run this rank of the job in `place`; why it fails stands in `errors/RANK.json` before it is raised."""
-    from domainlm.train.job import Job
+    from domainlm.train.processes.job import Job
 
     job = Job(place)
     job.note_process(rank)

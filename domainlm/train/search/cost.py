@@ -10,10 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from domainlm.train.cost import FILE, price_of
-from domainlm.train.energy import JOULES_PER_WH, Energy
-from domainlm.train.meter import device_name, memory
 from domainlm.train.settings import TrainSettings
+from domainlm.train.watch.cost import FILE, price_of
+from domainlm.train.watch.energy import JOULES_PER_WH, Energy
+from domainlm.train.watch.meter import device_name, memory
 
 
 class SearchAccount:

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domainlm.train import curves
-from domainlm.train.cost import Account
-from domainlm.train.flops import Work
-from domainlm.train.meter import Meter
 from domainlm.train.methods import Prepared
 from domainlm.train.mixture import Example
-from domainlm.train.monitoring import Guard, Watch
-from domainlm.train.samples import Samples
 from domainlm.train.settings import CLASSIFICATION, PROMPT_METHODS, TrainSettings
 from domainlm.train.stopping import StopOnSignal
-from domainlm.train.telling import Teller
+from domainlm.train.watch import curves
+from domainlm.train.watch.cost import Account
+from domainlm.train.watch.flops import Work
+from domainlm.train.watch.meter import Meter
+from domainlm.train.watch.monitoring import Guard, Watch
+from domainlm.train.watch.samples import Samples
+from domainlm.train.watch.telling import Teller
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback

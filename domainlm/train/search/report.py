@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from domainlm.errors import TrainingError
 from domainlm.reports import Report
-from domainlm.train.search_settings import SearchSettings
+from domainlm.train.search.settings import SearchSettings
 from domainlm.train.settings import TrainSettings
 
 COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"
@@ -88,7 +88,7 @@ class SearchReport(Report):
 
     def html(self) -> str:
         """A page with the plots and every trial; it needs nothing but itself."""
-        from domainlm.train.search_plots import images
+        from domainlm.train.search.plots import images
 
         names = list(self.settings.space)
         head = "".join(f"<th>{escape(name)}</th>" for name in ("trial", *names, "state", self.metric, "reason"))

@@ -24,16 +24,16 @@ from domainlm.digests import canonical_json, digest_dataset, digest_json
 from domainlm.errors import DomainLMError, TrainingError, TrainingStopped
 from domainlm.records import DEVELOPMENT, TRAIN
 from domainlm.tasks import Task
-from domainlm.train.search_report import COMPLETE, FAILED, SearchReport, TrialReport
-from domainlm.train.search_settings import ACCURACY, SearchSettings
+from domainlm.train.search.report import COMPLETE, FAILED, SearchReport, TrialReport
+from domainlm.train.search.settings import ACCURACY, SearchSettings
 from domainlm.train.settings import TrainSettings
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from domainlm.train.search_cost import SearchAccount
-    from domainlm.train.study import Attempt, Study
-    from domainlm.train.trial_runs import TrialRuns
+    from domainlm.train.search.cost import SearchAccount
+    from domainlm.train.search.study import Attempt, Study
+    from domainlm.train.search.trial_runs import TrialRuns
 
 SAME_FAILURE = 3  # when the first so many trials fail for one reason, no value will help
 REPORT_FILE = "search.json"
@@ -64,10 +64,10 @@ def search(
         TrainingStopped: SIGTERM stopped a trial; the same call goes on with it.
     """
     from domainlm.train.finetuning import held_out_examples
-    from domainlm.train.search_cost import SearchAccount
-    from domainlm.train.search_plots import write_plots
-    from domainlm.train.study import Study
-    from domainlm.train.trial_runs import TrialRuns
+    from domainlm.train.search.cost import SearchAccount
+    from domainlm.train.search.plots import write_plots
+    from domainlm.train.search.study import Study
+    from domainlm.train.search.trial_runs import TrialRuns
 
     visible = without_test(records)
     if not held_out_examples(visible, settings.recipe, tasks):
@@ -113,7 +113,7 @@ def _name(visible: Dataset, tokenizer: TokenizerFolder, base: BaseCheckpoint, se
 
 
 def _report(trials: list[TrialReport], settings: SearchSettings, maximize: bool, ended: str) -> SearchReport:
-    from domainlm.train.study import grid, importance
+    from domainlm.train.search.study import grid, importance
 
     complete = [trial for trial in trials if trial.state == COMPLETE]
     if not complete:
@@ -201,7 +201,7 @@ class _Bench:
         import optuna
         import torch
 
-        from domainlm.train.listening import OutOfTime
+        from domainlm.train.search.listening import OutOfTime
 
         place = self._place / str(attempt.number)
         try:
@@ -227,7 +227,7 @@ class _Bench:
     def _score(self, attempt: Attempt, place: Path) -> float:
         from domainlm.train import finetuning
         from domainlm.train.development import mean_bits, rounded
-        from domainlm.train.listening import Listener
+        from domainlm.train.search.listening import Listener
 
         accuracy = self._settings.measured == ACCURACY
 

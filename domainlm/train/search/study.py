@@ -26,8 +26,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from domainlm.errors import TrainingError
-from domainlm.train.search_report import COMPLETE, FAILED, PRUNED, TrialReport
-from domainlm.train.search_settings import GRID, HYPERBAND, MEDIAN, RANDOM, Range, SearchSettings, whole
+from domainlm.train.search.report import COMPLETE, FAILED, PRUNED, TrialReport
+from domainlm.train.search.settings import GRID, HYPERBAND, MEDIAN, RANDOM, Range, SearchSettings, whole
 
 MOST_STARTS = 3  # a trial that takes its process down each time must not keep a search from its end
 STATES = {TrialState.COMPLETE: COMPLETE, TrialState.PRUNED: PRUNED, TrialState.FAIL: FAILED}

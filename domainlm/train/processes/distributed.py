@@ -1,6 +1,6 @@
 """One training over several processes: who they are, what they agree on, and how a model is shared among them.
 
-`train()` starts processes (`domainlm.train.launchers`), each of which runs `train()` again inside `joined()`. From then
+`train()` starts processes (`domainlm.train.processes.launchers`), each of which runs `train()` again inside `joined()`. From then
 on the code is the same for one process and for many: with one, every function here does nothing.
 
 Sharding is our own use of `torch.distributed.fsdp.fully_shard` (FSDP2). The Trainer's `fsdp` option runs
@@ -264,7 +264,7 @@ def over_processes(trainer: type) -> type:
     """The Trainer class for this process: itself when it is alone."""
     if _here.strategy == ALONE:
         return trainer
-    from domainlm.train.distributed_trainer import ManyProcesses
+    from domainlm.train.processes.distributed_trainer import ManyProcesses
 
     return type(f"Distributed{trainer.__name__}", (ManyProcesses, trainer), {})
 
@@ -292,7 +292,7 @@ def check_wrapper(model: Any) -> str:
         raise TrainingError(
             f"the model is wrapped by {found}; strategy {_here.strategy} means {_here.wrapper}",
             "steps.train.parameters.strategy",
-            "choose another strategy, and report this as a fault of domainlm.train.distributed",
+            "choose another strategy, and report this as a fault of domainlm.train.processes.distributed",
         )
     if _here.first:
         _log.info("%d processes, strategy %s, wrapper %s", _here.size, _here.strategy, found)

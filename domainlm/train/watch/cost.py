@@ -14,11 +14,11 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from domainlm.train.distributed import world
-from domainlm.train.energy import JOULES_PER_WH, Energy
-from domainlm.train.flops import peak_flops
-from domainlm.train.meter import Counted, device_name, forget_peaks, memory
+from domainlm.train.processes.distributed import world
 from domainlm.train.settings import TrainSettings
+from domainlm.train.watch.energy import JOULES_PER_WH, Energy
+from domainlm.train.watch.flops import peak_flops
+from domainlm.train.watch.meter import Counted, device_name, forget_peaks, memory
 
 FILE, ATTEMPTS = "throughput.json", "attempts.json"
 NOTES = {"plan": "plan.json"}  # what others leave in the work folder for the record, by the key it gets

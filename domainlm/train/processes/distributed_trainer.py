@@ -20,7 +20,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
-from domainlm.train.distributed import FSDP2, check_wrapper, on_first, world
+from domainlm.train.processes.distributed import FSDP2, check_wrapper, on_first, world
 
 IDLE = -1  # the number of a row that is read only to keep step with the others: it counts for nothing
 WEIGHTS, OPTIMIZER, SCHEDULER = "sharded_weights", "sharded_optimizer", "scheduler.pt"

@@ -22,9 +22,9 @@ from domainlm import errors
 from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
 from domainlm.errors import DomainLMError, StageFailed, TrainingError
 from domainlm.tasks import Task
-from domainlm.train import progress
 from domainlm.train.report import TrainingReport
 from domainlm.train.settings import TrainSettings
+from domainlm.train.watch import progress
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -91,8 +91,8 @@ class Job:
         """
         from datasets import load_from_disk
 
-        from domainlm.train.distributed import joined
         from domainlm.train.finetuning import train
+        from domainlm.train.processes.distributed import joined
 
         content = self.content()
         if rank == 0:

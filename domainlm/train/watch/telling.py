@@ -7,7 +7,7 @@ from collections import deque
 
 from transformers import TrainerCallback
 
-from domainlm.train import progress
+from domainlm.train.watch import progress
 
 RECENT = 20  # steps that the time left is judged by; their speed changes with the lengths of rows
 

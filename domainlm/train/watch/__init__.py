@@ -1,0 +1,1 @@
+"""What watches a training while it runs: stops, curves, samples, progress, and what it costs."""
