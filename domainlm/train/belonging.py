@@ -53,16 +53,18 @@ def claim(work: Path, wanted: dict[str, str]) -> None:
         TrainingError: it holds the checkpoints of another base, tokenizer, data or recipe, or of nobody known.
     """
     path = work / FILE
+    begun = any(work.glob("**/checkpoint-*"))  # else nothing can be mixed: an attempt that failed before, mostly
     if path.is_file():
         try:
             found = json.loads(path.read_text())
             other = [name for name, digest in wanted.items() if found.get(name) != digest]
         except (ValueError, AttributeError):
             other = list(wanted)
-        if other:
+        if not other:
+            return
+        if begun:
             _refuse(f"checkpoints of another {' and another '.join(other)} lie here", work)
-        return
-    if any(work.glob("**/checkpoint-*")):
+    elif begun:
         _refuse("the checkpoints that lie here do not say what they belong to", work)
     work.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(f".{os.getpid()}.draft")

@@ -21,7 +21,7 @@ from domainlm.train.methods import Prepared, export, new_tokens, prepare
 from domainlm.train.mixture import Example, examples, shuffled, weighted
 from domainlm.train.report import StageReport, TrainingReport
 from domainlm.train.rows import tokenize
-from domainlm.train.settings import CLASSIFICATION, TrainSettings
+from domainlm.train.settings import CLASSIFICATION, CONTINUED, TrainSettings
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -67,7 +67,7 @@ def train(
     stages = settings.by_stage()
     parts = _parts(records, settings, tasks)
     # every stage's data is rendered before a model is loaded: what is wrong with the last one is said at once
-    mixtures = [_mixture(records, recipe, tasks, parts) for _, recipe in stages]
+    mixtures = [_mixture(records, recipe, tasks, parts, name) for name, recipe in stages]
     held_out = sample(_held_out(records, stages, tasks, parts), settings.dev_records)
     if settings.eval_steps is not None and not held_out:
         raise TrainingError(
@@ -179,11 +179,16 @@ def _parts(records: Dataset, settings: TrainSettings, tasks: dict[str, Task]) ->
     )
 
 
-def _mixture(records: Dataset, recipe: TrainSettings, tasks: dict[str, Task], parts: _Parts) -> list[Example]:
+def _mixture(
+    records: Dataset, recipe: TrainSettings, tasks: dict[str, Task], parts: _Parts, stage: str
+) -> list[Example]:
     found = parts.examples(records, TRAIN, tasks, recipe)
     if not found:
+        documents = recipe.objective == CONTINUED
         raise TrainingError(
-            "no record of the train split belongs to the wanted tasks", "train", "check `tasks` and the splits"
+            f"the train split has no {'document' if documents else 'record of the wanted tasks'}",
+            f"stage '{stage}'" if stage else "train",
+            "add a source of `form: documents`" if documents else "check `tasks` and the splits",
         )
     return shuffled(found, recipe.seed) if recipe.labels == "shuffled" else found
 

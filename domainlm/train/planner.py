@@ -253,7 +253,8 @@ def told(found: Estimate) -> str:
     """
     parts = {name.removesuffix("_gb"): value for name, value in found._asdict().items() if name != "total_gb"}
     ordered = sorted(parts.items(), key=lambda part: -part[1])
-    return ", ".join(f"{name} {value:.1f}" for name, value in ordered if value >= 0.05)
+    least = min(0.05, ordered[0][1])  # of a small base all parts are below it
+    return ", ".join(f"{name} {value:.3g}" for name, value in ordered if value >= least)
 
 
 def remedies(

@@ -15,6 +15,7 @@ from domainlm.train.settings import CONTINUED, PROMPT_METHODS, TrainSettings
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+SHORTEST = 16  # tokens; as the least that `max_length` may be
 Row = tuple[list[int], list[int]]  # ids that are read, ids that are learned
 
 
@@ -79,11 +80,22 @@ def fitting(lengths: Sequence[int], mixed: Sequence[Example], limit: int, settin
 
 
 def row_limit(model: PreTrainedModel, settings: TrainSettings) -> int:
-    """Tokens of the longest row: `max_length`, the base's context less virtual tokens, whichever is smaller."""
+    """Tokens of the longest row: `max_length`, the base's context less virtual tokens, whichever is smaller.
+
+    Raises:
+        TrainingError: the virtual tokens leave nothing of the context.
+    """
     context = context_length(model)
     if context is None:
         return settings.max_length
-    return min(settings.max_length, context - (settings.virtual_tokens if settings.method in PROMPT_METHODS else 0))
+    room = context - (settings.virtual_tokens if settings.method in PROMPT_METHODS else 0)
+    if room < SHORTEST:
+        raise TrainingError(
+            f"{settings.virtual_tokens} virtual tokens leave no room for a text in the base's context of {context}",
+            "steps.train.parameters.virtual_tokens",
+            f"use at most {max(1, context - SHORTEST)}; 10 to 100 are usual",
+        )
+    return min(settings.max_length, room)
 
 
 def _documents(mixed: Sequence[Example], tokenizer: PreTrainedTokenizerBase, limit: int) -> Tokenized:

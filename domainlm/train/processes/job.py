@@ -54,9 +54,12 @@ class Job:
         strategy: str,
     ) -> None:
         """Begin anew: what an earlier attempt left goes, its checkpoints in `work` stay."""
+        from datasets import disable_progress_bars
+
         shutil.rmtree(self.place, ignore_errors=True)
         for name in ("pids", "errors"):
             (self.place / name).mkdir(mode=0o700, parents=True)
+        disable_progress_bars()
         records.save_to_disk(str(self.place / "records"))
         content = {
             "settings": settings.model_dump(mode="json"),

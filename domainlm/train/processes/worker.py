@@ -60,6 +60,10 @@ def main(place: str) -> int:
     rank = int(os.environ["RANK"])
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("domainlm").setLevel(logging.INFO if rank == 0 else logging.ERROR)
+    if not os.environ.get("DOMAINLM_DEBUG"):  # what libraries warn of, each process would say again
+        logging.captureWarnings(True)
+        for chatty in ("py.warnings", "bitsandbytes"):
+            logging.getLogger(chatty).setLevel(logging.ERROR)
     try:
         work(Path(place), rank)
     except BaseException as error:

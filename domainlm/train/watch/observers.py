@@ -60,7 +60,9 @@ def observers(
     found.append(Teller(stage))
     if settings.sample_prompts and settings.objective != CLASSIFICATION:
         virtual = settings.virtual_tokens if settings.method in PROMPT_METHODS else 0
-        found.append(
-            Samples(held_out, settings.sample_prompts, model, prepared.tokenizer, virtual, work / "samples", found)
+        samples = Samples(
+            held_out, settings.sample_prompts, model, prepared.tokenizer, virtual, work / "samples", found
         )
+        # the meter's clock goes on after a checkpoint: by then they are there
+        found.insert(found.index(meter), samples)
     return watch, found + ([account] if account else [])

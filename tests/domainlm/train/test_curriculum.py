@@ -7,6 +7,8 @@ import shutil
 import pytest
 from datasets import concatenate_datasets
 
+from domainlm.errors import TrainingError
+
 CURRICULUM = (
     {"name": "general-finance", "objective": "continued_pretraining", "max_steps": 6, "learning_rate": 2e-3},
     {"name": "task", "tasks": ("mood",), "task_weights": {"mood": 2.0}, "max_steps": 8},
@@ -114,20 +116,23 @@ def test_changed_copies_join_the_training_and_nothing_else(tune) -> None:
 
 
 def test_an_empty_split_is_named_before_a_model_is_loaded(tune, toy_records, monkeypatch) -> None:
-    from domainlm.errors import TrainingError
     from domainlm.train import finetuning
 
     monkeypatch.setattr(finetuning, "prepare", None)
     train_only = toy_records.filter(lambda part: part == "train", input_columns="split")
     dev_only = toy_records.filter(lambda part: part == "dev", input_columns="split")
-    with pytest.raises(TrainingError, match="no record of the train split"):
+    with pytest.raises(TrainingError, match="train split has no record"):
         tune("no-train", records=dev_only)
     with pytest.raises(TrainingError, match="development split has no record"):
         tune("no-dev", records=train_only, eval_steps=2)
 
 
-def test_weights_that_leave_nothing_are_named(tune) -> None:
-    from domainlm.errors import TrainingError
+def test_a_stage_without_records_is_named_with_what_it_lacks(tune) -> None:
+    stages = ({"name": "task"}, {"name": "general", "objective": "continued_pretraining"})
+    with pytest.raises(TrainingError, match=r"stage 'general': the train split has no document\n.*form: documents"):
+        tune(stages=stages)
 
+
+def test_weights_that_leave_nothing_are_named(tune) -> None:
     with pytest.raises(TrainingError, match="leave no record"):
         tune(task_weights={"mood": 0.0, "term": 0.0})

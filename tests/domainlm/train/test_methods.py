@@ -88,6 +88,8 @@ def test_virtual_tokens_count_against_the_context(tune) -> None:
 
     with pytest.raises(TrainingError, match="exceed"):
         tune(method="prompt", virtual_tokens=110)
+    with pytest.raises(TrainingError, match="600 virtual tokens leave no room for a text in the base's context of 128"):
+        tune(method="prefix", virtual_tokens=600)  # in the same folder: nothing was begun there
 
 
 @pytest.mark.parametrize(

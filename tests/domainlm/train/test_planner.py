@@ -12,7 +12,7 @@ import yaml
 
 from domainlm.errors import TrainingError
 from domainlm.models.free_memory import Memory
-from domainlm.models.memory import GB, Shape, estimate
+from domainlm.models.memory import GB, Estimate, Shape, estimate
 from domainlm.train import planner
 from domainlm.train.planner import CPU_QUANTIZED_PARAMETERS, Plan, Way, fitted, kept, plan, planned, refuse_without_gpu
 from domainlm.train.settings import TrainSettings
@@ -164,6 +164,11 @@ def test_looks_at_the_development_split_are_as_large_as_memory_allows() -> None:
     assert all(1 <= plan.scoring_batch <= plan.micro_batch for plan in found.values())
     assert [plan.scoring_batch for plan in found.values()] == sorted(plan.scoring_batch for plan in found.values())
     assert found[24].scoring_batch < found[24].micro_batch and found[200].scoring_batch == 16
+
+
+def test_an_error_about_a_small_base_says_what_needs_the_memory() -> None:
+    estimated = dict.fromkeys(Estimate._fields, 0.0) | {"activations_gb": 0.009, "weights_gb": 0.001, "total_gb": 0.01}
+    assert planner.told(Estimate(**estimated)) == "activations 0.009"
 
 
 def test_check_refuses_what_does_not_fit_and_says_that_auto_would() -> None:
