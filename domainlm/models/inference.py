@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from domainlm.errors import ModelError
 from domainlm.models.architectures import context_of
+from domainlm.models.attention import inner
 from domainlm.models.encoding import encode, encode_prompts
 
 if TYPE_CHECKING:
@@ -115,6 +117,7 @@ def completion_log_likelihoods(
     shared = shared if len(shared) >= WORTH_SHARING and not _has_virtual_tokens(model) else []
     rows = [(head[len(shared) :], tail) for head, tail in rows]
     scores = [0.0] * len(rows)
+    keeps_few = "logits_to_keep" in inspect.signature(inner(model).forward).parameters
     model.eval()
     with torch.inference_mode():
         read = None
@@ -130,16 +133,25 @@ def completion_log_likelihoods(
                 ids[line, : len(head) + len(tail)] = torch.tensor(head + tail)
                 mask[line, : len(head) + len(tail)] = 1
                 wanted[line, len(head) : len(head) + len(tail)] = True
+            # logits from the last token of the shortest prompt on: before it no row is asked for anything
+            kept = width - min(len(rows[index][0]) for index in indices) + 1
             mask = torch.cat([torch.ones((len(indices), len(shared)), dtype=mask.dtype), mask], dim=1)
-            ids, mask, wanted = ids.to(model.device), mask.to(model.device), wanted[:, 1:].to(model.device)
+            asked = ids[:, width - kept + 1 :].to(model.device)
+            wanted = wanted[:, width - kept + 1 :].to(model.device)
             past = copy.deepcopy(read)
             if past is not None:
                 past.batch_repeat_interleave(len(indices))
-            output = model(input_ids=ids, attention_mask=mask, past_key_values=past, use_cache=bool(shared))
-            logits = output.logits[:, -ids.shape[1] : -1]  # virtual tokens, where there are any, stand before the text
+            output = model(
+                input_ids=ids.to(model.device),
+                attention_mask=mask.to(model.device),
+                past_key_values=past,
+                use_cache=bool(shared),
+                **({"logits_to_keep": kept} if keeps_few else {}),
+            )
+            logits = output.logits[:, -kept:-1]  # virtual tokens, where there are any, stand before the text
             # only the completion's positions go through the softmax: a prompt is most of a row
             picked = torch.log_softmax(logits[wanted].float(), dim=-1)
-            gained = picked.gather(1, ids[:, 1:][wanted].unsqueeze(1)).squeeze(1)
+            gained = picked.gather(1, asked[wanted].unsqueeze(1)).squeeze(1)
             lines = wanted.nonzero()[:, 0]
             sums = torch.zeros(len(indices), device=gained.device).index_add_(0, lines, gained)
             for index, score in zip(indices, sums.tolist(), strict=True):

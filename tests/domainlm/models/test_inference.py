@@ -136,3 +136,18 @@ def test_bits_per_character_of_a_uniform_model_are_its_tokens_times_log_vocabula
     tokens = len(tokenizer(text)["input_ids"])
     expected = tokens * math.log2(model.config.vocab_size) / len(text)
     assert bits_per_character(uniform, tokenizer, [text]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_scores_are_those_of_each_row_alone_with_all_its_logits(tiny_base) -> None:
+    """Long and short prompts in one batch, an empty completion among them: only some logits are made for them."""
+    model, tokenizer = load_base(tiny_base, None, "none")
+    prompts = ["Profit", "At Haneul Bank profit rises in quarter 1. For owners this is", "Demand falls. So"]
+    completions = [" rises and climbs", " good news", ""]
+    found = completion_log_likelihoods(model, tokenizer, prompts, completions, end=False)
+    for score, prompt, completion in zip(found, prompts, completions, strict=True):
+        head = tokenizer(prompt)["input_ids"]
+        tail = tokenizer(completion, add_special_tokens=False)["input_ids"]
+        with torch.inference_mode():
+            logits = model(input_ids=torch.tensor([head + tail])).logits[0].log_softmax(-1)
+        alone = sum(logits[len(head) + place - 1, token].item() for place, token in enumerate(tail))
+        assert score == pytest.approx(alone, abs=1e-4)
