@@ -64,6 +64,10 @@ class TrainingError(DomainLMError):
     """A training that cannot start or must not go on."""
 
 
+class PlaceTaken(DomainLMError):
+    """Another run works in the same place; the two would write over each other."""
+
+
 class TrainingStopped(TrainingError):
     """Somebody stopped a training between two steps; the same command goes on from its checkpoint."""
 
