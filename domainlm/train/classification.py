@@ -29,6 +29,7 @@ from domainlm.tasks import DOCUMENT_TASK, Task
 from domainlm.train.development import Look, rounded
 from domainlm.train.methods import Prepared, check_rank, name_of, new_tokens
 from domainlm.train.mixture import Example
+from domainlm.train.out_of_memory import smaller_batches
 from domainlm.train.rows import fitting
 from domainlm.train.settings import TrainSettings
 
@@ -144,14 +145,7 @@ def prepare(base: BaseCheckpoint, tokenizer: TokenizerFolder, settings: TrainSet
         return Prepared(model.requires_grad_(True), loaded, [], note)
     from peft import LoraConfig, get_peft_model
 
-    if settings.quantization != "none":
-        from peft import prepare_model_for_kbit_training
-
-        model = prepare_model_for_kbit_training(
-            model,
-            use_gradient_checkpointing=settings.gradient_checkpointing,
-            gradient_checkpointing_kwargs={"use_reentrant": False},
-        )
+    model.requires_grad_(False)
     modules, found_out = target_modules(model.base_model, settings.target_modules)
     check_rank(model.base_model, modules, settings.rank)
     embedding = model.get_input_embeddings()
@@ -204,9 +198,8 @@ class HeadLook(Look):
         """Bits per character of the right labels, by task."""
         if not self.held_out:
             return {}
-        found = label_log_likelihoods(
-            self.prepared.model, self.prepared.tokenizer, [row.prompt for row in self.held_out], self.batch
-        )
+        model, tokenizer, texts = self.prepared.model, self.prepared.tokenizer, [row.prompt for row in self.held_out]
+        found = smaller_batches(lambda rows: label_log_likelihoods(model, tokenizer, texts, rows), self.batch)
         bits, characters, right, count = Counter(), Counter(), Counter(), Counter()
         for example, scores in zip(self.held_out, found, strict=True):
             bits[example.task] -= scores[example.completion] / math.log(2)

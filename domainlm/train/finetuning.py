@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import TrainerCallback
 
+    from domainlm.train.trainer import CompletionTrainer
+
 
 def train(
     records: Dataset,
@@ -104,25 +106,7 @@ def train(
                     trainer.add_callback(callback)
                 loop.run(trainer, place)
             points = loop.curve(trainer.state.log_history, sum(report.steps for report in reports))
-            reports.append(
-                StageReport(
-                    name=name,
-                    objective=recipe.objective,
-                    records_by_task=dict(sorted(Counter(example.task for example in found).items())),
-                    examples=len(data.rows),
-                    dropped_too_long=data.dropped,
-                    longest=data.longest,
-                    steps=trainer.state.global_step,
-                    epochs=rounded(trainer.state.epoch or 0.0),
-                    tokens_per_epoch=data.tokens,
-                    supervised_tokens_per_epoch=data.supervised,
-                    dev_bits_per_character=measure(),
-                    dev_accuracy=measure.accuracy,
-                    dev_bits_per_record=measure.bits_per_record,
-                    stopped_early=trainer.state.global_step < trainer.args.max_steps,
-                    loss=points[-1]["loss"] if points else math.nan,
-                )
-            )
+            reports.append(_stage_report(name, recipe, found, data, trainer, measure, points))
             curve += points
         state = distributed.gathered(prepared.model, everything=settings.method == FULL)
         adapter = distributed.on_first(export, prepared.model, folder, base, tokenizer, settings, state)
@@ -148,6 +132,34 @@ def train(
     account.notes |= {"wrapper": distributed.world().wrapper, "world_size": distributed.world().size}
     account.close()
     return adapter, report
+
+
+def _stage_report(
+    name: str,
+    recipe: TrainSettings,
+    found: list[Example],
+    data: Any,
+    trainer: CompletionTrainer,
+    measure: Look,
+    points: list[dict[str, float]],
+) -> StageReport:
+    return StageReport(
+        name=name,
+        objective=recipe.objective,
+        records_by_task=dict(sorted(Counter(example.task for example in found).items())),
+        examples=len(data.rows),
+        dropped_too_long=data.dropped,
+        longest=data.longest,
+        steps=trainer.state.global_step,
+        epochs=rounded(trainer.state.epoch or 0.0),
+        tokens_per_epoch=data.tokens,
+        supervised_tokens_per_epoch=data.supervised,
+        dev_bits_per_character=measure(),
+        dev_accuracy=measure.accuracy,
+        dev_bits_per_record=measure.bits_per_record,
+        stopped_early=trainer.state.global_step < trainer.args.max_steps,
+        loss=points[-1]["loss"] if points else math.nan,
+    )
 
 
 def held_out_examples(records: Dataset, settings: TrainSettings, tasks: dict[str, Task]) -> list[Example]:

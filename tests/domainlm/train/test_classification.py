@@ -429,7 +429,7 @@ def test_an_unknown_label_and_a_split_of_one_label_are_named_before_anything_is_
     one = [record for record in rows if record["label"] == "good"]
     with pytest.raises(TrainingError, match="bear one label"):
         fit("one", records=table(one))
-    with pytest.raises(TrainingError, match="no record of the train split"):
+    with pytest.raises(TrainingError, match="train split has no record"):
         fit("none", records=table([record for record in rows if record["split"] != "train"]))
 
 

@@ -269,7 +269,7 @@ def test_records_that_are_too_long_are_counted_never_cut(tune) -> None:
 
 def test_without_records_there_is_no_training(tune, toy_records) -> None:
     none = toy_records.filter(lambda split: split != "train", input_columns="split")
-    with pytest.raises(TrainingError, match="no record of the train split"):
+    with pytest.raises(TrainingError, match="train split has no record"):
         tune(records=none)
 
 
