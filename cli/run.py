@@ -36,6 +36,7 @@ def run(
     config = config.resolve() if config else None  # counts from where the user stands
     root = enter_project(ready=not check)
     configuration = RunConfiguration.load(config or root / PROJECT_FILE, overrides)
+    configuration.require_scored_rows()
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
     if check:
         console.print(f"[green]the configuration is valid[/]: {configuration.path}")

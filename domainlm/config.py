@@ -126,6 +126,32 @@ class RunConfiguration:
         """The checked parameters of the pipeline."""
         return PipelineSettings(**(self.content.get("parameters") or {}))
 
+    def require_scored_rows(self) -> None:
+        """Say now what the evaluation would say after the whole training: that a task to score has no source.
+
+        Not a part of `load`: an experiment (`domainlm compare`) names its own tasks to score.
+
+        Raises:
+            ConfigurationError: there are no sources, or none of a task that is to be scored.
+        """
+        from domainlm.tasks import load_tasks
+
+        scored = self.step("evaluate").tasks or tuple(sorted(load_tasks(resolve(self.pipeline.pack) / "tasks")))
+        there = {source.get("task", "") for source in _sources(self.content.get("steps") or {}, "ingest").values()}
+        if not there:
+            raise ConfigurationError(
+                "there is no source to fine-tune on",
+                f"{self.path}: steps.ingest.parameters.sources",
+                "name sources; a base alone is made by zenml pipeline run pipelines.pretraining.pretraining_pipeline",
+            )
+        if missing := [name for name in scored if name not in there]:
+            raise ConfigurationError(
+                f"no source has rows of {', '.join(missing)}, which evaluation would score (all of the pack unless"
+                " it names some)",
+                f"{self.path}: steps.evaluate.parameters.tasks",
+                f"name the tasks to score: [{', '.join(name for name in scored if name in there)}]",
+            )
+
 
 def _parameters(content: dict[str, Any], step: str) -> dict[str, Any]:
     return ((content.get("steps") or {}).get(step) or {}).get("parameters") or {}

@@ -52,6 +52,26 @@ def test_every_configuration_of_the_repository_passes(path: Path) -> None:
     RunConfiguration.load(path)
 
 
+@pytest.mark.parametrize(
+    "path",
+    sorted([ROOT / "zenml_config.yaml", *(ROOT / "configs").glob("*.yaml")]),
+    ids=lambda p: p.name,
+)
+def test_every_fine_tuning_of_the_repository_scores_tasks_that_its_sources_have(path: Path) -> None:
+    loaded = RunConfiguration.load(path)
+    if path.name != "pretraining.yaml":
+        return loaded.require_scored_rows()
+    with pytest.raises(ConfigurationError, match="no source to fine-tune on"):
+        loaded.require_scored_rows()
+
+
+def test_a_task_to_score_without_a_source_is_named_before_the_run() -> None:
+    loaded = RunConfiguration.load(ROOT / "configs" / "one-gpu-8b.yaml", ["steps.evaluate.parameters.tasks=[]"])
+    with pytest.raises(ConfigurationError, match="definition, intent, numeric") as caught:
+        loaded.require_scored_rows()
+    assert caught.value.remedy == "name the tasks to score: [extraction, general, sentiment]"
+
+
 def test_an_override_wins_over_the_file(tmp_path: Path) -> None:
     loaded = RunConfiguration.load(
         write(tmp_path, GOOD), ["steps.train.parameters.epochs=2", "parameters.controls=false"]
