@@ -13,7 +13,7 @@ run: setup                ## the main job: from raw text to a registered, compar
 	@.venv/bin/domainlm run -c $(CONFIG)
 
 test: setup               ## the whole test suite, network blocked except loopback
-	@.venv/bin/python -m pytest -q $(ARGS)
+	@.venv/bin/python -m pytest -q -n auto --dist loadfile $(ARGS)
 
 bench: setup              ## every benchmark; each prints a table and one line of JSON
 	@for file in benchmarks/*.py; do .venv/bin/python $$file || exit 1; done
