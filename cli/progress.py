@@ -52,7 +52,8 @@ class Progress:
     def say(self, text: str) -> None:
         """Show what is being done, without a line of its own."""
         if self._bars and self._task is not None:
-            self._bars.reset(self._task, description=text, total=None, detail="")
+            self._bars.remove_task(self._task)  # a reset would keep the number of steps: rich takes None for "as it is"
+            self._task = self._bars.add_task(text, total=None, detail="")
 
     def tell(self, step: str, event: str) -> None:
         """Take a step's event: "started" or "ended"."""

@@ -31,7 +31,7 @@ def test_a_terminal_shows_a_bar_with_the_time_that_is_left_and_takes_it_away() -
         drawn.tell("evaluate", "started")
         drawn._bars.refresh()
         assert "evaluate ..." in at.file.getvalue().rpartition("train task")[2]
-        assert "50/100" not in at.file.getvalue().rpartition("evaluate ...")[2]
+        assert "/100" not in at.file.getvalue().rpartition("evaluate ...")[2]
 
 
 def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch) -> None:
