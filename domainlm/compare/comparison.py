@@ -119,24 +119,26 @@ def _row(
     for variant in experiment.variants:
         found = [trial.rows[number].scores["tuned"] for trial in _of(trials, variant.name)]
         scores[variant.name] = Scores(np.asarray(found, dtype=float))
-    reference = scores[experiment.reference]
     enough = len(experiment.seeds) >= CLAIM_SEEDS and sampler.groups >= experiment.min_groups
-    lost = {
-        name: _gain(sampler.difference(scores[BASE], found), enough) for name, found in scores.items() if name != BASE
-    }
+    intervals = {name: sampler.interval(found) for name, found in scores.items()}
+    chance = first.chance or 0.0
+
+    def gain(name: str, other: str) -> Gain:
+        found = sampler.difference(scores[name], scores[other])
+        better = intervals[name if found.value > 0 else other]
+        # what does not beat the majority answer has learned nothing, whatever it is compared with
+        return _gain(found, enough and better.low > chance)
+
+    lost = {name: gain(BASE, name) for name in scores if name != BASE}
     row = TaskRow(
         task=first.task,
         source=first.source,
         metric=first.metric,
         items=len(first.records),
         groups=sampler.groups,
-        scores={name: _figure(sampler.interval(found), found) for name, found in scores.items()},
-        gains={
-            name: _gain(sampler.difference(found, reference), enough)
-            for name, found in scores.items()
-            if name != experiment.reference
-        },
-        chance=first.chance or 0.0,
+        scores={name: _figure(intervals[name], found) for name, found in scores.items()},
+        gains={name: gain(name, experiment.reference) for name in scores if name != experiment.reference},
+        chance=chance,
     )
     return row, lost
 

@@ -30,7 +30,8 @@ def page(report: ComparisonReport) -> str:
         f"<h1>{escape(experiment.question)}</h1>",
         f"<p>{len(experiment.variants)} ways of training, {seeds} seeds each, the same data. Intervals are"
         f" {experiment.confidence:.0%} over groups of items and over seeds together. A gain is shown where its interval"
-        f" keeps clear of zero, with at least five seeds and {experiment.min_groups} groups.</p>",
+        " keeps clear of zero and the better of the two beats the majority answer, with at least five seeds and"
+        f" {experiment.min_groups} groups.</p>",
         *(f"<p><strong>{escape(note)}</strong></p>" for note in report.notes),
         "<h2>Quality</h2>",
         _figure(_quality(report), "Scores of each task by way of training, with intervals"),

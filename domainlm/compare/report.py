@@ -23,7 +23,8 @@ class Figure(Report):
 
 
 class Gain(Report):
-    """The difference to the reference; `verdict` says whether its interval keeps clear of zero."""
+    """The difference to the reference; `verdict`: shown where its interval keeps clear of zero and the better of the two
+    beats the majority answer, over enough seeds and groups."""
 
     value: float
     low: float

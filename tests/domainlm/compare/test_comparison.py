@@ -52,6 +52,14 @@ def test_a_real_difference_is_shown_and_none_is_not() -> None:
     assert report.curves["good"] == [{"step": 5, "loss": 3.0, "low": 1.0, "high": 5.0}]
 
 
+def test_a_gain_that_only_reaches_the_majority_answer_is_not_shown() -> None:
+    experiment = _experiment()
+    report = compare(experiment, _trials(experiment, {"base": 0.0, "good": 0.2, "bad": 0.9}), GROUPS)
+    gains = report.rows[0].gains
+    assert gains["good"].low > 0 and gains["good"].verdict == "not shown"
+    assert gains["bad"].verdict == "shown"
+
+
 def test_gains_count_over_the_reference_that_was_asked_for() -> None:
     experiment = _experiment(reference="bad")
     report = compare(experiment, _trials(experiment, {"base": 0.1, "good": 0.9, "bad": 0.5}), GROUPS)
