@@ -23,8 +23,12 @@ class Figure(Report):
 
 
 class Gain(Report):
-    """The difference to the reference; `verdict`: shown where its interval keeps clear of zero and the better of the two
-    beats the majority answer, over enough seeds and groups."""
+    """The difference to the reference.
+
+    Fields:
+        verdict: shown where the interval keeps clear of zero and the better of the two beats the majority answer, over
+            enough seeds and groups.
+    """
 
     value: float
     low: float
