@@ -90,6 +90,7 @@ def _cost(found: dict[str, Any], cached: bool) -> str:
         parts[-1] += f" {found['currency']}"
     else:
         parts.append("no price for this device")
+    parts += found.get("plan", {}).get("reasons", [])  # what the memory planner gave up
     return ", ".join(parts) + (" - of the run that made it" if cached else "")
 
 

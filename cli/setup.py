@@ -30,7 +30,8 @@ def setup() -> None:
     name = stack.apply(root / "infra" / "stacks" / "local.yaml")
     _write_activation(root)
     console.print(
-        f"[green]ready[/]: stack {name}; development key {key.relative_to(root) if key.is_relative_to(root) else key} (mode 0600, not for production)"
+        f"[green]ready[/]: stack {name}; development key {key.relative_to(root) if key.is_relative_to(root) else key}"
+        " (mode 0600, not for production)"
     )
 
 

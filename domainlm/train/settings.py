@@ -240,6 +240,10 @@ class TrainSettings(Settings):
                 self.adapt_embedding and self.method not in LORA_METHODS | {"full"},
                 f"adapt_embedding is a LoRA: it does not go with method '{self.method}'",
             ),
+            (
+                self.strategy in ("ddp", "fsdp2") and self.processes * self.nodes == 1,
+                f"strategy '{self.strategy}' needs several processes: set `processes` or `nodes`",
+            ),
             (self.strategy == "deepspeed" and not self.deepspeed_config, "strategy 'deepspeed' needs deepspeed_config"),
         ]
 

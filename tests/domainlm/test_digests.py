@@ -71,5 +71,5 @@ def test_a_code_digest_follows_the_files_and_leaves_caches_out(tmp_path: Path) -
 
 
 def test_canonical_json_refuses_what_json_cannot_hold() -> None:
-    with pytest.raises(Exception, match="(?i)nan|float|domain"):
+    with pytest.raises(Exception, match=r"(?i)nan|float|domain"):
         digest_json({"loss": float("nan")})

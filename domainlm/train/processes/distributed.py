@@ -1,7 +1,7 @@
 """One training over several processes: who they are, what they agree on, and how a model is shared among them.
 
-`train()` starts processes (`domainlm.train.processes.launchers`), each of which runs `train()` again inside `joined()`. From then
-on the code is the same for one process and for many: with one, every function here does nothing.
+`train()` starts processes (`domainlm.train.processes.launchers`), each of which runs `train()` again inside
+`joined()`. From then on the code is the same for one process and for many: with one, every function here does nothing.
 
 Sharding is our own use of `torch.distributed.fsdp.fully_shard` (FSDP2). The Trainer's `fsdp` option runs
 DistributedDataParallel on a CPU without a word, and cannot be tested without GPUs; this runs on both, also with a 4-bit

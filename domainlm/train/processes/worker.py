@@ -1,4 +1,7 @@
-"""One process of a training over several: `python -m domainlm.train.processes.worker PLACE`, started by torchrun or DeepSpeed."""
+"""One process of a training over several, started by torchrun or DeepSpeed:
+
+    python -m domainlm.train.processes.worker PLACE
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
 PAUSE_S = 0.5  # between two looks at what another process says
 
@@ -122,16 +122,3 @@ def _follow(path: Path, over: threading.Event) -> None:
         if found != told:
             told = found
             tell(found)
-
-
-class PlainLines:
-    """A listener for logs: a line at the first step, then at most every so many seconds, and at the end."""
-
-    def __init__(self, stream: TextIO, every_s: float = 30.0) -> None:
-        self._stream, self._every, self._last = stream, every_s, -every_s
-
-    def __call__(self, advance: Advance) -> None:
-        now = time.monotonic()
-        if advance.step and (now - self._last >= self._every or advance.step == advance.steps):
-            self._last = now
-            print(line(advance), file=self._stream, flush=True)

@@ -143,7 +143,9 @@ def test_bits_of_a_head_are_those_of_its_softmax(toy, reader, report) -> None:
             scores = torch.log_softmax(model(input_ids=ids).logits[0].double(), -1)
         bits -= scores[model.config.label2id[answer(record)]].item() / math.log(2)
         characters += len(answer(record))
-    assert row(report).scores["tuned"]["bits_per_character"].value == pytest.approx(bits / characters, rel=1e-4, abs=1e-6)
+    assert row(report).scores["tuned"]["bits_per_character"].value == pytest.approx(
+        bits / characters, rel=1e-4, abs=1e-6
+    )
     assert "bits_per_character" not in row(report).scores["linear probe"]  # it is compared by its labels
 
 

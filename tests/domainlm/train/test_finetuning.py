@@ -264,7 +264,9 @@ def test_records_that_are_too_long_are_counted_never_cut(tune) -> None:
     assert "too_long: drop" in str(caught.value)
     _, report = tune("dropped", max_length=56, too_long="drop")
     assert report.stages[0].dropped_too_long > 0 and report.stages[0].longest <= 56
-    assert report.stages[0].examples + report.stages[0].dropped_too_long == sum(report.stages[0].records_by_task.values())
+    assert report.stages[0].examples + report.stages[0].dropped_too_long == sum(
+        report.stages[0].records_by_task.values()
+    )
 
 
 def test_without_records_there_is_no_training(tune, toy_records) -> None:

@@ -170,7 +170,16 @@ def test_two_nodes_meet(two_processes, outcome, tune, tmp_path, monkeypatch) -> 
     monkeypatch.setenv("MASTER_PORT", free_port())
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     place = tmp_path / "run" / "work" / "processes"
-    command = [sys.executable, "-m", "domainlm.train.processes.launchers", str(place), "--processes", "1", "--nodes", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "domainlm.train.processes.launchers",
+        str(place),
+        "--processes",
+        "1",
+        "--nodes",
+        "2",
+    ]
     variables = os.environ | {"DOMAINLM_NODE_RANK": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     joining = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:

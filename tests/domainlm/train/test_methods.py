@@ -102,6 +102,7 @@ def test_virtual_tokens_count_against_the_context(tune) -> None:
         ({"method": "prefix", "batching": "packed"}, "does not go with method prefix"),
         ({"method": "prompt", "adapt_embedding": True}, "does not go with method 'prompt'"),
         ({"strategy": "deepspeed"}, "needs deepspeed_config"),
+        ({"strategy": "fsdp2"}, "'fsdp2' needs several processes"),
         ({"stages": ({"name": "a"}, {"name": "a"})}, "two stages have one name"),
         ({"stages": ({"name": "a", "objective": "classification"},)}, "cannot share stages"),
     ],

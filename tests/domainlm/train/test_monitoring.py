@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import time
@@ -242,12 +241,3 @@ def test_progress_of_another_process_is_followed_through_a_file(heard, tmp_path,
         path.write_text("[1, 2")  # not ours to end over
         tell(last)
     assert heard == [first, last]
-
-
-def test_without_a_terminal_there_are_lines_now_and_then(tune, monkeypatch) -> None:
-    stream = io.StringIO()
-    monkeypatch.setattr(progress, "listeners", [progress.PlainLines(stream, every_s=3600)])
-    tune(max_steps=4)
-    lines = stream.getvalue().splitlines()
-    assert lines[0].startswith("step 1 of 4") and lines[-1].startswith("step 4 of 4, loss ")
-    assert len(lines) == 3  # the first, the last, and the last again with what the curve says
