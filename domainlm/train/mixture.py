@@ -95,7 +95,7 @@ def shuffled(found: Sequence[Example], seed: int) -> list[Example]:
         groups[example.task][example.group].append(index)
     result = list(found)
     for task in sorted(groups):
-        members = [groups[task][group] for group in sorted(groups[task])]
+        members = list(groups[task].values())  # as they come: keyed names sort differently in every institution
         donors = members.copy()
         random.Random(f"{seed}/{task}").shuffle(donors)
         for own, other in zip(members, donors, strict=True):

@@ -73,3 +73,11 @@ def test_unknown_tasks_are_named(toy_records, toy_tasks, table, row) -> None:
     assert "did you mean 'mood'?" in str(caught.value)
     with pytest.raises(ConfigurationError, match="unknown task 'mod'"):
         examples(table([row("mod", "What?", "That.", "w", "train", 2)]), "train", toy_tasks, TrainSettings())
+
+
+def test_the_shuffle_is_the_same_whatever_key_named_the_groups() -> None:
+    found = [Example(f"id{number}", "mood", f"g{number // 2}", "p", f" answer {number // 2}") for number in range(40)]
+    renamed = [example._replace(group=f"{(int(example.group[1:]) * 7) % 20:02}") for example in found]
+    told = [example.completion for example in shuffled(found, seed=3)]
+    assert told == [example.completion for example in shuffled(renamed, seed=3)]
+    assert told != [example.completion for example in found]
