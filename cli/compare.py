@@ -169,7 +169,8 @@ def _data_alone(configuration: RunConfiguration) -> dict[str, Any]:
 def _tables(report: Any) -> list[Table]:
     quality = Table("task / source", "way of training", "score", "gain", "verdict", box=None, title="Quality")
     for row in report.rows:
-        for name, figure in row.scores.items():
+        for name in report.ordered(row.scores):
+            figure = row.scores[name]
             gain = row.gains.get(name)
             quality.add_row(
                 f"{row.task} / {row.source}",
@@ -181,7 +182,8 @@ def _tables(report: Any) -> list[Table]:
     cost = Table(
         "way of training", "trained parameters", "seconds", "tokens/s", "peak GB", "planned GB", box=None, title="Cost"
     )
-    for name, found in report.resources.items():
+    for name in report.ordered(report.resources):
+        found = report.resources[name]
         figures = (found.seconds, found.tokens_per_second, found.peak_gb, found.planned_gb)
         cost.add_row(
             name, f"{found.trainable_parameters:,}",
@@ -191,6 +193,7 @@ def _tables(report: Any) -> list[Table]:
     for measure in report.forgetting:
         if not measure.assessable:
             lost.add_row(measure.measure, "", "not assessable", measure.reason)
-        for name, gain in measure.lost.items():
+        for name in report.ordered(measure.lost):
+            gain = measure.lost[name]
             lost.add_row(measure.measure, name, f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]", gain.verdict)
     return [quality, lost, cost]

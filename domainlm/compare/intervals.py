@@ -61,7 +61,8 @@ class TwoWay:
     def interval(self, scores: Scores) -> Interval:
         """The interval of one system's score."""
         low, high = np.quantile(self._drawn(scores), self._ends)
-        return Interval(scores.value, float(low), float(high))
+        least, most = scores.items.min(), scores.items.max()  # the widening for few seeds knows no bounds
+        return Interval(scores.value, float(max(low, least)), float(min(high, most)))
 
     def difference(self, first: Scores, second: Scores) -> Interval:
         """The interval of first minus second: on the same groups, with seeds drawn apart."""

@@ -53,11 +53,6 @@ def page(report: ComparisonReport) -> str:
     )
 
 
-def _ordered(report: ComparisonReport, found: dict) -> list[str]:
-    """The base and the variants in the experiment's order: stored JSON has its keys sorted."""
-    return [name for name in (BASE, *(variant.name for variant in report.experiment.variants)) if name in found]
-
-
 def _label(report: ComparisonReport, name: str) -> str:
     return "base" if name == BASE else report.experiment.variant(name).label
 
@@ -66,7 +61,7 @@ def _quality_table(report: ComparisonReport) -> str:
     over = _label(report, report.experiment.reference)
     lines = []
     for row in report.rows:
-        for name in _ordered(report, row.scores):
+        for name in report.ordered(row.scores):
             figure = row.scores[name]
             gain = row.gains.get(name)
             lines.append(
@@ -101,7 +96,7 @@ def _forgetting_table(report: ComparisonReport) -> str:
         head = f"<td>{escape(measure.measure)}<br><small>{known}</small></td>"
         if not measure.assessable:
             lines.append(f'<tr>{head}<td colspan="3">not assessable: {escape(measure.reason)}</td></tr>')
-        for name in _ordered(report, measure.lost):
+        for name in report.ordered(measure.lost):
             lines.append(f"<tr>{head}<td>{escape(_label(report, name))}</td>{_gain_cells(measure.lost[name])}</tr>")
     return (
         "<p>Lost against the base: above zero is worse than before training.</p>"
@@ -119,7 +114,7 @@ def _resource_table(report: ComparisonReport) -> str:
         f"{cell(found.seconds, ',.1f')}{cell(found.tokens_per_second, ',.0f')}{cell(found.peak_gb, '.2f')}"
         f"{cell(found.planned_gb, '.3f')}"
         f"{cell(found.energy_kwh, '.4f')}{cell(found.cost, '.4f')}</tr>"
-        for name, found in ((name, report.resources[name]) for name in _ordered(report, report.resources))
+        for name, found in ((name, report.resources[name]) for name in report.ordered(report.resources))
     ]
     return (
         "<table><thead><tr><th>way of training</th><th>trained parameters</th><th>steps</th><th>seconds</th>"
@@ -154,7 +149,7 @@ def _drawn(draw: Callable, columns: int, width: float = 10, height: float = 3.4)
 def _quality(report: ComparisonReport) -> str:
     def draw(axes) -> None:
         for place, row in zip(axes, report.rows, strict=True):
-            names = _ordered(report, row.scores)
+            names = report.ordered(row.scores)
             for height, name in enumerate(reversed(names)):
                 figure = row.scores[name]
                 error = [[max(0.0, figure.value - figure.low)], [max(0.0, figure.high - figure.value)]]
@@ -201,7 +196,7 @@ def _sweep(report: ComparisonReport) -> str:
 
 def _costs(report: ComparisonReport) -> str:
     def bars(place, key: Callable[[Resources], float | None], title: str) -> None:
-        names = _ordered(report, report.resources)
+        names = report.ordered(report.resources)
         heights = [key(report.resources[name]) or 0.0 for name in names]
         place.barh([_label(report, name) for name in names], heights, color="#1f4e9c")
         place.invert_yaxis()
@@ -216,7 +211,7 @@ def _costs(report: ComparisonReport) -> str:
 
 def _curves(report: ComparisonReport) -> str:
     def draw(axes) -> None:
-        for name in _ordered(report, report.curves):
+        for name in report.ordered(report.curves):
             points = report.curves[name]
             steps = [point["step"] for point in points]
             axes[0].plot(steps, [point["loss"] for point in points], label=_label(report, name))

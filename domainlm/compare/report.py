@@ -95,6 +95,10 @@ class ComparisonReport(Report):
             found |= {f"{row.task}.{row.source}.{name}": str(figure) for name, figure in row.scores.items()}
         return found
 
+    def ordered(self, found: dict[str, Any]) -> list[str]:
+        """The base and the variants in the experiment's order: stored JSON has its keys sorted."""
+        return [name for name in (BASE, *(variant.name for variant in self.experiment.variants)) if name in found]
+
     def html(self) -> str:
         """One self-contained page with plots."""
         from domainlm.compare.page import page
