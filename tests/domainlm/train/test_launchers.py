@@ -251,7 +251,8 @@ def test_auto_shards_what_one_device_does_not_hold(tiny_base, monkeypatch) -> No
 
 
 def test_one_process_starts_no_others(tiny_base) -> None:
-    assert not launchers.many(asked(processes=1)) and launchers.many(asked()) and launchers.many(asked(nodes=2))
+    assert not launchers.many(asked(processes=1, strategy="auto"))
+    assert launchers.many(asked()) and launchers.many(asked(processes=1, nodes=2))
     assert launchers.many(asked(processes=1, strategy="ray"))  # on a cluster's GPU
     assert launchers.many(asked(processes=1, strategy="deepspeed", deepspeed_config="zero.json"))  # with its offloading
 
