@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,8 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.environment import enter_project, quiet_libraries
+from cli.launch import effective, launched, let_hub
 from domainlm.compare.settings import Experiment, Variant
-from domainlm.config import EMBEDDED, RunConfiguration
+from domainlm.config import RunConfiguration
 from domainlm.errors import ConfigurationError
 from domainlm.evaluate.settings import EvaluateSettings
 from domainlm.project import PROJECT_FILE, home
@@ -53,8 +53,7 @@ def compare(
     if check:
         console.print(f"[green]the experiment is valid[/]: {trainings} trainings")
         return
-    if configuration.pipeline.base != EMBEDDED and not Path(configuration.pipeline.base).exists():
-        os.environ["HF_HUB_OFFLINE"] = "0"  # the configuration names a hub id, so the hub may be asked
+    let_hub(configuration)
     log = quiet_libraries()
     console.print(f"{asked.question}\n{trainings} trainings: {len(asked.variants)} variants x {len(asked.seeds)} seeds")
     sys.exit(0 if _run(asked, recipes, configuration, stack, console, log) else 1)
@@ -116,36 +115,20 @@ def _run(
     console: Console,
     log: Path,
 ) -> bool:
-    from cli.progress import Progress
-    from cli.run import effective, explain
-
-    with Progress(console) as progress:
-        progress.say("starting ZenML")
-        from zenml.client import Client
-
-        from pipelines import hooks
+    def start() -> Any:
         from pipelines.comparison import comparison_pipeline
-        from steps.run_view import reap_interrupted, reports_of
 
-        if stack:
-            Client().activate_stack(stack)
-        reap_interrupted()
-        hooks.listeners.append(progress.tell)
-        failure: BaseException | None = None
-        try:
-            path = effective(_data_alone(configuration))
-            response = comparison_pipeline.with_options(config_path=str(path))(
-                experiment=asked.model_dump(mode="json"),
-                recipes=recipes,
-                **configuration.pipeline.model_dump(include={"base", "pack", "mode"}),
-            )
-        except (Exception, KeyboardInterrupt) as error:
-            failure = error
-        finally:
-            hooks.listeners.remove(progress.tell)
-    if failure is not None:
-        explain(failure, hooks.explain(failure), log, console)
+        path = effective(_data_alone(configuration))
+        return comparison_pipeline.with_options(config_path=str(path))(
+            experiment=asked.model_dump(mode="json"),
+            recipes=recipes,
+            **configuration.pipeline.model_dump(include={"base", "pack", "mode"}),
+        )
+
+    if (response := launched(start, stack, console, log)) is None:
         return False
+    from steps.run_view import reports_of
+
     report = reports_of(response.id)["comparison_report"]
     page = home() / "comparisons" / f"{asked.name}.html"
     page.parent.mkdir(mode=0o700, exist_ok=True)

@@ -129,7 +129,6 @@ def train(
         loss=reports[-1].loss,
         curve=curve,
     )
-    account.notes |= {"wrapper": distributed.world().wrapper, "world_size": distributed.world().size}
     account.close()
     return adapter, report
 

@@ -41,7 +41,6 @@ class Account(TrainerCallback):
         forget_peaks()
         self._counted = Counted()
         self._earlier = _read(work / ATTEMPTS)
-        self.notes: dict[str, Any] = {}
 
     def add(self, counted: Counted) -> None:
         """Take what was trained since the last point of the curve."""
@@ -116,7 +115,6 @@ class Account(TrainerCallback):
         for name, file in NOTES.items():
             if (self._work / file).is_file():
                 found[name] = json.loads((self._work / file).read_text())
-        found |= self.notes
         if here.first:
             _write(self._work / ATTEMPTS, attempts)
             _write(self._work / FILE, found)
