@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from cli import bases, clean, compare, dashboard, keys, run, scan, setup, vault
+from cli import audit, bases, clean, compare, dashboard, keys, run, scan, setup, vault
 from domainlm.errors import DomainLMError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("bases", epilog=bases.EPILOG)(bases.bases)
 app.command("scan", help=scan.HELP, epilog=scan.EPILOG)(scan.scan)
 app.add_typer(vault.app, name="vault")
 app.add_typer(keys.app, name="keys")
+app.add_typer(audit.app, name="audit")
 
 
 @app.callback()

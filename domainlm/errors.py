@@ -84,6 +84,23 @@ class RegistrationError(DomainLMError):
     """A model that must not be registered, or whose registration cannot be trusted."""
 
 
+class EvidenceRefused(DomainLMError):
+    """Evidence that must not be believed or entered: a broken signature, an unknown key, a changed or foreign entry.
+
+    Args:
+        code: the finding's name, one of `domainlm.ledger.findings.CODES`; what programs and tests compare.
+    """
+
+    def __init__(self, what: str, where: str = "", remedy: str = "", code: str = "malformed") -> None:
+        super().__init__(what, where, remedy)
+        self.code = code
+        self.args = (what, where, remedy, code)
+
+
+class ApprovalRefused(DomainLMError):
+    """A promotion, an erasure or another act that lacks what the policy asks for."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A ready-made hint: the known name nearest to a misspelled one, or all of them.
 

@@ -22,7 +22,7 @@ from domainlm.digests import digest_file, digest_json
 from domainlm.errors import ArtifactError
 from domainlm.project import SOURCE_ROOT, home
 
-FORMAT = "domainlm.run/1"
+FORMAT = "domainlm.run/2"
 RUNNING, COMPLETED, FAILED, INTERRUPTED = "running", "completed", "failed", "interrupted"
 UNKNOWN = "unknown"  # the cause of a failure that no hook was told
 PACKAGES = (
@@ -66,8 +66,83 @@ class Failure(BaseModel):
     message: str = ""
 
 
+class Source(BaseModel):
+    """One source of raw text, as `ingest` found it: never its text."""
+
+    name: str
+    uri: str
+    files: dict[str, str] = Field(default_factory=dict)  # relative name -> SHA-256
+    rows: int = 0
+    licence: str = ""
+    consent: str = ""
+    purpose: str = ""
+    jurisdiction: str = ""
+    language: str = ""
+    handling: str = ""
+
+
+class ModelRecord(BaseModel):
+    """The version that a run registered.
+
+    Args:
+        identity: digest over all of `digests`: what an approval approves, and nothing else.
+        digests: adapter, base, tokenizer, data, configuration, evaluation; 64 hexadecimal digits each.
+    """
+
+    name: str
+    version: str
+    identity: str
+    digests: dict[str, str]
+    verdict: str = ""
+    handling: str = ""
+    licences: list[str] = Field(default_factory=list)
+
+
+class RowSet(BaseModel):
+    """The rows that a stage used, committed to without naming one (`domainlm.audit.lineage`).
+
+    Args:
+        data: content digest of the records that the rows stand in.
+        use: `pretraining`, `training`, `development`, `test`.
+        rows: how many.
+        root: root of the Merkle tree over the rows' salted commitments, 64 hexadecimal digits.
+    """
+
+    data: str
+    use: str
+    rows: int
+    root: str
+
+
+class Authors(BaseModel):
+    """Whom four eyes are counted against, each as `identity` makes it; "" stands for an author whom nobody knows.
+
+    Args:
+        code: authors of commits to the code since the champion's commit, and whoever ran it with uncommitted changes.
+        configuration: the last authors of the run configuration, the pack and the sources' entries.
+        data: stewards that the sources name, else the authors of their files where git knows them.
+        trained_by: who started the run.
+    """
+
+    code: list[str] = Field(default_factory=list)
+    configuration: list[str] = Field(default_factory=list)
+    data: list[str] = Field(default_factory=list)
+    trained_by: str = ""
+
+
 class RunManifest(BaseModel):
-    """The record of one run. `digest` is the SHA-256 of the canonical JSON of everything else."""
+    """The record of one run. `digest` is the SHA-256 of the canonical JSON of everything else.
+
+    Args:
+        sources: what `ingest` read, for the fine-tuning and for the embedded base.
+        base: name, digest, licence and location of the base model.
+        hardware: processor, cores, memory in bytes, GPUs.
+        verdicts: what the gates said: `redaction`, `validation`, `evaluation`, `licence`, each a flat mapping.
+        metrics: the scores on the test split, by name.
+        model: the registered version; None where the run did not come so far.
+        rows: which rows were used for what.
+        authors: for four eyes.
+    """
 
     format: str = FORMAT
     run_id: str
@@ -82,6 +157,14 @@ class RunManifest(BaseModel):
     configuration: dict[str, Any] = Field(default_factory=dict)
     code: dict[str, Any] = Field(default_factory=dict)
     environment: dict[str, Any] = Field(default_factory=dict)
+    sources: list[Source] = Field(default_factory=list)
+    base: dict[str, Any] = Field(default_factory=dict)
+    hardware: dict[str, Any] = Field(default_factory=dict)
+    verdicts: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    metrics: dict[str, float] = Field(default_factory=dict)
+    model: ModelRecord | None = None
+    rows: list[RowSet] = Field(default_factory=list)
+    authors: Authors = Field(default_factory=Authors)
     digest: str = ""
 
     def sealed(self) -> RunManifest:
@@ -95,7 +178,9 @@ class RunManifest(BaseModel):
             ArtifactError: they differ, so somebody changed the manifest.
         """
         if self.digest != digest_json(self._content()):
-            raise ArtifactError("the content does not match the manifest's digest", self.run_name, "restore the manifest")
+            raise ArtifactError(
+                "the content does not match the manifest's digest", self.run_name, "restore the manifest"
+            )
 
     def _content(self) -> dict[str, Any]:
         return self.model_dump(mode="json", exclude={"digest"})
@@ -151,7 +236,9 @@ def code_state(root: Path = SOURCE_ROOT) -> dict[str, Any]:
 
 def _git(root: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
@@ -178,4 +265,6 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )

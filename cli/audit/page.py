@@ -1,0 +1,9 @@
+"""`domainlm audit`: serve: the officer's page."""
+
+from __future__ import annotations
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""

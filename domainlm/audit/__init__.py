@@ -1,0 +1,1 @@
+"""Audit: evidence that needs no trust: lineage, approvals, verification, reports, erasure."""

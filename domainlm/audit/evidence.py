@@ -1,0 +1,135 @@
+"""What a ledger says, read once in order: runs, models, approvals and all other acts, as typed values.
+
+Built from entries that passed the gate; verification, page, report and promotion all read this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from domainlm.audit.acts import MODELS, read_act
+from domainlm.errors import EvidenceRefused
+from domainlm.ledger import entries
+from domainlm.ledger.entries import Header
+from domainlm.ledger.envelopes import Envelope
+from domainlm.ledger.manifest import RunManifest
+from domainlm.ledger.trust import Gate, Policy
+
+MANIFEST = "domainlm_manifest"  # the extension field of a run's SLSA provenance that holds the whole manifest
+
+
+@dataclass(frozen=True)
+class Stated:
+    """One entry and what it says.
+
+    Args:
+        number: its place in the log, from 0.
+        digest: of the entry.
+        header: kind, time, by whom.
+        act: a model of `domainlm.audit.acts`, a `RunManifest`, or a `Policy`.
+        policy: the one in force at its place.
+    """
+
+    number: int
+    digest: str
+    header: Header
+    act: Any
+    policy: Policy
+    envelope: Envelope
+
+
+class Evidence:
+    """A ledger's entries as typed values.
+
+    Args:
+        read: (number, envelope) in order, from 0.
+        gate: judges each; a fresh one.
+
+    Raises:
+        EvidenceRefused: an entry does not pass the gate, or is malformed.
+    """
+
+    def __init__(self, read: Iterable[tuple[int, Envelope]], gate: Gate) -> None:
+        self.gate = gate
+        self.stated: list[Stated] = []
+        for number, envelope in read:
+            where = f"entry {number}"
+            header = gate.admit(number, envelope, where)
+            if gate.policy is None:
+                raise EvidenceRefused("stands before any policy", where, "", "untrusted-root")
+            act = _act(envelope, header.kind, where, gate)
+            self.stated.append(Stated(number, envelope.digest, header, act, gate.policy, envelope))
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force now.
+
+        Raises:
+            EvidenceRefused: the ledger is empty.
+        """
+        if self.gate.policy is None:
+            raise EvidenceRefused(
+                "the ledger is empty", self.gate.origin, "run `domainlm audit init`", "untrusted-root"
+            )
+        return self.gate.policy
+
+    def of_kind(self, *kinds: str) -> Iterator[Stated]:
+        """The entries of some kinds, in order."""
+        return (stated for stated in self.stated if stated.header.kind in kinds)
+
+    def entry(self, digest: str) -> Stated | None:
+        """The entry with this digest."""
+        return next((stated for stated in self.stated if stated.digest == digest), None)
+
+    def run(self, run_id: str) -> Stated | None:
+        """The latest entry of a run: a run that was entered as running or interrupted may be entered again."""
+        return next(
+            (stated for stated in reversed(self.stated)
+             if stated.header.kind == entries.RUN and stated.act.run_id == run_id), None,
+        )  # fmt: skip
+
+    def models(self) -> dict[str, Stated]:
+        """Identity -> the first completed run that registered this model, in order."""
+        found: dict[str, Stated] = {}
+        for stated in self.of_kind(entries.RUN):
+            if stated.act.model is not None:
+                found.setdefault(stated.act.model.identity, stated)
+        return found
+
+    def model(self, name: str) -> Stated | None:
+        """The run that registered a model, which is named by identity (or its first 8 digits or more) or NAME/VERSION."""
+        for identity, stated in self.models().items():
+            model = stated.act.model
+            if name in (identity, f"{model.name}/{model.version}") or (len(name) >= 8 and identity.startswith(name)):
+                return stated
+        return None
+
+    def about(self, identity: str, *kinds: str) -> list[Stated]:
+        """Entries of some kinds (all, where none is named) that name a model by its identity."""
+        return [
+            stated
+            for stated in self.of_kind(*(kinds or MODELS))
+            if getattr(stated.act, "identity", None) == identity or identity in getattr(stated.act, "models", ())
+        ]
+
+    def champion(self, name: str) -> Stated | None:
+        """The latest promotion of a registered name."""
+        wanted = [stated for stated in self.of_kind(entries.PROMOTION) if stated.act.model.rpartition("/")[0] == name]
+        return wanted[-1] if wanted else None
+
+
+def _act(envelope: Envelope, kind: str, where: str, gate: Gate) -> Any:
+    if kind == entries.POLICY:
+        return gate.policy
+    if kind == entries.RUN:
+        try:
+            manifest = RunManifest(**entries.content(envelope)[MANIFEST])
+            manifest.verify()
+        except (KeyError, TypeError, ValidationError):
+            raise EvidenceRefused("holds no run manifest", where, "restore it from a copy", "malformed") from None
+        return manifest
+    return read_act(envelope, kind, where)

@@ -1,0 +1,78 @@
+"""Configuration of the evidence: where the ledger lies, who is trusted, where checkpoints are published."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import yaml
+from pydantic import Field, ValidationError
+
+from domainlm.errors import ConfigurationError
+from domainlm.project import home, project_root, resolve
+from domainlm.reports import Settings
+
+FILE = "configs/audit.yaml"
+FILE_VARIABLE = "DOMAINLM_AUDIT"
+LEDGER_VARIABLE = "DOMAINLM_LEDGER"  # the database's URL, which may hold a password and so stands in no file
+
+
+class AnchorSettings(Settings):
+    """A place outside where checkpoints are published; give one of the three."""
+
+    folder: str = Field(default="", description="a folder on another volume, or a mounted write-once share")
+    git: str = Field(default="", description="a git repository in which each published checkpoint becomes a tag")
+    object_store: str = Field(default="", description="an fsspec URL; switch its object lock on")
+
+
+class AuditSettings(Settings):
+    """Content of `configs/audit.yaml`."""
+
+    origin: str = Field(default="domainlm", description="the ledger's name; part of every checkpoint and entry")
+    signer: str = Field(default="", description="socket of a signer service; empty starts one for each act")
+    anchors: tuple[AnchorSettings, ...] = Field(default=(), description="where checkpoints are published")
+    openlineage: str = Field(default="", description="file or http URL that lineage events go to; empty sends none")
+    retention_days: dict[str, int] = Field(
+        default_factory=dict, description="artifact name -> days until it is deleted"
+    )
+
+    @classmethod
+    def load(cls) -> AuditSettings:
+        """The project's own; the defaults where it has none.
+
+        Raises:
+            ConfigurationError: a key or value that nothing can use.
+        """
+        path = Path(os.environ.get(FILE_VARIABLE) or project_root() / FILE)
+        if not path.is_file():
+            return cls()
+        try:
+            return cls(**(yaml.safe_load(path.read_text(encoding="utf-8")) or {}))
+        except (ValidationError, TypeError, yaml.YAMLError) as error:
+            first = error.errors()[0] if isinstance(error, ValidationError) else {}
+            key = ".".join(str(part) for part in first.get("loc", ()))
+            raise ConfigurationError(
+                f"{key}: {first.get('msg', 'is no mapping')}", str(path), f"known: {', '.join(cls.model_fields)}"
+            ) from None
+
+    @property
+    def ledger_url(self) -> str:
+        """SQLAlchemy URL of the ledger: `DOMAINLM_LEDGER`, else a SQLite file of the project."""
+        return os.environ.get(LEDGER_VARIABLE) or f"sqlite:///{evidence_folder() / 'ledger.sqlite'}"
+
+
+def evidence_folder() -> Path:
+    """Where the project keeps evidence: `.domainlm/evidence/`."""
+    folder = home() / "evidence"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def keys_folder() -> Path:
+    """Where the local signer's keys lie: `DOMAINLM_SIGNER_KEYS`, else `.domainlm/keys/signer/`; mode 0700."""
+    return Path(os.environ.get("DOMAINLM_SIGNER_KEYS") or home() / "keys" / "signer")
+
+
+def root_file() -> Path:
+    """The pinned root: public key (PEM) that `domainlm audit init` wrote."""
+    return Path(os.environ.get("DOMAINLM_ROOT") or resolve(".domainlm/evidence/root.pem"))

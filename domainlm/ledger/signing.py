@@ -1,0 +1,81 @@
+"""Private keys of people and services: ed25519 in PKCS #8 PEM files of mode 0600, sealed by a passphrase on wish."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from securesystemslib.signer import CryptoSigner, SSlibKey
+
+from domainlm.errors import SecretError
+
+
+def new_key(path: Path, passphrase: str = "") -> CryptoSigner:
+    """Make a key in a new file.
+
+    Raises:
+        SecretError: there is a file already.
+    """
+    key = Ed25519PrivateKey.generate()
+    sealing = serialization.BestAvailableEncryption(passphrase.encode()) if passphrase else serialization.NoEncryption()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, sealing)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise SecretError("there is a file already", str(path), "name another") from None
+    with open(descriptor, "wb") as stream:
+        stream.write(pem)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return CryptoSigner(key)
+
+
+def load_key(path: Path, passphrase: str = "") -> CryptoSigner:
+    """The key of a file that only its owner may read.
+
+    Raises:
+        SecretError: there is none, others may read it, it is sealed by another passphrase, or it is no ed25519 key.
+    """
+    try:
+        with open(path, "rb") as stream:
+            if stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & 0o077:
+                raise SecretError("the key file can be read by others", str(path), f"chmod 600 {path}")
+            pem = stream.read()
+    except OSError:
+        raise SecretError("the signing key is missing", str(path), "make one: `domainlm audit keys new`") from None
+    try:
+        key = serialization.load_pem_private_key(pem, passphrase.encode() if passphrase else None)
+    except (ValueError, TypeError):
+        raise SecretError("cannot be opened as a key", str(path), "check the file and the passphrase") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise SecretError("is no ed25519 key", str(path), "make one: `domainlm audit keys new`")
+    return CryptoSigner(key)
+
+
+def public_pem(key: SSlibKey) -> str:
+    """The public key as SubjectPublicKeyInfo PEM (RFC 8410): what a verifier is given, and what openssl reads."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    raw = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.keyval["public"]))
+    return raw.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def key_of_pem(text: str, where: str) -> SSlibKey:
+    """Undo `public_pem`.
+
+    Raises:
+        SecretError: it is no ed25519 public key.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        key = serialization.load_pem_public_key(text.encode())
+    except ValueError:
+        key = None
+    if not isinstance(key, Ed25519PublicKey):
+        raise SecretError("is no ed25519 public key", where, "give the PEM file that `domainlm audit keys show` writes")
+    return SSlibKey.from_crypto(key)
