@@ -56,6 +56,15 @@ class Evidence:
     def __init__(self, read: Iterable[tuple[int, Envelope]], gate: Gate) -> None:
         self.gate = gate
         self.stated: list[Stated] = []
+        self.extend(read)
+
+    def extend(self, read: Iterable[tuple[int, Envelope]]) -> None:
+        """Take in the entries that follow.
+
+        Raises:
+            EvidenceRefused: as the constructor; the evidence then ends before that entry, and stays there.
+        """
+        gate = self.gate
         for number, envelope in read:
             where = f"entry {number}"
             header = gate.admit(number, envelope, where)
@@ -101,7 +110,7 @@ class Evidence:
         return found
 
     def model(self, name: str) -> Stated | None:
-        """The run that registered a model, which is named by identity (or its first 8 digits or more) or NAME/VERSION."""
+        """The run that registered a model, named by identity (or its first 8 digits or more) or NAME/VERSION."""
         for identity, stated in self.models().items():
             model = stated.act.model
             if name in (identity, f"{model.name}/{model.version}") or (len(name) >= 8 and identity.startswith(name)):
