@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 READ_BYTES = 1 << 20
+_BEYOND_BMP = re.compile(rb"[\xf0-\xf4]")  # lead bytes of UTF-8 for U+10000 and above
 
 
 def digest_bytes(data: bytes) -> str:
@@ -30,6 +32,48 @@ def digest_bytes(data: bytes) -> str:
 def canonical_json(value: Any) -> bytes:
     """JSON after RFC 8785 (JSON Canonicalization Scheme): one byte string for one value."""
     return rfc8785.dumps(value)
+
+
+def parse_canonical(raw: bytes) -> Any:
+    """The value that bytes are the one canonical spelling of.
+
+    Exactly as strict as comparing with `canonical_json`, and several times faster where the standard library's writer,
+    with sorted keys, spells the value as RFC 8785 does: there are no numbers that the two write differently, and no
+    characters beyond the basic plane, which RFC 8785 sorts by UTF-16.
+
+    Raises:
+        ValueError: they are no JSON, or not spelled canonically.
+    """
+    same_spelling = _BEYOND_BMP.search(raw) is None
+
+    def number(text: str) -> float:
+        nonlocal same_spelling
+        value = float(text)
+        same_spelling = same_spelling and repr(value) == text and canonical_json(value) == text.encode()
+        return value
+
+    try:
+        value = json.loads(raw.decode(), parse_float=number, parse_int=_integer, parse_constant=_no_number)
+        if same_spelling:
+            spelled = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+        else:
+            spelled = canonical_json(value)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if spelled != raw:
+        raise ValueError("not canonical JSON")
+    return value
+
+
+def _integer(text: str) -> int:
+    value = int(text)
+    if abs(value) >= 1 << 53:
+        raise ValueError("an integer that RFC 8785 cannot hold")
+    return value
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no JSON")
 
 
 def digest_json(value: Any) -> str:
@@ -54,7 +98,9 @@ def digest_tensors(path: Path) -> str:
         try:
             header = json.loads(stream.read(header_size))
         except ValueError as error:
-            raise ArtifactError("is not a safetensors file", str(path), "restore it or let the step run again") from error
+            raise ArtifactError(
+                "is not a safetensors file", str(path), "restore it or let the step run again"
+            ) from error
         for name in sorted(key for key in header if key != "__metadata__"):
             entry = header[name]
             total.update(canonical_json([name, entry["dtype"], entry["shape"]]))

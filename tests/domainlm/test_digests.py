@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from domainlm.digests import code_files, digest_code, digest_dataset, digest_folder, digest_json, digest_tensors
+from domainlm.digests import (
+    canonical_json,
+    code_files,
+    digest_code,
+    digest_dataset,
+    digest_folder,
+    digest_json,
+    digest_tensors,
+    parse_canonical,
+)
 from domainlm.errors import ArtifactError
 
 
@@ -73,3 +86,61 @@ def test_a_code_digest_follows_the_files_and_leaves_caches_out(tmp_path: Path) -
 def test_canonical_json_refuses_what_json_cannot_hold() -> None:
     with pytest.raises(Exception, match=r"(?i)nan|float|domain"):
         digest_json({"loss": float("nan")})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+def by_comparison(raw: bytes) -> bool:
+    """The plain definition: bytes are canonical if the value they hold is written so."""
+    try:
+        return canonical_json(json.loads(raw)) == raw
+    except (ValueError, RecursionError):
+        return False
+
+
+def parses(raw: bytes) -> bool:
+    try:
+        parse_canonical(raw)
+    except ValueError:
+        return False
+    return True
+
+
+@settings(max_examples=300, deadline=None)
+@given(JSON, st.data())
+def test_canonical_bytes_are_parsed_and_any_other_spelling_is_refused(value: Any, data: st.DataObject) -> None:
+    raw = canonical_json(value)
+    assert parses(raw) == by_comparison(raw)
+    for other in (
+        json.dumps(value).encode(),
+        json.dumps(value, separators=(",", ":")).encode(),
+        json.dumps(value, separators=(",", ":"), ensure_ascii=False, sort_keys=True).encode("utf-8", "surrogatepass"),
+    ):
+        assert parses(other) == by_comparison(other)
+    place = data.draw(st.integers(0, len(raw) - 1))
+    flipped = raw[:place] + bytes([raw[place] ^ (1 << data.draw(st.integers(0, 7)))]) + raw[place + 1 :]
+    assert parses(flipped) == by_comparison(flipped)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"NaN", b"[Infinity]", b"1.0", b"-0", b"1e-07", b"1E5", b"9007199254740992", b'{"a":1,"a":1}', b'{"b":1,"a":1}',
+     b'{"a": 1}', b'"\\u0041"', b'"\\u000A"', b"\xef\xbb\xbf1", b"[" * 100_000, b"", b'"\xff"', b"1e999"],
+)  # fmt: skip
+def test_other_spellings_are_refused(raw: bytes) -> None:
+    with pytest.raises(ValueError):
+        parse_canonical(raw)
+    assert not by_comparison(raw)
+
+
+@pytest.mark.parametrize(
+    "value", [1e-7, 1.5, {"\ue000": 1, "\U00010000": 2}, {"한국": ["어", 0.1]}, "\x7f\u2028\b\t\x1f"]
+)
+def test_what_rfc_8785_writes_otherwise_than_python_is_read_back(value: Any) -> None:
+    assert parse_canonical(canonical_json(value)) == value
