@@ -22,7 +22,7 @@ from securesystemslib.signer import Key, Signature, Signer
 from domainlm.errors import EvidenceRefused
 
 ED25519 = b"\x01"  # the signature type of signed notes
-_ORIGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,199}")
+ORIGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,199}")
 _SIGNATURE = re.compile("— ([^ \n+]{1,200}) ([A-Za-z0-9+/]+=*)")
 
 
@@ -81,7 +81,7 @@ class Checkpoint:
                 raw = base64.b64decode(match[2], validate=True)
                 signatures.append((match[1], raw[:4], raw[4:]))
             found = cls(origin, int(size), base64.b64decode(root, validate=True), tuple(signatures))
-            if found.note == note and len(found.root) == 32 and found.size >= 0 and _ORIGIN.fullmatch(origin):
+            if found.note == note and len(found.root) == 32 and found.size >= 0 and ORIGIN.fullmatch(origin):
                 return found
         except (ValueError, binascii.Error):
             pass
