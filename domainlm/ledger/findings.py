@@ -20,6 +20,7 @@ CODES: dict[str, str] = {
     "untrusted-root": "the first policy is not signed by the pinned root",
     "bad-policy": "a policy that breaks the rules of succession",
     "clock-set-back": "an entry whose time lies before that of an earlier one",
+    "clock-ahead": "an entry whose time lies ahead of the signer's clock, so that later ones would seem set back",
     "edited": "an entry whose bytes differ from what the ledger's tree holds",
     "deleted": "an entry that the tree holds and that is missing",
     "inserted": "an entry that the tree does not hold",
