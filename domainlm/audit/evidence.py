@@ -5,8 +5,10 @@ Built from entries that passed the gate; verification, page, report and promotio
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -32,6 +34,8 @@ class Stated:
         header: kind, time, by whom.
         act: a model of `domainlm.audit.acts`, a `RunManifest`, or a `Policy`.
         policy: the one in force at its place.
+        clock: the latest time that any entry up to this one bears. What a person signed may bear an earlier time of its
+            own, which nobody can check: where that matters, this is when the ledger took it in at the earliest.
     """
 
     number: int
@@ -40,6 +44,7 @@ class Stated:
     act: Any
     policy: Policy
     envelope: Envelope
+    clock: datetime
 
 
 class Evidence:
@@ -71,7 +76,18 @@ class Evidence:
             if gate.policy is None:
                 raise EvidenceRefused("stands before any policy", where, "", "untrusted-root")
             act = _act(envelope, header.kind, where, gate)
-            self.stated.append(Stated(number, envelope.digest, header, act, gate.policy, envelope))
+            moment = entries.parse_time(header.time)
+            clock = max(moment, self.stated[-1].clock) if self.stated else moment
+            self.stated.append(Stated(number, envelope.digest, header, act, gate.policy, envelope, clock))
+
+    def until(self, number: int) -> Evidence:
+        """What the ledger said before the entry of this number: for questions of the kind "was that right then?".
+
+        Only for reading: it shares the gate, and cannot be extended.
+        """
+        earlier = copy.copy(self)
+        earlier.stated = self.stated[:number]
+        return earlier
 
     @property
     def policy(self) -> Policy:
@@ -80,11 +96,11 @@ class Evidence:
         Raises:
             EvidenceRefused: the ledger is empty.
         """
-        if self.gate.policy is None:
+        if not self.stated:
             raise EvidenceRefused(
                 "the ledger is empty", self.gate.origin, "run `domainlm audit init`", "untrusted-root"
             )
-        return self.gate.policy
+        return self.stated[-1].policy
 
     def of_kind(self, *kinds: str) -> Iterator[Stated]:
         """The entries of some kinds, in order."""

@@ -58,8 +58,8 @@ class SmallLedger:
         return self.state("recorder", entries.RUN, content, {"manifest": manifest.sealed().digest}, time)
 
 
-def small_ledger(folder: Path, rules: Rules | None = None) -> SmallLedger:
-    """A fresh ledger with its first policy."""
+def small_ledger(folder: Path, rules: Rules | None = None, time: datetime | None = None) -> SmallLedger:
+    """A fresh ledger with its first policy, of a moment."""
     folder.mkdir(parents=True, exist_ok=True)
     keys = {name: CryptoSigner.generate_ed25519() for name in (*SERVICES, *PEOPLE)}
     policy = Policy(
@@ -79,7 +79,7 @@ def small_ledger(folder: Path, rules: Rules | None = None) -> SmallLedger:
     ledger = Ledger(f"sqlite:///{folder / 'ledger.sqlite'}", ORIGIN)
     service = SigningService(ledger, frozenset({keys["root"].public_key.keyid}), keys["recorder"], keys["log"])
     made = SmallLedger(folder, ledger, service, keys, policy)
-    made.state("root", entries.POLICY, policy)
+    made.state("root", entries.POLICY, policy, time=time)
     return made
 
 
