@@ -1,22 +1,30 @@
-"""The signer: the one place that holds the service keys and adds to the ledger.
+"""The signer's work: the one place that holds the service keys and adds to the ledger.
 
-Training pods and pipelines hand it unsigned statements (signed by the recorder's key here) or envelopes that a person
-signed. Each passes the gate (`domainlm.ledger.trust.Gate`) before it is appended, and each batch ends in a signed
-checkpoint.
+Training pods and pipelines hand it what happened (signed by the recorder's key here) or envelopes that a person signed.
+Each passes the gate (`domainlm.ledger.trust.Gate`) before it is appended, and each batch ends in a signed checkpoint.
+
+The service believes the store nothing but what it has judged itself: it computes the tree over the entries that it saw,
+and signs a checkpoint only as the continuation of the last one that it signed (`Remembered`). A ledger that was rolled
+back, rewritten or merged gets no signature any more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
+import sqlalchemy as sa
 from securesystemslib.signer import Signer
 
 from domainlm.errors import EvidenceRefused
 from domainlm.ledger.checkpoints import Checkpoint
 from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.log import Ledger
-from domainlm.ledger.trust import Gate
+from domainlm.ledger.merkle import Frontier, leaf_hash
+from domainlm.ledger.store import ENTRIES
+from domainlm.ledger.trust import Gate, GateState, now
 from domainlm.reports import Report
 
 
@@ -28,6 +36,19 @@ class Receipt(Report):
     checkpoint: str
 
 
+@dataclass(frozen=True)
+class Remembered:
+    """What a signer knows of the ledger apart from the store: how far it signed, and what it judged up to there.
+
+    Args:
+        tree: over the entries judged.
+        gate: after them.
+    """
+
+    tree: Frontier = field(default_factory=Frontier)
+    gate: GateState = field(default_factory=GateState)
+
+
 class SigningService:
     """Gate, recorder key and log key over one ledger, in this process.
 
@@ -37,6 +58,9 @@ class SigningService:
         recorder: signs machine-made entries.
         log: signs checkpoints.
         recorder_name: the member of the policy that the recorder key belongs to.
+        remembered: what an earlier signer of these keys knew; nothing makes it judge every entry from the first.
+        remember: is told what this signer knows after each batch, before anybody is told that it was added.
+        clock: the present moment; an entry of the future is refused.
     """
 
     def __init__(
@@ -46,38 +70,146 @@ class SigningService:
         recorder: Signer,
         log: Signer,
         recorder_name: str = "recorder",
+        remembered: Remembered | None = None,
+        remember: Callable[[Remembered], None] = lambda _: None,
+        clock: Callable[[], datetime] = now,
     ) -> None:
         self.ledger, self.recorder, self.log, self.recorder_name = ledger, recorder, log, recorder_name
-        self._gate = Gate(ledger.origin, root_keyids)
-        self._seen = 0
+        self.remembered = remembered or Remembered()
+        self._remember, self._clock = remember, clock
+        self._gate = Gate(ledger.origin, root_keyids, self.remembered.gate, remember=False)
 
     def record(self, *statements: Mapping[str, Any]) -> list[Receipt]:
-        """Sign machine-made statements and add them."""
-        return self.add([Envelope.sign(statement, self.recorder) for statement in statements])
+        """Sign machine-made statements and add them. Raises as `add`."""
+        return self.add([self.recorded(statement) for statement in statements])
+
+    def recorded(self, statement: Mapping[str, Any]) -> Envelope:
+        """A machine-made statement with the recorder's signature."""
+        return Envelope.sign(statement, self.recorder)
 
     def add(self, envelopes: Sequence[Envelope]) -> list[Receipt]:
         """Let signed entries through the gate, add them, sign a checkpoint over all.
 
+        An entry that the ledger holds already is not added again: its receipt is given once more.
+
         Raises:
-            EvidenceRefused: one does not pass; none is added.
+            EvidenceRefused: one does not pass, or the ledger does not continue what was signed; none is added.
             ArtifactError: the store cannot be written; none is added.
         """
-        with self.ledger.named(), self.ledger.writing() as connection:
-            frontier = self.ledger.locked_frontier(connection)
-            # what other writers added meanwhile
-            for number, envelope in self.ledger.entries(self._seen, frontier.size):
-                self._gate.admit(number, envelope)
-                self._seen = number + 1
-            if self._seen != frontier.size:
-                raise EvidenceRefused("lacks entries", self.ledger.place, "restore it from a copy", "deleted")
-            for place, envelope in enumerate(envelopes):
-                self._gate.admit(frontier.size + place, envelope, f"new entry {place}")
-            numbers = self.ledger.append_in(connection, envelopes)
-            after = self.ledger.locked_frontier(connection)
-        self._seen = after.size
-        note = Checkpoint(self.ledger.origin, after.size, after.root).signed(self.log).note
-        self.ledger.add_checkpoint(after.size, note)
+        (outcome,) = self.enter([envelopes])
+        if isinstance(outcome, EvidenceRefused):
+            raise outcome
+        return outcome
+
+    def enter(self, requests: Sequence[Sequence[Envelope]]) -> list[list[Receipt] | EvidenceRefused]:
+        """`add` for several requests in one transaction and under one checkpoint; each is added whole or refused whole.
+
+        Returns:
+            For each request its receipts, or why it was refused.
+
+        Raises:
+            EvidenceRefused: the ledger does not continue what was signed, or the log key is not in force; none is
+                added.
+            ArtifactError: the store cannot be written; none is added.
+        """
+        try:
+            after, numbered, note = self._in_one_transaction(requests)
+        except BaseException:
+            self._gate.state = self.remembered.gate  # what was judged and not added must not count
+            raise
+        self.remembered = after
+        self._remember(after)
         return [
-            Receipt(number=number, entry=envelope.digest, checkpoint=note)
-            for number, envelope in zip(numbers, envelopes, strict=True)
+            found
+            if isinstance(found, EvidenceRefused)
+            else [
+                Receipt(number=number, entry=envelope.digest, checkpoint=note)
+                for number, envelope in zip(found, envelopes, strict=True)
+            ]
+            for found, envelopes in zip(numbered, requests, strict=True)
         ]
+
+    def _in_one_transaction(
+        self, requests: Sequence[Sequence[Envelope]]
+    ) -> tuple[Remembered, list[list[int] | EvidenceRefused], str]:
+        with self.ledger.named(), self.ledger.writing() as connection:
+            stored = self.ledger.locked_frontier(connection)
+            tree = self._caught_up(stored)
+            moment = self._clock()
+            outcomes: list[list[Envelope] | EvidenceRefused] = []
+            fresh: dict[str, Envelope] = {}
+            for envelopes in requests:
+                judged = self._judged(connection, envelopes, tree.size, fresh, moment)
+                if not isinstance(judged, EvidenceRefused):
+                    fresh |= judged
+                outcomes.append(judged if isinstance(judged, EvidenceRefused) else list(envelopes))
+            accepted = [envelope for outcome in outcomes if isinstance(outcome, list) for envelope in outcome]
+            if not accepted:
+                return Remembered(tree, self._gate.state), [got for got in outcomes if not isinstance(got, list)], ""
+            numbers = iter(self.ledger.append_in(connection, accepted))
+            tree = tree.extended(leaf_hash(envelope.to_bytes()) for envelope in fresh.values())
+            if self.ledger.locked_frontier(connection) != tree:
+                raise _no_continuation("the tree in the store is not the one over the entries", self.ledger.place)
+            if self.log.public_key.keyid not in self._gate.log_keys(tree.size):
+                raise EvidenceRefused(
+                    "is no log key of the policy in force", self.log.public_key.keyid[:12] + "…",
+                    "let the root list it: `domainlm audit policy propose`", "unknown-key",
+                )  # fmt: skip
+            note = Checkpoint(self.ledger.origin, tree.size, tree.root).signed(self.log).note
+            self.ledger.add_checkpoint_in(connection, tree.size, note)
+            numbered = [[next(numbers) for _ in got] if isinstance(got, list) else got for got in outcomes]
+        return Remembered(tree, self._gate.state), numbered, note
+
+    def _caught_up(self, stored: Frontier) -> Frontier:
+        """The tree over what is stored, from what is remembered and the entries that other signers added since."""
+        tree = self.remembered.tree
+        if stored.size < tree.size:
+            raise EvidenceRefused(
+                f"has {stored.size} entries; the last checkpoint signed here covers {tree.size}", self.ledger.place,
+                "restore the later copy", "rolled-back",
+            )  # fmt: skip
+        leaves: list[bytes] = []
+        for number, envelope in self.ledger.entries(tree.size, stored.size):
+            if number != tree.size + len(leaves):
+                break
+            self._gate.admit(number, envelope)
+            leaves.append(leaf_hash(envelope.to_bytes()))
+        if tree.size + len(leaves) != stored.size:
+            raise EvidenceRefused("lacks entries", self.ledger.place, "restore it from a copy", "deleted")
+        tree = tree.extended(leaves)
+        if tree != stored:
+            raise _no_continuation("is no continuation of the checkpoint that was signed here last", self.ledger.place)
+        return tree
+
+    def _judged(
+        self,
+        connection: sa.Connection,
+        envelopes: Sequence[Envelope],
+        size: int,
+        fresh: Mapping[str, Envelope],
+        moment: datetime,
+    ) -> dict[str, Envelope] | EvidenceRefused:
+        """The entries of one request that are new and pass, by digest; or why it is refused, as if never judged."""
+        before, added = self._gate.state, {}
+        try:
+            for place, envelope in enumerate(envelopes):
+                digest = envelope.digest
+                leaf = leaf_hash(envelope.to_bytes())
+                if digest in fresh or digest in added or _stands(connection, leaf):
+                    continue
+                where = f"new entry {place}" if len(envelopes) > 1 else "the new entry"
+                parsed = Envelope.parse(envelope.to_bytes(), where)  # what could not be read again must not stand
+                self._gate.admit(size + len(fresh) + len(added), parsed, where, moment)
+                added[digest] = envelope
+        except EvidenceRefused as refusal:
+            self._gate.state = before
+            return refusal
+        return added
+
+
+def _stands(connection: sa.Connection, leaf: bytes) -> bool:
+    return connection.execute(sa.select(ENTRIES.c.number).where(ENTRIES.c.leaf == leaf)).scalar() is not None
+
+
+def _no_continuation(what: str, where: str) -> EvidenceRefused:
+    return EvidenceRefused(what, where, "run `domainlm audit verify`; restore it from a copy", "forked")

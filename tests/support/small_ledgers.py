@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,11 @@ def small_ledger(folder: Path, rules: Rules | None = None, time: datetime | None
         rules=rules or Rules(production=True),
     )
     ledger = Ledger(f"sqlite:///{folder / 'ledger.sqlite'}", ORIGIN)
-    service = SigningService(ledger, frozenset({keys["root"].public_key.keyid}), keys["recorder"], keys["log"])
+    root_keyids = frozenset({keys["root"].public_key.keyid})
+    # tests enter what is said to happen on later days
+    service = SigningService(
+        ledger, root_keyids, keys["recorder"], keys["log"], clock=lambda: datetime(9000, 1, 1, tzinfo=UTC)
+    )
     made = SmallLedger(folder, ledger, service, keys, policy)
     made.state("root", entries.POLICY, policy, time=time)
     return made
