@@ -11,6 +11,7 @@ from domainlm.digests import digest_folder
 from domainlm.errors import ArtifactError
 
 CARD_FILE = "domainlm.json"
+TOMBSTONE = "erased.json"  # lies in the place of an artifact whose data were deleted on the record
 
 
 @dataclass(frozen=True)

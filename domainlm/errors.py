@@ -52,6 +52,10 @@ class ArtifactError(DomainLMError):
     """An artifact whose content does not match its digest, or that cannot be read."""
 
 
+class ArtifactErased(ArtifactError):
+    """An artifact whose data were deleted on the record, by an erasure or because their time was over."""
+
+
 class ModelError(DomainLMError):
     """A base model, tokenizer or adapter that cannot be used as asked."""
 

@@ -34,7 +34,9 @@ class ReportMaterializer(VerifiedMaterializer):
 
         Raises:
             ArtifactError: it was changed, or an older version of domainlm wrote it.
+            ArtifactErased: its data were deleted on the record.
         """
+        self.refuse_erased()
         path = os.path.join(self.uri, FILE)
         try:
             with self.artifact_store.open(path, "rb") as source:

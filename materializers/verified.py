@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 from zenml.artifact_stores import LocalArtifactStore
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from domainlm.errors import ArtifactError
+from domainlm.artifacts import TOMBSTONE
+from domainlm.errors import ArtifactErased, ArtifactError
 from domainlm.project import home
 
 COPY_BYTES = 1 << 20
@@ -43,6 +45,23 @@ class VerifiedMaterializer(BaseMaterializer):
                 "find out who changed it; a run with `--fresh` makes it anew",
             )
 
+    def refuse_erased(self) -> None:
+        """Say what became of an artifact whose data were deleted, rather than that files are missing.
+
+        Raises:
+            ArtifactErased: by an erasure or by retention, as the tombstone in its place says.
+        """
+        path = os.path.join(self.uri, TOMBSTONE)
+        if not self.artifact_store.exists(path):
+            return
+        with self.artifact_store.open(path, "rb") as source:
+            stone = json.loads(source.read())
+        raise ArtifactErased(
+            f"its data were deleted on the record ({stone['kind']} {stone['act'][:16]}, {stone['day']})",
+            self.uri,
+            "the ledger says why: `domainlm audit verify`; a new run makes what may still be made",
+        )
+
     def upload(self, folder: Path) -> None:
         """Copy a folder's files into the artifact's place; the folder itself stays as it is."""
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -55,7 +74,11 @@ class VerifiedMaterializer(BaseMaterializer):
         """The artifact's files on this machine: in place for a local store, else in a cache keyed by content digest.
 
         The cache means that a step which loads an artifact twice fetches it once, and that no temporary folder leaks.
+
+        Raises:
+            ArtifactErased: its data were deleted on the record.
         """
+        self.refuse_erased()
         if isinstance(self.artifact_store, LocalArtifactStore):
             return Path(self.uri)
         cached = home() / "cache" / "artifacts" / (self.expected_content_hash or self.uri.rsplit("/", 1)[-1])

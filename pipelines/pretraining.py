@@ -15,6 +15,7 @@ from domainlm.models.catalogue import stated_licence
 from domainlm.redact.policy import read_policy
 from domainlm.validate import read_suite
 from pipelines import hooks
+from steps.erased import erasure_register
 from steps.ingest import ingest
 from steps.keys import load_keys
 from steps.prepare import prepare
@@ -27,7 +28,10 @@ from steps.validate import validate
 def pretraining_dag(pack: str, mode: str = "") -> tuple[Any, Any]:
     """Corpus -> the same gates as any data -> a base model from scratch: the prepared corpus and the base."""
     sources = ingest(id="base_ingest")
-    redacted, _ = redact(sources, policy=read_policy(pack), key_id=load_keys(mode or None).lineage, id="base_redact")
+    keys = load_keys(mode or None)
+    redacted, _ = redact(
+        sources, policy=read_policy(pack), key_id=keys.lineage, erased=erasure_register(keys).mark(), id="base_redact"
+    )
     prepared, _ = prepare(redacted, id="base_prepare")
     verdict = validate(prepared, suite=read_suite(f"{pack}/contracts/corpus.json"), id="base_validate")
     base, _ = pretrain(prepared, verdict)

@@ -44,6 +44,7 @@ class Redactor:
         profiles: rules by jurisdiction; None to go by the settings alone.
         labelled: the labelled set on which the report states precision and recall; None for none.
         vault: folder of revealable values, for rules whose operator is `vault`; in the project's own by default.
+        erased: ids of subjects that were erased: a record that names one is neither passed on nor quarantined.
     """
 
     def __init__(
@@ -55,10 +56,12 @@ class Redactor:
         profiles: Profiles | None = None,
         labelled: Path | None = None,
         vault: Path | None = None,
+        erased: frozenset[str] = frozenset(),
     ) -> None:
         self.settings, self.keys = settings, keys
         self.quarantine = Quarantine(quarantine, keys)
         self.work, self.profiles, self.labelled, self.vault = work, profiles, labelled, vault
+        self.erased = erased
 
     def run(self, manifest: SourceManifest) -> tuple[Dataset, RedactionReport]:
         """Stream the sources of a manifest and redact them.
@@ -132,7 +135,9 @@ class Redactor:
 
     def _pass(self, outcomes: Iterable[Outcome], tally: Tally, book: RuleBook) -> Iterator[Record]:
         for outcome in outcomes:
-            if outcome.record is not None:
+            if self.erased and not self.erased.isdisjoint((outcome.record or outcome.original or {})["subjects"]):
+                tally.erased_rows += 1
+            elif outcome.record is not None:
                 tally.add(outcome, "")
                 yield outcome.record
             else:

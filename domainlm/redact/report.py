@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import model_serializer
+
 from domainlm.intervals import wilson
 from domainlm.reports import Report
 
@@ -113,6 +115,8 @@ class RedactionReport(Report):
         records_out: records that were passed on.
         records_changed: records passed on with at least one value replaced.
         records_quarantined: records that were sealed away instead.
+        erased_rows: records left out because they name a person whose data were erased; not written where there are
+            none, so that reports from before this field keep their digest.
         quarantine_reasons: their count by reason code.
         quarantined: each of them.
         entities: values replaced, by entity.
@@ -141,6 +145,7 @@ class RedactionReport(Report):
     records_out: int
     records_changed: int
     records_quarantined: int
+    erased_rows: int = 0
     quarantine_reasons: dict[str, int]
     quarantined: list[QuarantinedRecord]
     entities: dict[str, int]
@@ -163,6 +168,10 @@ class RedactionReport(Report):
     versions: dict[str, str]
     digests: dict[str, str]
     residual_risk: list[str]
+
+    @model_serializer(mode="wrap")
+    def _without_what_few_reports_have(self, write: Any) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if value or name != "erased_rows"}
 
     def summary(self) -> dict[str, Any]:
         """The flat figures, with the count of each entity and each reason, and what was measured."""

@@ -24,6 +24,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.records = self.changed = self.texts = self.texts_analyzed = self.characters = 0
+        self.erased_rows = 0  # left out, and in no other count
         self.reasons: Counter[str] = Counter()
         self.quarantined: list[QuarantinedRecord] = []
         self.entities: Counter[str] = Counter()
@@ -87,10 +88,11 @@ class Tally:
             digests: of recognizers, tagger, profiles and settings.
         """
         return RedactionReport(
-            records_in=self.records,
+            records_in=self.records + self.erased_rows,
             records_out=self.records - len(self.quarantined),
             records_changed=self.changed,
             records_quarantined=len(self.quarantined),
+            erased_rows=self.erased_rows,
             quarantine_reasons=_sorted(self.reasons),
             quarantined=self.quarantined,
             entities=_sorted(self.entities),

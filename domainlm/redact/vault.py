@@ -233,6 +233,16 @@ class Vault:
         self._clear_journals()
         return count
 
+    def drop(self, records: Iterable[str]) -> int:
+        """Delete the values of records that are gone, whosever they are: nothing refers to them; returns how many."""
+        with self._writing(VALUES_FILE) as values:
+            count = sum(
+                values.execute("DELETE FROM entries WHERE record = ?", (self.keys.carried(RECORD, record),)).rowcount
+                for record in records
+            )
+        self._clear_journals()
+        return count
+
     def expire(self, today: date, person: str) -> int:
         """Delete values whose time is over, and the keys of subjects of whom nothing is left; returns how many values.
 

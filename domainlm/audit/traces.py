@@ -1,0 +1,93 @@
+"""Finds keyed ids in stored bytes: which rows name a person, and every file that names one of these rows.
+
+An erasure that only followed an index would miss what no index knows: a sample that a training wrote, a cache, a draft
+of a killed step. So every stored file is read. Ids are 32 hexadecimal digits that begin with the mark of their key and
+stand uncompressed in Arrow files, JSON, pages, event files and databases; weights hold tensors and are left out.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from domainlm.keys import ID_HEX_DIGITS, TAG_HEX_DIGITS
+
+READ_BYTES = 1 << 20
+RECORDS_SUFFIX = ".arrow"
+WEIGHTS = frozenset({".safetensors", ".npy", ".pt", ".pth", ".bin"})
+
+
+def finder(ids: Iterable[str]) -> Callable[[BinaryIO], set[str]]:
+    """A function that gives those of some ids that a stream names; it reads the stream once, a megabyte at a time."""
+    wanted = {name.encode() for name in ids}
+    marks = b"|".join(sorted({re.escape(name[:TAG_HEX_DIGITS]) for name in wanted}))
+    # looked ahead, since ids in an Arrow column follow each other without anything between them
+    pattern = re.compile(b"(?=((?:%s)[0-9a-f]{%d}))" % (marks, ID_HEX_DIGITS - TAG_HEX_DIGITS))
+
+    def find(stream: BinaryIO) -> set[str]:
+        found: set[bytes] = set()
+        tail = b""
+        while wanted and (chunk := stream.read(READ_BYTES)):
+            window = tail + chunk
+            found.update(match[1] for match in pattern.finditer(window) if match[1] in wanted)
+            tail = window[-(ID_HEX_DIGITS - 1) :]
+        return {name.decode() for name in found}
+
+    return find
+
+
+def rows_naming(stream: BinaryIO, subjects: frozenset[str]) -> dict[str, set[str]]:
+    """Subject -> ids of the records that name them, out of an Arrow stream of records; empty where it holds none.
+
+    What cannot be read as records gives nothing: the search for the ids themselves still finds it.
+    """
+    import pyarrow as pa
+
+    found: dict[str, set[str]] = {}
+    try:
+        with pa.ipc.open_stream(stream) as reader:
+            if not {"id", "subjects"} <= set(reader.schema.names):
+                return {}
+            for batch in reader:
+                for record, persons in zip(
+                    batch.column("id").to_pylist(), batch.column("subjects").to_pylist(), strict=True
+                ):
+                    for subject in subjects.intersection(persons or ()):
+                        found.setdefault(subject, set()).add(record)
+    except (pa.ArrowException, OSError, EOFError):
+        pass
+    return found
+
+
+def files_naming(folder: Path, ids: Iterable[str], without: Iterable[Path] = ()) -> Iterator[tuple[Path, set[str]]]:
+    """(file, ids) of every file below a folder that names one of some ids, also in its own name.
+
+    Args:
+        folder: searched recursively; links are not followed.
+        ids: what to look for.
+        without: files and folders to leave out.
+    """
+    find = finder(ids)
+    for path in _files(folder, {path.resolve() for path in without}):
+        found = find(io.BytesIO(path.name.encode()))
+        if path.suffix not in WEIGHTS:
+            try:
+                with open(path, "rb") as stream:
+                    found |= find(stream)
+            except FileNotFoundError:  # a cache was tidied meanwhile
+                continue
+        if found:
+            yield path, found
+
+
+def _files(folder: Path, without: set[Path]) -> Iterator[Path]:
+    for entry in sorted(folder.iterdir()):
+        if entry.resolve() in without or entry.is_symlink():
+            continue
+        if entry.is_dir():
+            yield from _files(entry, without)
+        elif entry.is_file():
+            yield entry
