@@ -1,0 +1,332 @@
+"""What must have happened to a log whose entries do not fit its signed checkpoints.
+
+The first checkpoint that fails, after the last one that holds, brackets the place. Within the bracket each way in
+which a log is altered is tried (an edit by the leaf hash that the store kept, an insertion or a repetition by leaving
+entries out, another order by the entries' times or by exchanging two), until one gives the root that was signed: that
+is then a proof and not a guess, and the comparison goes on behind it. A deletion cannot be undone, since a missing
+leaf's hash is not known: it is told by the numbers that are skipped, and by fewer entries than a checkpoint covers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, islice
+
+from domainlm.ledger.findings import Finding
+from domainlm.ledger.merkle import Frontier
+
+MAX_HASHES = 3_000_000  # spent on trying what happened, about 3 s; behind that only the bracket is named
+MAX_REPAIRS = 100
+MAX_GAPS = 100
+
+Held = list[tuple[int, bytes]]  # (place among the entries that were read, leaf hash), in the order of the tree
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A checkpoint whose signature holds.
+
+    Args:
+        size: how many entries it covers.
+        root: of the tree over them, 32 bytes.
+        where: for messages.
+        published: whether it lies outside of the ledger.
+    """
+
+    size: int
+    root: bytes
+    where: str
+    published: bool = False
+
+
+@dataclass
+class Fit:
+    """How entries and checkpoints fit.
+
+    Args:
+        root: of the tree over all entries as they were read, 32 bytes.
+        fitting: the checkpoints that these entries continue.
+        findings: what was altered, and where.
+    """
+
+    root: bytes
+    fitting: list[Mark] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+
+@dataclass
+class Log:
+    """Entries as they were read, one value each.
+
+    Args:
+        leaves: leaf hashes, computed.
+        numbers: as the store states them; a hint.
+        times: UTC milliseconds that the entries bear; a hint.
+        refused: places of entries that are malformed, badly signed or may not stand there.
+        stored: gives the leaf hashes that the store kept beside the entries; a hint, asked for where one is needed.
+    """
+
+    leaves: Sequence[bytes]
+    numbers: Sequence[int]
+    times: Sequence[int]
+    refused: set[int]
+    stored: Callable[[], Iterable[bytes]] | None = None
+
+    def name(self, places: Sequence[int]) -> str:
+        """Entries by their numbers: "entry 3", "entries 3, 4 and 9", or the first and last of many."""
+        numbers = [str(self.numbers[place]) for place in places]
+        if len(numbers) == 1:
+            return f"entry {numbers[0]}"
+        if len(numbers) > 6:
+            return f"{len(numbers)} entries from {numbers[0]} to {numbers[-1]}"
+        return f"entries {', '.join(numbers[:-1])} and {numbers[-1]}"
+
+
+def compare(log: Log, marks: Iterable[Mark]) -> Fit:
+    """Compare entries with checkpoints, and name what differs."""
+    marks = sorted(marks, key=lambda mark: (mark.size, mark.published))
+    frontier, good, bad = _agree(Frontier(), log.leaves, marks)
+    rest = Frontier(frontier.size, frontier.hashes).extended(islice(log.leaves, frontier.size, None))
+    fit = Fit(rest.root, good)
+    covered = max((mark.size for mark in marks), default=0)
+    if not bad and covered <= len(log.leaves):
+        fit.findings += [_misnumbered(log, place) for place in islice(_wrong_numbers(log.numbers), MAX_GAPS)]
+        return fit
+
+    gaps = list(islice(_gaps(log.numbers), MAX_GAPS))
+    held: Held = list(enumerate(log.leaves))
+    search = _Search(log)
+    for _ in range(MAX_REPAIRS):
+        fit.findings += [
+            Finding(
+                code="forked", severity="broken", where=mark.where,
+                what=f"is signed and covers {mark.size} entries, but other ones: there are two histories",
+            )
+            for mark in bad if mark.size <= frontier.size
+        ]  # fmt: skip
+        bad = [mark for mark in bad if frontier.size < mark.size <= len(held)]
+        if not bad:
+            break
+        found = search.run(frontier, held[frontier.size :], bad[0])
+        if found is None:
+            fit.findings.append(_unresolved(log, held, frontier.size, bad, covered, gaps))
+            break
+        finding, tail = found
+        fit.findings.append(finding)
+        held[frontier.size :] = tail
+        frontier, _, bad = _agree(frontier, [leaf for _, leaf in held[frontier.size :]], bad)
+    if covered > len(held) and not any(finding.code == "deleted" for finding in fit.findings):
+        fit.findings += [
+            Finding(
+                code="deleted", severity="broken", where=_span(*gap), what="the numbers beside are there, not these"
+            )
+            for gap in gaps
+        ]
+        if not gaps or covered > max(log.numbers) + 1:
+            fit.findings += _short(marks, len(held))
+    return fit
+
+
+def _agree(
+    frontier: Frontier, leaves: Sequence[bytes], marks: Sequence[Mark]
+) -> tuple[Frontier, list[Mark], list[Mark]]:
+    """The frontier at the last mark that holds, the marks that hold, and those within reach that do not.
+
+    Args:
+        frontier: of what stands before `leaves`.
+        leaves: the rest.
+        marks: in order of size.
+    """
+    good, bad, start, proven = [], [], frontier.size, frontier
+    for mark in marks:
+        if mark.size > start + len(leaves) or mark.size < start:
+            continue
+        if mark.size != frontier.size:
+            frontier = frontier.extended(leaves[frontier.size - start : mark.size - start])
+        if frontier.root == mark.root:
+            good.append(mark)
+            proven = frontier
+        else:
+            bad.append(mark)
+    return proven, good, bad
+
+
+class _Search:
+    """Tries what may have happened between a checkpoint that holds and the next one."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.hashes_left = MAX_HASHES
+        self._kept: list[bytes] | None = None
+        self._early: list[int] | None = None
+
+    def run(self, frontier: Frontier, tail: Held, mark: Mark) -> tuple[Finding, Held] | None:
+        """The first alteration that explains the mark, and the tail without it."""
+        width = mark.size - frontier.size
+        for finding, candidate in self._candidates(tail, width):
+            self.hashes_left -= width
+            if self.hashes_left < 0:
+                return None
+            if len(candidate) >= width and frontier.extended(leaf for _, leaf in candidate[:width]).root == mark.root:
+                return finding(), candidate
+        return None
+
+    def _candidates(self, tail: Held, width: int) -> Iterator[tuple[Callable[[], Finding], Held]]:
+        yield from self._as_stored(tail, width)
+        yield from self._without_refused(tail, width)
+        yield from self._by_time(tail)
+        yield from self._without_one(tail, width)
+        yield from self._exchanged(tail, width)
+
+    def _as_stored(self, tail: Held, width: int) -> Iterator[tuple[Callable[[], Finding], Held]]:
+        """The leaf hashes that the store kept, where an entry was changed and its hash was not."""
+        if self._kept is None:
+            try:
+                self._kept = list(self.log.stored()) if self.log.stored else []
+            except Exception:
+                self._kept = []
+        kept = self._kept
+        if len(kept) != len(self.log.leaves):
+            return
+        changed = [place for place, leaf in tail[:width] if kept[place] != leaf]
+        if changed:
+            moved = {leaf for _, leaf in tail} >= {kept[place] for place in changed}
+
+            def finding() -> Finding:
+                if moved:
+                    return _reordered(self.log, changed)
+                return Finding(
+                    code="edited", severity="broken", where=self.log.name(changed),
+                    what="differs from the hash that the checkpoint bears out",
+                )  # fmt: skip
+
+            held = [(place, kept[place]) for place, _ in tail[:width]]
+            # an exchange with an entry behind the bracket is undone there as well
+            yield finding, held + ([(place, kept[place]) for place, _ in tail[width:]] if moved else tail[width:])
+
+    def _without_refused(self, tail: Held, width: int) -> Iterator[tuple[Callable[[], Finding], Held]]:
+        """Without repetitions, and without what the gate refuses."""
+        seen: dict[bytes, int] = {}
+        for place, leaf in tail:
+            seen.setdefault(leaf, place)
+        repeated = {place for place, leaf in tail if seen[leaf] != place}
+        for extra in (repeated, self.log.refused, repeated | self.log.refused):
+            kept = [(place, leaf) for place, leaf in tail if place not in extra]
+            if len(kept) < len(tail):
+                left_out = [place for place, _ in tail[: width + len(tail) - len(kept)] if place in extra]
+                yield lambda left_out=left_out: _inserted(self.log, left_out), kept
+
+    def _by_time(self, tail: Held) -> Iterator[tuple[Callable[[], Finding], Held]]:
+        """In the order of the times that the entries bear."""
+        times = self.log.times
+        ordered = sorted(tail, key=lambda item: times[item[0]])
+        moved = [item[0] for item, other in zip(tail, ordered, strict=True) if item[0] != other[0]]
+        if moved:
+            yield lambda: _reordered(self.log, moved), ordered
+
+    def _without_one(self, tail: Held, width: int) -> Iterator[tuple[Callable[[], Finding], Held]]:
+        for index in range(min(width, len(tail))):
+            yield (
+                lambda index=index: _inserted(self.log, [tail[index][0]]),
+                tail[:index] + tail[index + 1 : width + 1] + tail[width + 1 :],
+            )
+
+    def _exchanged(self, tail: Held, width: int) -> Iterator[tuple[Callable[[], Finding], Held]]:
+        """Two entries exchanged, or one moved: within the bracket, or with one whose time does not fit its place."""
+        near = list(range(min(width, len(tail))))
+        places = {place: index for index, (place, _) in enumerate(tail)}
+        odd = [places[place] for place in self._out_of_time() if place in places and places[place] >= width]
+        for first, second in (*combinations(near, 2), *((first, second) for second in odd for first in near)):
+            places_moved = [tail[first][0], tail[second][0]]
+            swapped = list(tail)
+            swapped[first], swapped[second] = tail[second], tail[first]
+            yield lambda moved=places_moved: _reordered(self.log, moved), swapped
+            back = [*tail[:first], tail[second], *tail[first:second], *tail[second + 1 :]]
+            yield lambda moved=places_moved: _reordered(self.log, moved[1:]), back
+
+    def _out_of_time(self) -> list[int]:
+        """Places whose time lies before that of an earlier entry, or after that of a later one."""
+        if self._early is None:
+            times, found, latest = self.log.times, set(), None
+            for place, time in enumerate(times):
+                if latest is not None and time < latest:
+                    found.add(place)
+                latest = time if latest is None else max(latest, time)
+            soonest = None
+            for place in range(len(times) - 1, -1, -1):
+                if soonest is not None and times[place] > soonest:
+                    found.add(place)
+                soonest = times[place] if soonest is None else min(soonest, times[place])
+            self._early = sorted(found)[:1000]
+        return self._early
+
+
+def _unresolved(
+    log: Log, held: Held, start: int, bad: list[Mark], covered: int, gaps: list[tuple[int, int]]
+) -> Finding:
+    """What can be said where no single alteration explains a checkpoint."""
+    mark, first = bad[0], log.numbers[held[start][0]]
+    bracket = _span(first, log.numbers[held[mark.size - 1][0]] + 1)
+    rest = f"; what follows entry {first} cannot be compared with the tree"
+    if all(mark.published for mark in bad) and not gaps:
+        # nothing beside the entries contradicts them: whoever holds the log's key signed another history
+        code, where, what = "forked", mark.where, f"is signed for {mark.size} entries, and {bracket} are not those"
+    elif gaps:
+        code, where = "deleted", ", ".join(_span(*gap) for gap in gaps)
+        what = f"the numbers beside are there and these are not, and {mark.where} covers them{rest}"
+    elif (missing := covered - len(held)) > 0:
+        code, where = "deleted", bracket
+        what = f"{missing} of the entries that were signed for are missing here, or behind{rest}"
+    else:
+        wrong = [place for place, _ in held[start : mark.size] if place in log.refused]
+        code, where = "edited", log.name(wrong) if wrong else bracket
+        what = f"{mark.where} covers something else: edited, or exchanged for another{rest}"
+    return Finding(code=code, severity="broken", where=where, what=what)
+
+
+def _short(marks: list[Mark], size: int) -> Iterator[Finding]:
+    """The largest checkpoint of each side that covers more entries than there are."""
+    for published, code in ((False, "truncated"), (True, "rolled-back")):
+        beyond = [mark for mark in marks if mark.size > size and mark.published == published]
+        if beyond:
+            yield Finding(
+                code=code, severity="broken", where=_span(size, beyond[-1].size),
+                what=f"{beyond[-1].where} covers {beyond[-1].size} entries, and there are {size}",
+            )  # fmt: skip
+
+
+def _gaps(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """(first, one behind the last) of the numbers that are skipped."""
+    expected = 0
+    for number in numbers:
+        if number > expected:
+            yield expected, number
+        expected = max(expected, number + 1)
+
+
+def _wrong_numbers(numbers: Sequence[int]) -> Iterator[int]:
+    return (place for place, number in enumerate(numbers) if number != place)
+
+
+def _misnumbered(log: Log, place: int) -> Finding:
+    return Finding(
+        code="edited", severity="broken", where=f"entry {log.numbers[place]}",
+        what=f"is in the tree at place {place}: its number was changed",
+    )  # fmt: skip
+
+
+def _span(start: int, stop: int) -> str:
+    return f"entry {start}" if stop == start + 1 else f"entries {start} to {stop - 1}"
+
+
+def _inserted(log: Log, places: list[int]) -> Finding:
+    return Finding(
+        code="inserted", severity="broken", where=log.name(places), what="the tree that was signed does not hold it"
+    )
+
+
+def _reordered(log: Log, places: list[int]) -> Finding:
+    return Finding(
+        code="reordered", severity="broken", where=log.name(places), what="the tree that was signed has another order"
+    )
