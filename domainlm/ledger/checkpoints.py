@@ -6,6 +6,9 @@
     BASE64 of the root
     (an empty line)
     — KEY_NAME BASE64 of (4 bytes of key hash, 64 bytes of ed25519 signature)
+
+Read strictly: one spelling for one checkpoint, no extension lines (nothing here would know what they say), at least one
+signature. Signatures of unknown keys and other types, such as a witness's, are kept and not counted.
 """
 
 from __future__ import annotations
@@ -17,13 +20,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Key, Signature, Signer
 
 from domainlm.errors import EvidenceRefused
 
 ED25519 = b"\x01"  # the signature type of signed notes
-ORIGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,199}")
-_SIGNATURE = re.compile("— ([^ \n+]{1,200}) ([A-Za-z0-9+/]+=*)")
+ORIGIN = re.compile(r"(?=.{1,200}$)[A-Za-z0-9][A-Za-z0-9._:-]*(/[A-Za-z0-9][A-Za-z0-9._:-]*)*")  # no "..", no "//"
+MAX_NOTE_BYTES = 64 << 10
+MAX_SIZE = 1 << 62
+_NAME = r"[^\s+\x00-\x1f\x7f]{1,200}"  # the specification: no Unicode space, no plus
+_SIGNATURE = re.compile(f"— ({_NAME}) ([A-Za-z0-9+/]+=*)")
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Checkpoint:
         origin: the ledger's name.
         size: how many entries.
         root: of the tree over them, 32 bytes.
-        signatures: (key name, key hash of 4 bytes, signature of 64 bytes).
+        signatures: (key name, key hash of 4 bytes, signature; 64 bytes where it is ed25519).
     """
 
     origin: str
@@ -48,8 +55,14 @@ class Checkpoint:
         return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
 
     def signed(self, signer: Signer) -> Checkpoint:
-        """The checkpoint with a signature of this key, named by its key id."""
+        """The checkpoint with a signature of this key, named by its key id.
+
+        Raises:
+            ValueError: the key's id is no name that a note can hold.
+        """
         name = signer.public_key.keyid
+        if re.fullmatch(_NAME, name) is None:
+            raise ValueError("a key's name has no space and no plus")
         signature = bytes.fromhex(signer.sign(self.body.encode()).signature)
         return Checkpoint(
             self.origin, self.size, self.root, (*self.signatures, (name, key_hash(name, signer.public_key), signature))
@@ -68,20 +81,30 @@ class Checkpoint:
         """Undo `note`.
 
         Raises:
-            EvidenceRefused: `malformed`.
+            EvidenceRefused: `malformed`, or `too-large`.
         """
+        if len(note) > MAX_NOTE_BYTES:
+            raise EvidenceRefused("is too large for a checkpoint", where, "restore it from a copy", "too-large")
         try:
             body, _, tail = note.partition("\n\n")
             origin, size, root = body.split("\n")
             signatures = []
-            for line in tail.splitlines():
+            for line in tail.removesuffix("\n").split("\n"):
                 match = _SIGNATURE.fullmatch(line)
                 if match is None:
                     raise ValueError("no signature line")
                 raw = base64.b64decode(match[2], validate=True)
+                if len(raw) < 5:
+                    raise ValueError("a signature without content")
                 signatures.append((match[1], raw[:4], raw[4:]))
             found = cls(origin, int(size), base64.b64decode(root, validate=True), tuple(signatures))
-            if found.note == note and len(found.root) == 32 and found.size >= 0 and ORIGIN.fullmatch(origin):
+            if (
+                found.note == note
+                and len(found.root) == 32
+                and 0 <= found.size < MAX_SIZE
+                and ORIGIN.fullmatch(origin)
+                and len({signature[:2] for signature in signatures}) == len(signatures)
+            ):
                 return found
         except (ValueError, binascii.Error):
             pass
@@ -100,7 +123,7 @@ class Checkpoint:
                 continue
             try:
                 key.verify_signature(Signature(name, signature.hex()), self.body.encode())
-            except Exception:  # noqa: BLE001 - a signature that cannot be checked is none
+            except (UnverifiedSignatureError, ValueError):
                 continue
             found.append(name)
         return found

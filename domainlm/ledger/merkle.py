@@ -1,16 +1,26 @@
 """The Merkle tree of the ledger (RFC 6962, section 2.1): SHA-256, leaves prefixed by 0x00, inner nodes by 0x01.
 
-Proofs are made and checked by pymerkle; `Frontier` computes the root while entries are appended, without the tree.
+Proofs are made and checked by pymerkle, and written in RFC 6962's own JSON form (sections 4.4 and 4.5), which other
+programs check as well. `Frontier` computes the root while entries are appended, without the tree.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
-from pymerkle import BaseMerkleTree
+from pydantic import Field
+from pymerkle import BaseMerkleTree, InvalidProof
+from pymerkle.core import _consistency_path_layout, _inclusion_path_layout
+from pymerkle.proof import ConsistencyProof as LibraryConsistency
+from pymerkle.proof import InclusionProof as LibraryInclusion
+
+from domainlm.errors import EvidenceRefused
+from domainlm.reports import Report
 
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 
@@ -96,3 +106,130 @@ class Tree(BaseMerkleTree):
 
     def _get_size(self) -> int:
         return len(self._leaves)
+
+
+class InclusionProof(Report):
+    """That an entry is in a tree: RFC 6962, section 4.5 (names) and section 2.1.1 (order of the path, leaf first).
+
+    Fields:
+        leaf_index: number of the entry, from 0.
+        tree_size: of the tree it is in.
+        audit_path: hashes, base64.
+    """
+
+    leaf_index: int = Field(ge=0, strict=True)
+    tree_size: int = Field(ge=1, lt=1 << 62, strict=True)
+    audit_path: list[str] = Field(max_length=64)
+
+
+class ConsistencyProof(Report):
+    """That a tree continues a smaller one: RFC 6962, section 4.4 (names) and section 2.1.2 (order).
+
+    Fields:
+        first, second: sizes of the two trees.
+        consistency: hashes, base64; none where the sizes are the same.
+    """
+
+    first: int = Field(ge=1, strict=True)
+    second: int = Field(ge=1, lt=1 << 62, strict=True)
+    consistency: list[str] = Field(max_length=65)
+
+
+def prove_inclusion(leaves: Sequence[bytes], index: int, size: int | None = None) -> InclusionProof:
+    """A proof that the entry `index` (from 0) is in the tree over the first `size` leaf hashes (all by default).
+
+    Raises:
+        ValueError: there is no such entry or tree.
+    """
+    size = len(leaves) if size is None else size
+    if not 0 <= index < size <= len(leaves):
+        raise ValueError("no such entry in such a tree")
+    _, *path = Tree(leaves).prove_inclusion(index + 1, size).path
+    return InclusionProof(leaf_index=index, tree_size=size, audit_path=_written(path))
+
+
+def verify_inclusion(proof: InclusionProof, leaf: bytes, root: bytes) -> None:
+    """Check that an entry (by its leaf hash) is in the tree with this root.
+
+    Raises:
+        EvidenceRefused: `inserted`: the proof does not show it.
+    """
+    where = f"entry {proof.leaf_index} of {proof.tree_size}"
+    try:
+        rule, _ = _inclusion_path_layout(proof.leaf_index + 1, proof.tree_size)
+        path = [leaf, *_read(proof.audit_path)]
+        LibraryInclusion("sha256", True, proof.tree_size, proof.leaf_index + 1, rule, path).verify(leaf, root)
+    except (InvalidProof, ValueError, IndexError):
+        raise EvidenceRefused(
+            "the proof does not show that the tree holds it", where, "ask for a proof of this checkpoint", "inserted"
+        ) from None
+
+
+def prove_consistency(leaves: Sequence[bytes], first: int, second: int | None = None) -> ConsistencyProof:
+    """A proof that the tree over the first `second` leaf hashes (all by default) continues that over `first`.
+
+    Raises:
+        ValueError: there are no such trees.
+    """
+    second = len(leaves) if second is None else second
+    if not 0 < first <= second <= len(leaves):
+        raise ValueError("no such trees")
+    if first == second:
+        return ConsistencyProof(first=first, second=second, consistency=[])
+    proof = Tree(leaves).prove_consistency(first, second)
+    path = list(proof.path)
+    if proof.subset[0] == 0:
+        # where the smaller tree ends with a complete subtree, the library goes down to the leaf right of it; the RFC
+        # names the subtree itself, then the root of all that lies right of it, and leaves out what the verifier has
+        right = proof.subset.index(1)
+        subtree = [] if first & (first - 1) == 0 else [path[right]]
+        path = [*subtree, reduce(node_hash, path[:right]), *path[right + 1 :]]
+    return ConsistencyProof(first=first, second=second, consistency=_written(path))
+
+
+def verify_consistency(proof: ConsistencyProof, first_root: bytes, second_root: bytes) -> None:
+    """Check that a tree with one root continues a smaller tree with the other.
+
+    Raises:
+        EvidenceRefused: `forked`: the proof does not show it.
+    """
+    try:
+        path = _read(proof.consistency)
+        if proof.first == proof.second:
+            good = not path and first_root == second_root
+        else:
+            good = _consistent(proof.first, proof.second, path, first_root, second_root)
+    except (InvalidProof, ValueError, IndexError):
+        good = False
+    if not good:
+        raise EvidenceRefused(
+            "the proof does not show that it continues the smaller tree", f"tree of {proof.second}",
+            f"compare it with the checkpoint of size {proof.first}", "forked",
+        )  # fmt: skip
+
+
+def _consistent(first: int, second: int, path: list[bytes], first_root: bytes, second_root: bytes) -> bool:
+    """Hand the RFC's path to the library: over subtrees of the size of the smaller tree's last complete one, instead of
+    leaves, the two forms are the same path, but for the order of the first two hashes."""
+    if first > second:
+        return False
+    block = first & -first
+    if first == block:
+        path = [first_root, *path]
+    prior, later = first // block, -(-second // block)
+    rule, subset, _ = _consistency_path_layout(prior, later)
+    if subset[0] == 0:
+        path[0], path[1] = path[1], path[0]
+    LibraryConsistency("sha256", True, later, prior, rule, subset, path).verify(first_root, second_root)
+    return True
+
+
+def _written(path: Iterable[bytes]) -> list[str]:
+    return [base64.b64encode(node).decode() for node in path]
+
+
+def _read(path: Iterable[str]) -> list[bytes]:
+    nodes = [base64.b64decode(text, validate=True) for text in path]
+    if _written(nodes) != list(path):
+        raise ValueError("base64 in another spelling")
+    return nodes
