@@ -37,7 +37,7 @@ class Ledger:
         create: whether to make the tables where they are missing; readers need not.
 
     Raises:
-        EvidenceRefused: `foreign-entry`: the database holds another ledger.
+        EvidenceRefused: `foreign-entry`: the database holds another ledger; `edited`: its state is gone.
         ArtifactError: the database cannot be opened, is none, or would lose entries when its machine fails.
         ConfigurationError: no such URL or origin can be.
     """
@@ -64,6 +64,8 @@ class Ledger:
             else:
                 with self.engine.connect() as connection:
                     found = connection.execute(sa.select(STATE.c.origin)).scalar()
+        if found is None:
+            raise EvidenceRefused("holds entries and no state", self.place, "restore it from a copy", "edited")
         if found != origin:
             raise EvidenceRefused(
                 f"holds the ledger '{found}'", self.place, "two ledgers must not be merged", "foreign-entry"
