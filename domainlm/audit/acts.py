@@ -31,12 +31,12 @@ class Condition(Report):
 
 
 class Approval(Report):
-    """A person's decision on one model.
+    """A person's decision on one model; or `reject` or `revoke` of a standing approval, named by its entry's digest.
 
     Fields:
-        model: name and version, for people: "domainlm-finance/3".
-        identity: of the model.
-        run: the entry (its digest) of the run that registered it.
+        model: name and version, for people: "domainlm-finance/3"; of a standing approval the name alone.
+        identity: of the model; or digest of the standing approval's entry.
+        run: the entry (its digest) of the run that registered it; or again the standing approval's.
         decision: `revoke` takes the same person's approval back.
         reason: why; needed for `reject` and `revoke`.
         until: last day on which it counts, ISO 8601; empty for the policy's number of days.
@@ -96,6 +96,8 @@ class Promotion(Report):
         previous: identity of the champion before; empty for the first.
         approvals: digests of the approval entries that it rests on.
         standing: digest of the standing approval used; empty where people approved.
+        follows: how many entries it was decided upon; the signer adds it directly after them or not at all, so that of
+            two promotions at once one is refused.
     """
 
     model: str
@@ -103,6 +105,7 @@ class Promotion(Report):
     previous: str = ""
     approvals: list[str]
     standing: str = ""
+    follows: int | None = None
 
 
 class Erasure(Report):

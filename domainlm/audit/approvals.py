@@ -67,12 +67,18 @@ def decide(evidence: Evidence, identity: str, today: date | None = None, name: s
             a clock that is set back brings no expired approval to life.
         name: the registered name that it shall be champion of; by default the first that it was registered under.
     """
-    today = _day(evidence, today)
+    return _decided(evidence, identity, _day(evidence, today), name)
+
+
+def _decided(
+    evidence: Evidence, identity: str, today: date, name: str, rests_on: frozenset[str] | None = None
+) -> Decision:
+    """`decide`, where `rests_on` is said by these approvals and standing approvals alone."""
     runs = registrations(evidence, identity, name)
     barred = bars(evidence, identity, name)
     if not runs:
         return Decision(identity=identity, allowed=False, missing=barred)
-    judge = _Judge(evidence, runs, today)
+    judge = _Judge(evidence, runs, today, rests_on)
     judge.hear_people(identity)
     closed, short = barred + judge.strangers(), judge.shortfall()
     usable, unusable = judge.standing_approvals()
@@ -142,13 +148,16 @@ def check_promotion(evidence: Evidence, stated: Stated) -> Finding | None:
     before = evidence.until(stated.number)
     name = act.model.rpartition("/")[0]
     champion = before.champion(name)
+    if act.follows not in (None, stated.number):
+        return unapproved(f"the promotion of {act.model} was decided upon other entries than stand before it")
     if act.previous != (champion.act.identity if champion else ""):
         return unapproved(f"the promotion of {act.model} follows another champion than the ledger had")
-    if act.model not in {_label(run) for run in registrations(before, act.identity, name)}:
+    if act.model not in {label_of(run) for run in registrations(before, act.identity, name)}:
         return unapproved(f"the promotion of {act.model} names a version that no completed run registered so")
-    decision = decide(before, act.identity, entries.parse_time(stated.header.time).date(), name)
+    rests_on = frozenset({*act.approvals, act.standing})
+    decision = _decided(before, act.identity, stated.clock.date(), name, rests_on)
     if not decision.allowed:
-        return unapproved(f"the promotion of {act.model} was not allowed then: {'; '.join(decision.missing)}")
+        return unapproved(f"the promotion of {act.model} by what it rests on was not allowed: {decision.missing[0]}")
     if act.standing != decision.standing or set(act.approvals) != set(decision.approvals):
         return unapproved(f"the promotion of {act.model} rests on other approvals than it says")
     for digest in (*act.approvals, act.standing):
@@ -162,8 +171,9 @@ def check_promotion(evidence: Evidence, stated: Stated) -> Finding | None:
 class _Judge:
     """Counts the approvals of one model."""
 
-    def __init__(self, evidence: Evidence, runs: list[Stated], today: date) -> None:
+    def __init__(self, evidence: Evidence, runs: list[Stated], today: date, rests_on: frozenset[str] | None) -> None:
         self.evidence, self.policy, self.runs, self.today = evidence, evidence.policy, runs, today
+        self.rests_on = rests_on
         self.approvals: dict[str, Stated] = {}  # those that count, by person
         self.excluded: dict[str, str] = {}
         self.open_conditions: list[OpenCondition] = []
@@ -189,7 +199,7 @@ class _Judge:
                 self.excluded[person] = "rejected it" if stated.act.decision == "reject" else "took the approval back"
             elif why := self._against(person, stated):
                 self.excluded[person] = why
-            else:
+            elif self.rests_on is None or stated.digest in self.rests_on:
                 self.approvals[person] = stated
                 self.open_conditions += self._open(person, stated)
 
@@ -199,7 +209,7 @@ class _Judge:
         if why := self.barred(person):
             return why
         run = next((run for run in self.runs if run.digest == act.run), None)
-        if run is None or act.model != _label(run):
+        if run is None or act.model != label_of(run):
             return "approved another run or version than the one that registered this model"
         last = _parsed(act.until) if act.until else self._given(stated) + timedelta(self.policy.rules.approval_days)
         if last is None or self.today > last:
@@ -277,7 +287,8 @@ class _Judge:
         """Digests of those that allow this model, and why each other one for its name does not."""
         usable, unusable = [], {}
         for stated in self.evidence.of_kind(entries.STANDING):
-            if stated.act.model == self.runs[0].act.model.name:
+            here = self.rests_on is None or stated.digest in self.rests_on
+            if here and stated.act.model == self.runs[0].act.model.name:
                 why = self._against_standing(stated)
                 if why:
                     unusable[stated.digest] = why
@@ -400,7 +411,8 @@ def _roles(policy: Policy, person: str) -> list[str]:
     return [role for role in DECIDERS if member and role in member.roles]
 
 
-def _label(run: Stated) -> str:
+def label_of(run: Stated) -> str:
+    """NAME/VERSION of the model that a run registered."""
     return f"{run.act.model.name}/{run.act.model.version}"
 
 

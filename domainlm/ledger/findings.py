@@ -25,6 +25,7 @@ CODES: dict[str, str] = {
     "deleted": "an entry that the tree holds and that is missing",
     "inserted": "an entry that the tree does not hold",
     "reordered": "entries in another order than the tree holds",
+    "overtaken": "an act that was decided upon fewer entries than stand before it",
     "duplicate": "the same entry twice",
     "truncated": "fewer entries than a signed checkpoint covers",
     "rolled-back": "fewer entries than a published checkpoint covers",

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from domainlm.handling import PUBLIC, Handling
 from domainlm.reports import Settings
+
+CHAMPION = "champion"  # the alias that `domainlm promote` alone gives
+
+
+def _no_champion(alias: str) -> str:
+    if alias == CHAMPION:
+        raise ValueError("a version becomes the champion by `domainlm promote` alone, after its approval")
+    return alias
 
 
 class RegisterSettings(Settings):
@@ -14,7 +24,7 @@ class RegisterSettings(Settings):
     name: str = Field(
         "domainlm-finance", pattern=r"^[\w.-]+$", description="registered model; versions of one name compete"
     )
-    alias: str = Field(
+    alias: Annotated[str, AfterValidator(_no_champion)] = Field(
         "candidate", pattern=r"^[a-z][\w-]*$", description="alias that moves to the version of the newest run"
     )
     base_handling: Handling = Field(

@@ -16,6 +16,7 @@ from small_ledgers import ORIGIN, PEOPLE, SmallLedger, small_ledger, small_run
 from domainlm.audit import approvals
 from domainlm.audit.acts import Approval, Bound, Condition, ConditionMet, Erasure, Promotion, StandingApproval
 from domainlm.audit.approvals import check_promotion, decide
+from domainlm.errors import EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.manifest import FAILED, Authors, RunManifest, Source
@@ -574,8 +575,8 @@ def test_a_promotion_is_judged_by_what_stood_before_it(desk):
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"approvals": []}, "other approvals than it says"),
-        ({"approvals": ["f" * 64]}, "other approvals than it says"),
+        ({"approvals": []}, "officer is missing"),
+        ({"approvals": ["f" * 64]}, "officer is missing"),
         ({"standing": "f" * 64}, "other approvals than it says"),
         ({"previous": "f" * 64}, "follows another champion"),
         ({"identity": "f" * 64}, "no completed run"),
@@ -587,6 +588,15 @@ def test_a_promotion_that_says_something_else_is_found(desk, changes, word):
     desk.promote([desk.say("anna"), desk.say("victor")], **changes)
     found = finding(desk)
     assert (found.code, found.severity) == ("unapproved", "broken") and word in found.what
+
+
+def test_the_signer_adds_a_promotion_directly_after_what_it_was_decided_upon_or_not_at_all(desk):
+    given = [desk.say("anna"), desk.say("victor")]
+    with pytest.raises(EvidenceRefused, match="decided upon 3 entries, and there are 4") as refusal:
+        desk.promote(given, follows=3)
+    assert refusal.value.code == "overtaken"
+    desk.promote(given, follows=4)
+    assert finding(desk) is None
 
 
 def test_a_promotion_without_approvals_is_found_though_they_came_later(desk):
