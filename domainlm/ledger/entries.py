@@ -19,6 +19,7 @@ from domainlm.ledger.envelopes import STATEMENT_TYPE, Envelope
 from domainlm.reports import Report
 
 ENTRY = "domainlm_entry"
+FOLLOWS = "follows"  # field of an act that counts only directly after so many entries: what it was decided upon
 VERSION = 1
 
 POLICY = "policy"  # who may do what, with which keys (`domainlm.ledger.trust`)
@@ -69,6 +70,7 @@ def statement(
     subjects: Mapping[str, str],
     content: Mapping[str, Any],
     time: datetime | None = None,
+    nonce: str = "",
 ) -> dict[str, Any]:
     """An unsigned entry.
 
@@ -79,15 +81,15 @@ def statement(
         subjects: name -> SHA-256 (64 hexadecimal digits) of what it speaks of; at least one.
         content: the predicate's own fields, JSON types only.
         time: now by default.
+        nonce: 16 hexadecimal digits; random by default. Whoever may have to repeat the act gives it, to know it again.
     """
-    moment = (time or datetime.now(UTC)).astimezone(UTC)
     header = Header(
         version=VERSION,
         kind=kind,
         ledger=ledger,
-        time=moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        time=spell_time(time or datetime.now(UTC)),
         by=by,
-        nonce=secrets.token_hex(8),
+        nonce=nonce or secrets.token_hex(8),
     )
     return {
         "_type": STATEMENT_TYPE,
@@ -143,6 +145,11 @@ def content(envelope: Envelope) -> dict[str, Any]:
     return {name: value for name, value in envelope.statement["predicate"].items() if name != ENTRY}
 
 
+def spell_time(moment: datetime) -> str:
+    """A moment as a header states it: UTC, ISO 8601, milliseconds, Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def parse_time(text: str) -> datetime:
     """The moment of a header.
 
@@ -150,6 +157,6 @@ def parse_time(text: str) -> datetime:
         ValueError: it is not UTC in the one spelling.
     """
     moment = datetime.fromisoformat(text)
-    if not text.endswith("Z") or moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") != text:
+    if not text.endswith("Z") or spell_time(moment) != text:
         raise ValueError("not a UTC time with milliseconds")
     return moment

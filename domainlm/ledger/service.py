@@ -11,7 +11,6 @@ back, rewritten or merged gets no signature any more.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -19,12 +18,14 @@ import sqlalchemy as sa
 from securesystemslib.signer import Signer
 
 from domainlm.errors import EvidenceRefused
+from domainlm.ledger import entries
 from domainlm.ledger.checkpoints import Checkpoint
 from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.log import Ledger
+from domainlm.ledger.memory import Memory, Remembered
 from domainlm.ledger.merkle import Frontier, leaf_hash
 from domainlm.ledger.store import ENTRIES
-from domainlm.ledger.trust import Gate, GateState, now
+from domainlm.ledger.trust import Gate, now
 from domainlm.reports import Report
 
 
@@ -36,19 +37,6 @@ class Receipt(Report):
     checkpoint: str
 
 
-@dataclass(frozen=True)
-class Remembered:
-    """What a signer knows of the ledger apart from the store: how far it signed, and what it judged up to there.
-
-    Args:
-        tree: over the entries judged.
-        gate: after them.
-    """
-
-    tree: Frontier = field(default_factory=Frontier)
-    gate: GateState = field(default_factory=GateState)
-
-
 class SigningService:
     """Gate, recorder key and log key over one ledger, in this process.
 
@@ -58,8 +46,8 @@ class SigningService:
         recorder: signs machine-made entries.
         log: signs checkpoints.
         recorder_name: the member of the policy that the recorder key belongs to.
-        remembered: what an earlier signer of these keys knew; nothing makes it judge every entry from the first.
-        remember: is told what this signer knows after each batch, before anybody is told that it was added.
+        memory: keeps what this signer knows, before anybody is told that an entry was added; without one, or with an
+            empty one, it judges every entry from the first.
         clock: the present moment; an entry of the future is refused.
     """
 
@@ -70,14 +58,13 @@ class SigningService:
         recorder: Signer,
         log: Signer,
         recorder_name: str = "recorder",
-        remembered: Remembered | None = None,
-        remember: Callable[[Remembered], None] = lambda _: None,
+        memory: Memory | None = None,
         clock: Callable[[], datetime] = now,
     ) -> None:
         self.ledger, self.recorder, self.log, self.recorder_name = ledger, recorder, log, recorder_name
-        self.remembered = remembered or Remembered()
-        self._remember, self._clock = remember, clock
-        self._gate = Gate(ledger.origin, root_keyids, self.remembered.gate, remember=False)
+        self._memory, self._clock = memory, clock
+        self._known = Remembered()
+        self._gate = Gate(ledger.origin, root_keyids, remember=False)
 
     def record(self, *statements: Mapping[str, Any]) -> list[Receipt]:
         """Sign machine-made statements and add them. Raises as `add`."""
@@ -115,10 +102,11 @@ class SigningService:
         try:
             after, numbered, note = self._in_one_transaction(requests)
         except BaseException:
-            self._gate.state = self.remembered.gate  # what was judged and not added must not count
+            self._gate.state = self._known.gate  # what was judged and not added must not count
             raise
-        self.remembered = after
-        self._remember(after)
+        self._known = after
+        if self._memory:
+            self._memory.keep(after)
         return [
             found
             if isinstance(found, EvidenceRefused)
@@ -134,6 +122,7 @@ class SigningService:
     ) -> tuple[Remembered, list[list[int] | EvidenceRefused], str]:
         with self.ledger.named(), self.ledger.writing() as connection:
             stored = self.ledger.locked_frontier(connection)
+            self._recall()
             tree = self._caught_up(stored)
             moment = self._clock()
             outcomes: list[list[Envelope] | EvidenceRefused] = []
@@ -160,25 +149,45 @@ class SigningService:
             numbered = [[next(numbers) for _ in got] if isinstance(got, list) else got for got in outcomes]
         return Remembered(tree, self._gate.state), numbered, note
 
+    def _recall(self) -> None:
+        """Take over what another signer of these keys knows more."""
+        found = self._memory.recall() if self._memory else None
+        if found is not None and found.tree.size > self._known.tree.size:
+            self._known = found
+            self._gate.state = found.gate
+
     def _caught_up(self, stored: Frontier) -> Frontier:
-        """The tree over what is stored, from what is remembered and the entries that other signers added since."""
-        tree = self.remembered.tree
-        if stored.size < tree.size:
+        """The tree over what is stored, from what is known and the entries that other signers added since.
+
+        Raises:
+            EvidenceRefused: `rolled-back`, `forked`, `deleted`, `bad-signature`, or what the gate says of an entry.
+        """
+        known, place = self._known.tree, self.ledger.place
+        if stored.size < known.size:
             raise EvidenceRefused(
-                f"has {stored.size} entries; the last checkpoint signed here covers {tree.size}", self.ledger.place,
+                f"has {stored.size} entries; the last checkpoint signed here covers {known.size}", place,
                 "restore the later copy", "rolled-back",
             )  # fmt: skip
-        leaves: list[bytes] = []
-        for number, envelope in self.ledger.entries(tree.size, stored.size):
-            if number != tree.size + len(leaves):
+        last = None
+        if not known.size and (note := self.ledger.latest_checkpoint()):  # nothing is remembered: then that at least
+            last = Checkpoint.parse(note, place)
+            if stored.size < last.size:
+                raise EvidenceRefused(f"has {stored.size} entries, a checkpoint {last.size}", place, "", "truncated")
+        tree = known
+        for number, envelope in self.ledger.entries(known.size, stored.size):
+            if number != tree.size:
                 break
             self._gate.admit(number, envelope)
-            leaves.append(leaf_hash(envelope.to_bytes()))
-        if tree.size + len(leaves) != stored.size:
-            raise EvidenceRefused("lacks entries", self.ledger.place, "restore it from a copy", "deleted")
-        tree = tree.extended(leaves)
+            tree = tree.extended([leaf_hash(envelope.to_bytes())])
+            if last and tree.size == last.size:
+                if not last.verified_by(self._gate.log_keys(last.size)):
+                    raise EvidenceRefused("its last checkpoint is not signed by the log", place, "", "bad-signature")
+                if last.root != tree.root:
+                    raise _no_continuation("does not hold the entries that its last checkpoint covers", place)
+        if tree.size != stored.size:
+            raise EvidenceRefused("lacks entries", place, "restore it from a copy", "deleted")
         if tree != stored:
-            raise _no_continuation("is no continuation of the checkpoint that was signed here last", self.ledger.place)
+            raise _no_continuation("is no continuation of the checkpoint that was signed here last", place)
         return tree
 
     def _judged(
@@ -199,7 +208,9 @@ class SigningService:
                     continue
                 where = f"new entry {place}" if len(envelopes) > 1 else "the new entry"
                 parsed = Envelope.parse(envelope.to_bytes(), where)  # what could not be read again must not stand
-                self._gate.admit(size + len(fresh) + len(added), parsed, where, moment)
+                number = size + len(fresh) + len(added)
+                self._gate.admit(number, parsed, where, moment)
+                _check_follows(number, parsed, where)
                 added[digest] = envelope
         except EvidenceRefused as refusal:
             self._gate.state = before
@@ -213,3 +224,12 @@ def _stands(connection: sa.Connection, leaf: bytes) -> bool:
 
 def _no_continuation(what: str, where: str) -> EvidenceRefused:
     return EvidenceRefused(what, where, "run `domainlm audit verify`; restore it from a copy", "forked")
+
+
+def _check_follows(number: int, envelope: Envelope, where: str) -> None:
+    """An act that was decided upon so many entries (its field `follows`) stands directly after them, or not at all."""
+    follows = envelope.statement["predicate"].get(entries.FOLLOWS)
+    if follows not in (None, number):
+        raise EvidenceRefused(
+            f"was decided upon {follows} entries, and there are {number} by now", where, "decide anew", "overtaken"
+        )

@@ -6,14 +6,17 @@ import os
 from pathlib import Path
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
-from domainlm.errors import ConfigurationError
-from domainlm.project import home, project_root, resolve
+from domainlm.errors import ConfigurationError, SecretError
+from domainlm.ledger.signing import keys_of_pem
+from domainlm.project import home, project_root
 from domainlm.reports import Settings
 
 FILE = "configs/audit.yaml"
 FILE_VARIABLE = "DOMAINLM_AUDIT"
+KEYS_VARIABLE = "DOMAINLM_SIGNER_KEYS"
+ROOT_VARIABLE = "DOMAINLM_ROOT"
 LEDGER_VARIABLE = "DOMAINLM_LEDGER"  # the database's URL, which may hold a password and so stands in no file
 
 
@@ -23,6 +26,16 @@ class AnchorSettings(Settings):
     folder: str = Field(default="", description="a folder on another volume, or a mounted write-once share")
     git: str = Field(default="", description="a git repository in which each published checkpoint becomes a tag")
     object_store: str = Field(default="", description="an fsspec URL; switch its object lock on")
+    same_volume: bool = Field(
+        default=False,
+        description="lets the folder lie on the ledger's own volume, where one failure or hand takes both",
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> AnchorSettings:
+        if len([place for place in (self.folder, self.git, self.object_store) if place]) != 1:
+            raise ValueError("give one of folder, git, object_store")
+        return self
 
 
 class AuditSettings(Settings):
@@ -69,10 +82,29 @@ def evidence_folder() -> Path:
 
 
 def keys_folder() -> Path:
-    """Where the local signer's keys lie: `DOMAINLM_SIGNER_KEYS`, else `.domainlm/keys/signer/`; mode 0700."""
-    return Path(os.environ.get("DOMAINLM_SIGNER_KEYS") or home() / "keys" / "signer")
+    """Where the local signer's keys and memory lie: `DOMAINLM_SIGNER_KEYS`, else `.domainlm/keys/signer/` (0700)."""
+    return Path(os.environ.get(KEYS_VARIABLE) or home() / "keys" / "signer")
 
 
 def root_file() -> Path:
-    """The pinned root: public key (PEM) that `domainlm audit init` wrote."""
-    return Path(os.environ.get("DOMAINLM_ROOT") or resolve(".domainlm/evidence/root.pem"))
+    """The pinned root, public keys as PEM, one after the other: `DOMAINLM_ROOT`, else what `audit init` wrote."""
+    return Path(os.environ.get(ROOT_VARIABLE) or evidence_folder() / "root.pem")
+
+
+def root_keyids() -> frozenset[str]:
+    """Ids of the pinned root keys: those of the PEM file that was given out with the ledger.
+
+    Raises:
+        SecretError: the file is missing or holds no key.
+    """
+    path = root_file()
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError):
+        raise SecretError("the pinned root is missing", str(path), "run `domainlm audit init`, or copy it") from None
+    return frozenset(key.keyid for key in keys_of_pem(text, str(path)))
+
+
+def spool_folder() -> Path:
+    """Where statements wait that no signer could take: `.domainlm/evidence/spool/`."""
+    return evidence_folder() / "spool"

@@ -353,12 +353,12 @@ class Gate:
         clock = moment if last is None or moment > last else last
         if moment is not clock:
             tolerance_s = CLOCK_TOLERANCE_S if header.kind in MACHINE_MADE else OFFLINE_TOLERANCE_S
-            if moment < clock - timedelta(seconds=tolerance_s):
+            if clock - moment > timedelta(seconds=tolerance_s):
                 raise EvidenceRefused(
                     f"bears a time {clock - moment} before an earlier entry's", where,
                     "set the clock right and make the entry again", "clock-set-back",
                 )  # fmt: skip
-        if now is not None and moment > now + timedelta(seconds=CLOCK_TOLERANCE_S):
+        if now is not None and moment - now > timedelta(seconds=CLOCK_TOLERANCE_S):
             raise EvidenceRefused(
                 f"bears a time {moment - now} ahead of the clock here", where,
                 "set the clock right and make the entry again", "clock-ahead",
