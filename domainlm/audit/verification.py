@@ -51,7 +51,8 @@ class Verification(Report):
         verdict: `good`, `unanchored` or `broken` (`domainlm.ledger.findings.verdict`).
         size: entries that were read.
         root: of the tree over them, 64 hexadecimal digits.
-        anchored: size of the largest published checkpoint that the entries continue; 0 for none.
+        anchored: size of the largest published checkpoint that the entries continue; 0 for none, or where one of them
+            cannot be read.
         entries: how many passed the gate.
         artifacts: how many artifacts were compared with their digests.
         model: identity of the one model that a bundle is about; empty where all entries were read.
@@ -137,7 +138,11 @@ def verify_entries(
         log.stored = stored
         keys = _LogKeys(gate)
         local = [_Note(note, f"checkpoint {index}", False) for index, note in enumerate(checkpoints)]
-        outside = [_Note(item.note, f"the checkpoint published at {item.place}", True) for item in published]
+        outside = [
+            _Note(item.note, f"the checkpoint published at {item.place}", True)
+            for item in published
+            if not item.problem
+        ]
         marks = _marks([*local, *outside], origin, keys, findings, pool)
     if not log.leaves:
         findings.add("untrusted-root", origin, "holds no entry, not even a policy")
@@ -145,6 +150,10 @@ def verify_entries(
     for finding in fit.findings:
         findings.add(finding.code, finding.where, finding.what, finding.severity)
     anchored = max((mark.size for mark in fit.fitting if mark.published), default=0)
+    for item in published:
+        if item.problem:  # the checkpoint that would show a roll-back may be the one that cannot be read
+            findings.add("unreadable-anchor", item.place, item.problem, "warning")
+            anchored = 0
     _coverage(len(log.leaves), marks, fit.fitting, anchored, findings)
     if gate.policy is not None and not gate.policy.rules.production:
         findings.add("development-key", origin, "its keys were made by set-up on one machine", "warning")

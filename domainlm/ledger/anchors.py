@@ -3,7 +3,7 @@
 A place is a folder on another volume, a git repository (one annotated tag a checkpoint), or an object store; a fourth
 is paper: the note in a printed report, typed or pasted back (`printed`). Nothing is overwritten: a note's name holds
 its digest, so that another note has another name, and a tag that stands is left. Nothing that lies there is skipped
-when it is read back: what cannot be read is said (`Published.problem`), since a hidden anchor is what a roll-back needs.
+when it is read back: what cannot be read is said (`Published.problem`), since who rolls back must hide the anchors.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from domainlm.digests import digest_bytes
 from domainlm.errors import ArtifactError, ConfigurationError, DomainLMError, EvidenceRefused
 from domainlm.ledger.checkpoints import MAX_NOTE_BYTES, Checkpoint
-from domainlm.ledger.settings import AnchorSettings
+
+if TYPE_CHECKING:  # who verifies a bundle has no configuration, and no need of what reads one
+    from domainlm.ledger.settings import AnchorSettings
 
 GIT_TIMEOUT_S = 60
 TAGS = "refs/tags/domainlm/"

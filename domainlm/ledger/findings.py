@@ -33,6 +33,7 @@ CODES: dict[str, str] = {
     "no-checkpoint": "no signed checkpoint at all",
     "uncovered": "entries after the last signed checkpoint",
     "unanchored": "no checkpoint was published outside, so a roll-back would not be seen",
+    "unreadable-anchor": "a published checkpoint, or a place of them, that cannot be read and may show a roll-back",
     "stale-anchor": "entries after the last published checkpoint",
     "replaced-artifact": "an artifact whose content differs from the digest in its manifest",
     "missing-artifact": "an artifact that the manifest names and that is not there",

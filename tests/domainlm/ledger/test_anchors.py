@@ -12,7 +12,9 @@ import fsspec
 import pytest
 from pydantic import ValidationError
 from securesystemslib.signer import CryptoSigner
+from small_ledgers import small_ledger
 
+from domainlm.audit.verification import verify_entries
 from domainlm.errors import ArtifactError, ConfigurationError, EvidenceRefused
 from domainlm.ledger import anchors
 from domainlm.ledger.anchors import Published, printed, publish, published, read_printed
@@ -321,3 +323,16 @@ def test_paper_with_other_text_is_no_checkpoint(tmp_path: Path) -> None:
                 raise EvidenceRefused("bears no signature of ours", item.place)
     (tmp_path / "picture.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     assert read_printed(tmp_path / "picture.jpg").problem and read_printed(tmp_path / "missing").problem
+
+
+def test_an_anchor_that_cannot_be_read_takes_the_good_verdict_away(tmp_path: Path) -> None:
+    made = small_ledger(tmp_path)
+    good = Published("the safe", made.ledger.latest_checkpoint())
+    hidden = Published("the share", "", "is not there: is the volume mounted?")
+    for outside, expected in (([good], "good"), ([good, hidden], "unanchored"), ([hidden], "unanchored")):
+        found = verify_entries(
+            made.ledger.raw(), made.ledger.checkpoints(), outside, made.ledger.origin, made.root_keyids, processes=1
+        )
+        assert found.verdict == expected
+        said = [finding.where for finding in found.findings if finding.code == "unreadable-anchor"]
+        assert said == (["the share"] if hidden in outside else [])
