@@ -225,6 +225,11 @@ class Lineage:
             connection.exec_driver_sql("INSERT INTO subjects VALUES (?, ?, ?)", named)
         return len(rows)
 
+    def knows(self, data: str) -> bool:
+        """Whether a data version was entered."""
+        with self._reading() as connection:
+            return _number(connection, data) is not None
+
     def use(self, data: str, use: str, split: str) -> RowSet:
         """Note that the rows of a split serve a use, and commit to them.
 
@@ -375,23 +380,26 @@ class Lineage:
                 )
             ).all()
             connection.execute(sa.delete(_SUBJECTS).where(_SUBJECTS.c.subject == subject))
-            for data, position in places:
-                here = {"data": data, "position": position}
-                connection.execute(
-                    sa.text(
-                        "INSERT OR IGNORE INTO subjects SELECT subject, data, -1 FROM subjects"
-                        " WHERE data = :data AND position = :position"
-                    ),
-                    here,
-                )
-                connection.execute(sa.text("DELETE FROM subjects WHERE data = :data AND position = :position"), here)
-                connection.execute(
-                    sa.text(
-                        "UPDATE rows SET record = NULL, source_row = NULL, salt = NULL"
-                        " WHERE data = :data AND position = :position"
-                    ),
-                    here,
-                )
+            _forget_places(connection, places)
+        self._flush()
+        return len(places)
+
+    def forget_rows(self, records: Iterable[str]) -> int:
+        """Forget records by their ids, in data versions too where nobody had found yet whom they name.
+
+        Returns:
+            How many rows were forgotten.
+        """
+        with self._writing() as connection:
+            connection.exec_driver_sql("CREATE TEMP TABLE wanted (record TEXT PRIMARY KEY) WITHOUT ROWID")
+            named = [(record,) for record in set(records)]
+            if named:
+                connection.exec_driver_sql("INSERT INTO wanted VALUES (?)", named)
+            places = connection.exec_driver_sql(
+                "SELECT data, position FROM rows WHERE record IN (SELECT record FROM wanted)"
+            ).all()
+            connection.exec_driver_sql("DROP TABLE wanted")
+            _forget_places(connection, places)
         self._flush()
         return len(places)
 
@@ -490,6 +498,27 @@ class Lineage:
 def commitment(salt: bytes, record: str) -> bytes:
     """HMAC-SHA-256(salt, record id), 32 bytes."""
     return hmac.digest(salt, record.encode(), "sha256")
+
+
+def _forget_places(connection: sa.Connection, places: Iterable[Any]) -> None:
+    """Id, salt, row number and persons of some rows go; that their data versions saw the other persons stays known."""
+    for data, position in places:
+        here = {"data": data, "position": position}
+        connection.execute(
+            sa.text(
+                "INSERT OR IGNORE INTO subjects SELECT subject, data, -1 FROM subjects"
+                " WHERE data = :data AND position = :position"
+            ),
+            here,
+        )
+        connection.execute(sa.text("DELETE FROM subjects WHERE data = :data AND position = :position"), here)
+        connection.execute(
+            sa.text(
+                "UPDATE rows SET record = NULL, source_row = NULL, salt = NULL"
+                " WHERE data = :data AND position = :position"
+            ),
+            here,
+        )
 
 
 def _of_use(number: int, use: str) -> sa.ColumnElement[bool]:
