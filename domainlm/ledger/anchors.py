@@ -113,7 +113,7 @@ def _publish(
     note: str, checkpoint: Checkpoint, place: _Place, anchor: AnchorSettings, ledger: Path | None
 ) -> Published:
     if anchor.folder and ledger is not None and not anchor.same_volume:
-        _refuse_same_volume(Path(anchor.folder), ledger)
+        _refuse_same_volume(Path(anchor.folder).expanduser(), ledger)
     for attempt in ("before", "after"):
         for old in place.read(checkpoint.origin, checkpoint.size):
             if old.problem:
@@ -147,8 +147,8 @@ def _refuse_same_volume(folder: Path, ledger: Path) -> None:
 
 def _place(anchor: AnchorSettings) -> _Place:
     if anchor.folder:
-        return _Folder(Path(anchor.folder))
-    return _Git(Path(anchor.git)) if anchor.git else _ObjectStore(anchor.object_store)
+        return _Folder(Path(anchor.folder).expanduser())
+    return _Git(Path(anchor.git).expanduser()) if anchor.git else _ObjectStore(anchor.object_store)
 
 
 def _where(anchor: AnchorSettings) -> str:
