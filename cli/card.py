@@ -17,7 +17,9 @@ from domainlm.reports import Report
 SHOWN_GAINS = ("base", "linear probe", "shuffled labels", "TF-IDF")
 
 
-def print_card(console: Console, manifest: RunManifest, reports: dict[str, Report], seconds: float, path: Path) -> bool:
+def print_card(
+    console: Console, manifest: RunManifest, reports: dict[str, Report], seconds: float, path: Path, evidence: str
+) -> bool:
     """Print the card of a run.
 
     Args:
@@ -26,6 +28,7 @@ def print_card(console: Console, manifest: RunManifest, reports: dict[str, Repor
         reports: the run's reports by artifact name.
         seconds: wall time of the whole command.
         path: where the manifest lies.
+        evidence: what became of its entry in the ledger.
 
     Returns:
         Whether the run completed.
@@ -46,6 +49,7 @@ def print_card(console: Console, manifest: RunManifest, reports: dict[str, Repor
     cached = sum(step.cached for step in manifest.steps)
     lines.add_row("run", f"{manifest.status}: {len(manifest.steps)} steps, {cached} from the cache, {seconds:.0f} s")
     lines.add_row("manifest", str(path))
+    lines.add_row("evidence", evidence)
     for name, report in reports.items():
         if hasattr(report, "html"):
             lines.add_row(TITLES.get(name, name), str(_page(report, path.with_suffix(f".{name}.html"))))

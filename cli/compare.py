@@ -17,6 +17,7 @@ from domainlm.compare.settings import Experiment, Variant
 from domainlm.config import RunConfiguration
 from domainlm.errors import ConfigurationError
 from domainlm.evaluate.settings import EvaluateSettings
+from domainlm.ledger.asked import Asked
 from domainlm.project import PROJECT_FILE, home
 from domainlm.train.settings import TrainSettings
 from domainlm.vocabulary.settings import VocabularySettings
@@ -56,7 +57,8 @@ def compare(
     let_hub(configuration)
     log = quiet_libraries()
     console.print(f"{asked.question}\n{trainings} trainings: {len(asked.variants)} variants x {len(asked.seeds)} seeds")
-    sys.exit(0 if _run(asked, recipes, configuration, stack, console, log) else 1)
+    given = Asked(str(configuration.path), overridden=bool(overrides or seeds))
+    sys.exit(0 if _run(asked, recipes, configuration, given, stack, console, log) else 1)
 
 
 def load_experiment(path: Path, seeds: str = "") -> Experiment:
@@ -111,6 +113,7 @@ def _run(
     asked: Experiment,
     recipes: dict[str, Any],
     configuration: RunConfiguration,
+    given: Asked,
     stack: str | None,
     console: Console,
     log: Path,
@@ -125,11 +128,11 @@ def _run(
             **configuration.pipeline.model_dump(include={"base", "pack", "mode"}),
         )
 
-    if (response := launched(start, stack, console, log)) is None:
+    if (finished := launched(start, given, stack, console, log)) is None:
         return False
     from steps.run_view import reports_of
 
-    report = reports_of(response.id)["comparison_report"]
+    report = reports_of(finished.run.id)["comparison_report"]
     page = home() / "comparisons" / f"{asked.name}.html"
     page.parent.mkdir(mode=0o700, exist_ok=True)
     page.write_text(report.html(), encoding="utf-8")
@@ -139,6 +142,7 @@ def _run(
     for note in report.notes:
         console.print(f"[yellow]{note}[/]")
     console.print(f"page: {page}", soft_wrap=True)
+    console.print(f"evidence: {finished.evidence}", soft_wrap=True)
     return True
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from rich.console import Console
 
 from domainlm.config import EMBEDDED, RunConfiguration
 from domainlm.digests import digest_json
+from domainlm.ledger.asked import Asked, say
 from domainlm.project import home
 
 
@@ -21,17 +22,25 @@ def let_hub(configuration: RunConfiguration) -> None:
         os.environ["HF_HUB_OFFLINE"] = "0"
 
 
-def launched(start: Callable[[], Any], stack: str | None, console: Console, log: Path) -> Any:
-    """Run a pipeline with progress on the terminal.
+class Finished(NamedTuple):
+    """A run that completed: ZenML's view of it, and what became of its entry in the ledger, in a line."""
+
+    run: Any
+    evidence: str
+
+
+def launched(start: Callable[[], Any], asked: Asked, stack: str | None, console: Console, log: Path) -> Finished | None:
+    """Run a pipeline with progress on the terminal, and enter it into the ledger however it ends.
 
     Args:
         start: imports the pipeline, runs it, and returns ZenML's view of the run.
+        asked: the configuration that it runs with.
         stack: a ZenML stack to activate first.
         console: where progress and errors go.
         log: the file that an error points to.
 
     Returns:
-        What `start` gave; None where the run failed or was stopped, which has then been said.
+        The run; None where it failed or was stopped, which has then been said.
     """
     from cli.progress import Progress
 
@@ -40,21 +49,38 @@ def launched(start: Callable[[], Any], stack: str | None, console: Console, log:
         from zenml.client import Client
 
         from pipelines import hooks
-        from steps.run_view import reap_interrupted
 
         if stack:
             Client().activate_stack(stack)
-        for path in reap_interrupted():
+        say(asked)
+        hooks.completed_later = True
+        reaped, _ = hooks.catch_up()
+        for path in reaped:
             console.print(f"[yellow]an earlier run was ended from outside[/]; its manifest says so: {path}")
         hooks.listeners.append(progress.tell)
         try:
-            return start()
+            run = start()
         except (Exception, KeyboardInterrupt) as error:
-            failure = error
+            run, failure = None, error
         finally:
             hooks.listeners.remove(progress.tell)
+        if run is not None:
+            return Finished(run, entered(str(run.id)))
     explain(failure, hooks.explain(failure), log, console)
+    if hooks.started:
+        console.print(f"evidence: {entered(str(hooks.started[-1]))}", soft_wrap=True)
     return None
+
+
+def entered(run_id: str) -> str:
+    """Enter every run that waits for the ledger, and say what became of one; never a reason for another exit code."""
+    from domainlm.ledger import entering
+
+    found = {one.run_id: one for one in entering.enter_waiting()}.get(run_id) or entering.receipt_of(run_id)
+    if found is None:
+        state, reason = (entering.WAITING, "see the log") if entering.has_ledger() else (entering.NO_LEDGER, "")
+        found = entering.Entered(run_id=run_id, state=state, reason=reason)
+    return found.line(entering.anchored())
 
 
 def effective(content: dict[str, Any], fresh: bool = False) -> Path:

@@ -14,6 +14,7 @@ from rich.console import Console
 from cli.environment import enter_project, quiet_libraries
 from cli.launch import effective, launched, let_hub
 from domainlm.config import RunConfiguration
+from domainlm.ledger.asked import Asked
 from domainlm.project import PROJECT_FILE
 
 
@@ -44,10 +45,13 @@ def run(
     if debug:
         os.environ["DOMAINLM_DEBUG"] = "1"
     log = quiet_libraries()
-    sys.exit(0 if _run(configuration, stack, fresh, console, log) else 1)
+    asked = Asked(str(configuration.path), overridden=bool(overrides))
+    sys.exit(0 if _run(configuration, asked, stack, fresh, console, log) else 1)
 
 
-def _run(configuration: RunConfiguration, stack: str | None, fresh: bool, console: Console, log: Path) -> bool:
+def _run(
+    configuration: RunConfiguration, asked: Asked, stack: str | None, fresh: bool, console: Console, log: Path
+) -> bool:
     started = time.monotonic()
 
     def start() -> Any:
@@ -55,11 +59,12 @@ def _run(configuration: RunConfiguration, stack: str | None, fresh: bool, consol
 
         return finetuning_pipeline.with_options(config_path=str(effective(configuration.content, fresh)))()
 
-    if (response := launched(start, stack, console, log)) is None:
+    if (finished := launched(start, asked, stack, console, log)) is None:
         return False
     from cli.card import print_card
     from domainlm.ledger import manifest as manifests
     from steps.run_view import reports_of
 
-    path = manifests.manifest_folder() / f"{response.id}.json"
-    return print_card(console, manifests.read(path), reports_of(response.id), time.monotonic() - started, path)
+    path = manifests.manifest_folder() / f"{finished.run.id}.json"
+    reports, seconds = reports_of(finished.run.id), time.monotonic() - started
+    return print_card(console, manifests.read(path), reports, seconds, path, finished.evidence)

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_serializer, model_validator
 
 from domainlm import reading
 from domainlm.errors import SourceError, nearest
@@ -95,6 +95,16 @@ class SourceSettings(Settings):
     )
     split: Literal["train", "dev", "test", ""] = Field(default="", description="fixes the split of every row")
     limit: int = Field(default=0, ge=0, description="reads only so many rows; 0 reads all")
+    steward: str = Field(
+        default="",
+        pattern=r"^(|[^<>\s@]+@[^<>\s@]+)$",
+        description="e-mail address of whoever answers for the text; four eyes are counted against them",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_an_unstated_steward(self, write: Any) -> dict[str, Any]:
+        """Left out where empty: so manifests of sources from before this field keep their digest."""
+        return {name: value for name, value in write(self).items() if value or name != "steward"}
 
     @field_validator("handling", mode="before")
     @classmethod

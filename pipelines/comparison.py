@@ -11,6 +11,7 @@ from zenml import pipeline
 
 from domainlm.compare.settings import Experiment
 from domainlm.config import EMBEDDED
+from domainlm.ledger.entering import require_ledger
 from domainlm.licences import read_licences
 from domainlm.project import resolve
 from domainlm.tasks import load_tasks
@@ -37,10 +38,9 @@ def comparison_pipeline(
     Args:
         experiment: an `Experiment`.
         recipes: {variant: {train: ..., vocabulary: ..., evaluate: ...}}, the whole parameters of its steps.
-        base: as in fine-tuning.
-        pack: the domain pack.
-        mode: as in fine-tuning.
+        base, pack, mode: as in fine-tuning.
     """
+    require_ledger(mode)
     asked = Experiment(**experiment)
     definitions, licences = list(load_tasks(resolve(pack) / "tasks").values()), read_licences(pack)
     corpus, model = base_dag(base, pack, mode)

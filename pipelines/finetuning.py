@@ -8,6 +8,7 @@ from __future__ import annotations
 from zenml import pipeline
 
 from domainlm.config import EMBEDDED
+from domainlm.ledger.entering import require_ledger
 from pipelines import hooks
 from pipelines.dag import finetuning_dag
 from pipelines.pretraining import base_dag
@@ -28,9 +29,11 @@ def finetuning_pipeline(
         base: `embedded` trains a small base on the corpus first; else a local path or a hub id.
         pack: the domain pack with tasks and contracts.
         controls: also train the shuffled-label and the from-scratch control.
-        mode: `production` refuses the development key; by default what DOMAINLM_MODE says.
+        mode: `production` refuses the development key, and a run that could not be entered into the ledger; by default
+            what DOMAINLM_MODE says.
         search: first search for values of the recipe, as `steps.search` says (docs/search.md).
     """
+    require_ledger(mode)
     _, model = base_dag(base, pack, mode)
     tuned = finetuning_dag(model, pack, controls, mode, search)
     record(tuned.registration)

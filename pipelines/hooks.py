@@ -1,8 +1,10 @@
-"""What happens around a run: its manifest exists from the start, and a failed or stopped run leaves one too."""
+"""What happens around a run: its manifest exists from the start, and a failed or stopped run leaves one too, each of
+which ends in the ledger."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from uuid import UUID
 
 from zenml import get_step_context
@@ -11,20 +13,27 @@ from zenml.enums import ExecutionMode
 from zenml.logger import get_logger
 
 from domainlm.ledger import manifest as manifests
+from domainlm.ledger.entering import Entered, enter, enter_waiting, receipt_of
 from domainlm.ledger.manifest import COMPLETED, FAILED, RUNNING, UNKNOWN
-from steps.run_view import manifest_of
+from steps.rows import with_rows
+from steps.run_view import manifest_of, reap_interrupted
 
 started: list[UUID] = []  # the runs of this process
 listeners: list[Callable[[str, str], None]] = []  # told (step, "started" | "ended"); the command line shows progress
+# Set by the command line, which knows more of a failure than a hook does and enters the run when it has said it.
+completed_later = False
 
 
 def on_start() -> None:
     """Before each step that really runs: the first one writes the manifest, so that even a killed run has one."""
     context = get_step_context()
-    if context.pipeline_run.id not in started:
+    first = context.pipeline_run.id not in started
+    if first:
         started.append(context.pipeline_run.id)
     if not (manifests.manifest_folder() / f"{context.pipeline_run.id}.json").exists():
         manifests.write(manifest_of(context.pipeline_run.id, status=RUNNING))
+    if first and not completed_later:
+        catch_up()
     _tell(context.step_run.name, "started")
 
 
@@ -50,7 +59,11 @@ def on_cleanup() -> None:
         path = manifests.manifest_folder() / f"{run.id}.json"
         if not path.exists() or manifests.read(path).status == RUNNING:
             found = manifest_of(run.id)
-            manifests.write(found if found.status == COMPLETED else found.model_copy(update={"status": FAILED}))
+            if found.status != COMPLETED:
+                found = manifest_of(run.id, status=FAILED)
+            manifests.write(with_rows(found))
+        if not completed_later:
+            enter(manifests.read(path))
 
 
 def explain(error: BaseException) -> str:
@@ -62,10 +75,19 @@ def explain(error: BaseException) -> str:
     if not started:
         return ""
     found = manifests.read(manifests.manifest_folder() / f"{started[-1]}.json")
-    if found.failure is None or found.failure.error == UNKNOWN:
+    if (found.failure is None or found.failure.error == UNKNOWN) and receipt_of(found.run_id) is None:
         found = manifest_of(started[-1], status=FAILED, error=error)
         manifests.write(found)
     return found.failure.step if found.failure else ""
+
+
+def catch_up() -> tuple[list[Path], list[Entered]]:
+    """Mark runs whose process is gone, and enter what waits: killed runs, and what ended while the ledger was down.
+
+    Returns:
+        The manifests of the runs that were found ended from outside, and what became of each that waited.
+    """
+    return reap_interrupted(), enter_waiting()
 
 
 def _tell(step: str, event: str) -> None:

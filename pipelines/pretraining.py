@@ -11,6 +11,7 @@ from typing import Any
 from zenml import pipeline
 
 from domainlm.config import EMBEDDED
+from domainlm.ledger.entering import require_ledger
 from domainlm.models.catalogue import stated_licence
 from domainlm.redact.policy import read_policy
 from domainlm.validate import read_suite
@@ -52,6 +53,7 @@ def pretraining_pipeline(pack: str = "domains/finance", mode: str = "") -> None:
 
     Args:
         pack: the domain pack whose contract the corpus must keep.
-        mode: `production` refuses the development key.
+        mode: as in fine-tuning.
     """
+    require_ledger(mode)
     pretraining_dag(pack, mode)

@@ -1,4 +1,5 @@
-"""The last step, which always runs: every artifact checked against its digest, and the manifest of the run."""
+"""The last step, which always runs: every artifact checked against its digest, the rows that served what, and the
+manifest of the run; the hooks around the run enter it into the ledger."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from domainlm.ledger.manifest import COMPLETED
 from domainlm.names import RECORD
 from domainlm.register import Registration
 from domainlm.reports import Report
+from steps.rows import RowsOfRun
 from steps.run_view import manifest_of, verify_outputs
 from steps.stage import stage_step
 
@@ -34,8 +36,11 @@ def record(registration: Registration | None) -> Annotated[RunRecord, "run_recor
         ArtifactError: an artifact, cached ones included, was changed after it was stored.
     """
     run_id = get_step_context().pipeline_run.id
-    verified = verify_outputs(run_id)
-    manifest = manifest_of(run_id, status=COMPLETED).sealed()
+    rows = RowsOfRun()
+    verified = verify_outputs(run_id, rows.take)
+    manifest = manifest_of(run_id, status=COMPLETED)
+    manifest.rows = rows.sets(run_id, manifest.model)
+    manifest = manifest.sealed()
     manifests.write(manifest)
     found = RunRecord(
         run_id=str(run_id),

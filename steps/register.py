@@ -12,7 +12,7 @@ from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
 from domainlm.digests import digest_dataset, digest_json
 from domainlm.evaluate import EvaluationReport
 from domainlm.handling import handling_of
-from domainlm.ledger.manifest import code_state
+from domainlm.ledger.checkout import code_state
 from domainlm.names import REGISTER
 from domainlm.project import home
 from domainlm.register import Provenance, Registration, handling_class
@@ -21,6 +21,7 @@ from domainlm.register.settings import RegisterSettings
 from domainlm.sources import SourceManifest
 from domainlm.train import TrainingReport
 from domainlm.validate import ContractVerdict
+from steps.registry import tracking_uri
 from steps.stage import stage_step
 
 
@@ -52,7 +53,7 @@ def register(
     )  # fmt: skip
     registration = register_version(
         base, tokenizer, adapter, provenance, evaluation.metrics(), evaluation.headline, settings,
-        tracking_uri=_tracking_uri(), artifacts=home() / "mlflow" / "artifacts",
+        tracking_uri=tracking_uri(), artifacts=home() / "mlflow" / "artifacts",
     )  # fmt: skip
     log_metadata(registration.summary())
     evidence = {"digests": registration.digests, "registry_version": registration.version}
@@ -64,13 +65,3 @@ def _configuration_digest() -> str:
     """Over the parameters of every step of this run that came before."""
     run = Client().get_pipeline_run(get_step_context().pipeline_run.id, hydrate=True)
     return digest_json({name: step.get_hydrated_version().config.parameters for name, step in run.steps.items()})
-
-
-def _tracking_uri() -> str:
-    """The stack's MLflow; a stack without one gets a database inside the project."""
-    tracker = Client().active_stack.experiment_tracker
-    if tracker is not None and hasattr(tracker, "get_tracking_uri"):
-        return tracker.get_tracking_uri()
-    folder = home() / "mlflow"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return f"sqlite:///{folder / 'mlflow.db'}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,19 +13,45 @@ from zenml.client import Client
 from zenml.enums import ExecutionStatus
 from zenml.models import PipelineRunResponse, StepRunResponse
 
+from domainlm.digests import digest_json
 from domainlm.errors import DomainLMError, SecretError
 from domainlm.ledger import manifest as manifests
-from domainlm.ledger.manifest import COMPLETED, FAILED, INTERRUPTED, RUNNING, UNKNOWN, Failure, RunManifest, StepEntry
-from domainlm.names import CHOSEN, MEASURED, RECORD
+from domainlm.ledger.asked import asked
+from domainlm.ledger.authorship import Origin, authors_of, whoever_runs
+from domainlm.ledger.checkout import ROOMS, changed_files, code_state, file_digests, shown
+from domainlm.ledger.machine import environment_state, hardware_state, process_alive
+from domainlm.ledger.manifest import (
+    COMPLETED,
+    FAILED,
+    INTERRUPTED,
+    RUNNING,
+    UNKNOWN,
+    Authors,
+    Failure,
+    RunManifest,
+    StepEntry,
+)
+from domainlm.names import CHOSEN, MEASURED, RECORD, REGISTER
+from domainlm.project import SOURCE_ROOT, project_root
 from domainlm.reports import Report
+from steps.champion import commit_of_champion
 from steps.keys import load_keys
+from steps.run_facts import metrics_of, model_of, sources_of, verdicts_of
 
 PROCESS = "process"
 REPORT_NAMES = ("Report", "Manifest", "Verdict", "Registration", "Record")
+ENDED = (COMPLETED, FAILED, INTERRUPTED)
+_STATUS_CHARACTERS = 1000  # the status of a manifest's file stands before its first step
+_NOT_STATED = Origin("", ())
+# shown an artifact: step, output, content digest, and how to load it
+Visit = Callable[[str, str, str, Callable[[], Any]], None]
 
 
 def manifest_of(run_id: UUID, *, status: str | None = None, error: BaseException | None = None) -> RunManifest:
     """The manifest of a run as it stands now.
+
+    What the run was started with (code, machine, who) is taken down when its first step begins, and kept: whoever
+    writes the manifest later may stand in another process, on another commit.
 
     Args:
         run_id: ZenML's id of the run.
@@ -45,20 +72,91 @@ def manifest_of(run_id: UUID, *, status: str | None = None, error: BaseException
             # only our own errors are known to quote no data
             message=str(error) if isinstance(error, DomainLMError) else "",
         )
-    return RunManifest(
+    found = RunManifest(
         run_id=str(run.id),
         run_name=run.name,
         pipeline=run.pipeline.name if run.pipeline else "",
         status=status,
         started=_time(run.start_time),
-        ended=_time(run.end_time),
+        ended=_time(run.end_time) or (manifests.now() if status in ENDED else ""),
         key_id=_key_id(),
         steps=steps,
         failure=failure,
         configuration=_configuration(run),
-        code=manifests.code_state(),
-        environment=manifests.environment_state() | {PROCESS: {"host": socket.gethostname(), "pid": os.getpid()}},
     )
+    start = _as_started(run)
+    pack = str(found.configuration["parameters"].get("pack", ""))
+    if start is None:
+        found.code = code_state() | {"files": _code_files(found.configuration["file"], pack)}
+        found.environment = environment_state() | {PROCESS: {"host": socket.gethostname(), "pid": os.getpid()}}
+        found.hardware = hardware_state()
+        found.authors = _authors(found, run, [_NOT_STATED], None)
+    else:
+        found.code, found.environment, found.hardware = start.code, start.environment, start.hardware
+        found.authors, found.rows = start.authors, start.rows
+        found.configuration |= {name: start.configuration[name] for name in ("file", "overrides")}
+    if status in (COMPLETED, FAILED):
+        edited = changed_files(found.code["files"], _code_files(found.configuration["file"], pack))
+        found.code |= {"changed": edited, "dirty": True} if edited else {}
+    return _with_reports(found, run) if status in ENDED else found
+
+
+def _with_reports(found: RunManifest, run: PipelineRunResponse) -> RunManifest:
+    """Add what the stages said, as far as the run came."""
+    reports = reports_of(run.id, only_readable=True)
+    found.sources, found.model = sources_of(reports), model_of(reports)
+    found.verdicts = verdicts_of(reports, found.steps)
+    found.metrics, found.intervals = metrics_of(reports)
+    found.base = _base(run)
+    if found.status != INTERRUPTED:  # the process that finds it is not the one that ran it
+        entries = [
+            entry
+            for name in ("base_source_manifest", "source_manifest")
+            for entry in getattr(reports.get(name), "sources", ())
+        ]
+        origins = [Origin(entry.steward, [file.uri for file in entry.files]) for entry in entries]
+        found.authors = _authors(found, run, origins or [_NOT_STATED], commit_of_champion(_registered_name(run)))
+    return found
+
+
+def _authors(found: RunManifest, run: PipelineRunResponse, sources: list[Origin], champion: str | None) -> Authors:
+    configuration = found.configuration
+    places = [place for place in (configuration["file"], configuration["parameters"].get("pack", "")) if place]
+    runner = whoever_runs(project_root())
+    # with a ZenML server the run says who was signed in; the store of one's own machine knows "default" only
+    if run.user and run.user.name != "default":
+        runner = [run.user.name, *runner]
+    made = authors_of(SOURCE_ROOT, project_root(), places, sources, champion, runner, configuration["overrides"])
+    if found.code["dirty"]:
+        made.code = sorted({*made.code, made.trained_by})
+    return made
+
+
+def _as_started(run: PipelineRunResponse) -> RunManifest | None:
+    """What was taken down when the run began; None where nothing was, or an older domainlm wrote it."""
+    path = manifests.manifest_folder() / f"{run.id}.json"
+    found = manifests.read(path) if path.exists() else None
+    return found if found is not None and "files" in found.code else None
+
+
+def _code_files(configuration: str, pack: str) -> dict[str, str]:
+    """SHA-256 of every file of code, of the pack and of the run configuration."""
+    own = [place for place in (configuration, pack) if place]
+    return file_digests(SOURCE_ROOT, ROOMS) | file_digests(project_root(), own)
+
+
+def _registered_name(run: PipelineRunResponse) -> str:
+    step = run.steps.get(REGISTER)
+    return str(step.config.parameters.get("name", "")) if step else ""
+
+
+def _base(run: PipelineRunResponse) -> dict[str, Any]:
+    """The base's card, as its artifact's metadata repeat it: the weights, which may be many gigabytes, stay unread."""
+    for step in run.steps.values():
+        if versions := step.get_hydrated_version().outputs.get("base"):
+            card = versions[0].run_metadata
+            return {name: value for name, value in card.items() if isinstance(value, str | int | float | bool)}
+    return {}
 
 
 def measured_by(run_id: UUID, step: str) -> dict[str, Any]:
@@ -86,10 +184,17 @@ def _entry(step: StepRunResponse) -> StepEntry:
 
 
 def _configuration(run: PipelineRunResponse) -> dict[str, Any]:
+    parameters = dict(run.config.parameters or {})
+    compiled = run.snapshot.step_configurations if run.snapshot else {}
+    steps = {name: dict(step.config.parameters) for name, step in compiled.items()}
+    said = asked()
     return {
-        "parameters": dict(run.config.parameters or {}),
+        "parameters": parameters,
         "stack": run.stack.name if run.stack else "",
         "model": run.config.model.name if run.config.model else "",
+        "file": shown(project_root(), Path(said.file)) if said.file else "",
+        "overrides": said.overridden,
+        "digest": digest_json({"parameters": parameters, "steps": steps}),
     }
 
 
@@ -103,7 +208,8 @@ def _inputs(step: StepRunResponse) -> dict[str, str]:
 
 
 def _time(moment: Any) -> str:
-    return moment.isoformat(timespec="milliseconds") if moment else ""
+    """UTC, as everything in the ledger; ZenML's own times are UTC without saying so."""
+    return manifests.time_of(moment) if moment else ""
 
 
 def _key_id() -> str:
@@ -113,8 +219,12 @@ def _key_id() -> str:
         return ""
 
 
-def verify_outputs(run_id: UUID) -> int:
+def verify_outputs(run_id: UUID, visit: Visit | None = None) -> int:
     """Load every output of a run's steps, so that each is compared with its digest; a cached run loads none by itself.
+
+    Args:
+        run_id: ZenML's id of the run.
+        visit: is shown each of them, so that nobody need load it again.
 
     Returns:
         How many artifacts were checked.
@@ -124,22 +234,44 @@ def verify_outputs(run_id: UUID) -> int:
     """
     run = Client().get_pipeline_run(run_id, hydrate=True)
     seen: set[UUID] = set()
-    for step in run.steps.values():
-        for versions in step.get_hydrated_version().outputs.values():
+    for name, step in run.steps.items():
+        for output, versions in step.get_hydrated_version().outputs.items():
             for version in versions:
                 if version.id not in seen:
                     seen.add(version.id)
-                    version.load()
+                    value = version.load()
+                    if visit is not None:
+                        visit(name, output, str(version.content_hash), lambda value=value: value)
     return len(seen)
 
 
-def reports_of(run_id: UUID) -> dict[str, Report]:
-    """The reports of a run by artifact name, those of the embedded base's stages under `base_...`."""
+def show_records(run_id: UUID, visit: Visit, most_rows: int) -> None:
+    """Show the records of a run that are not too many, loaded on demand; for a run that did not come to `record`."""
+    for name, step in Client().get_pipeline_run(run_id, hydrate=True).steps.items():
+        for output, versions in step.get_hydrated_version().outputs.items():
+            if output.endswith("_records") and int(versions[0].run_metadata.get("rows", most_rows + 1)) <= most_rows:
+                visit(name, output, str(versions[0].content_hash), versions[0].load)
+
+
+def reports_of(run_id: UUID, only_readable: bool = False) -> dict[str, Report]:
+    """The reports of a run by artifact name, those of the embedded base's stages under `base_...`.
+
+    Args:
+        run_id: ZenML's id of the run.
+        only_readable: leave out what was changed or cannot be read, for a manifest that must be written all the same.
+
+    Raises:
+        ArtifactError: a report was changed, unless `only_readable`.
+    """
     found: dict[str, Report] = {}
     for step in Client().get_pipeline_run(run_id, hydrate=True).steps.values():
         for name, versions in step.get_hydrated_version().outputs.items():
             if versions[0].data_type.attribute.endswith(REPORT_NAMES):
-                found[f"base_{name}" if step.name.startswith("base_") else name] = versions[0].load()
+                try:
+                    found[f"base_{name}" if step.name.startswith("base_") else name] = versions[0].load()
+                except Exception:  # a store that is away, too: the manifest then says nothing of this stage
+                    if not only_readable:
+                        raise
     return found
 
 
@@ -152,9 +284,12 @@ def reap_interrupted() -> list[Path]:
 
     reaped = []
     for path in sorted(manifests.manifest_folder().glob("*.json")):
+        if not _says_running(path):
+            continue
         found = manifests.read(path)
         process = found.environment.get(PROCESS, {})
-        if found.status != RUNNING or process.get("host") != socket.gethostname() or _alive(process.get("pid", 0)):
+        elsewhere = process.get("host") != socket.gethostname()
+        if found.status != RUNNING or elsewhere or process_alive(process.get("pid", 0)):
             continue
         run = Client().get_pipeline_run(UUID(found.run_id), hydrate=True)
         for step in run.steps.values():
@@ -167,14 +302,7 @@ def reap_interrupted() -> list[Path]:
     return reaped
 
 
-def _alive(pid: int) -> bool:
-    """Whether the process still runs and is a Python process (a reused process id is most likely something else)."""
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        try:
-            os.kill(pid, 0)
-        except OSError:
-            return False
-        return True
-    return b"python" in command or b"zenml" in command or b"domainlm" in command
+def _says_running(path: Path) -> bool:
+    """A glance at a manifest's head, since thousands of them would take a while to read."""
+    with open(path, encoding="utf-8") as stream:
+        return f'"status": "{RUNNING}"' in stream.read(_STATUS_CHARACTERS)

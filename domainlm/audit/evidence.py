@@ -6,6 +6,7 @@ Built from entries that passed the gate; verification, page, report and promotio
 from __future__ import annotations
 
 import copy
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,9 +20,8 @@ from domainlm.ledger import entries
 from domainlm.ledger.entries import Header
 from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.manifest import RunManifest
+from domainlm.ledger.provenance import MANIFEST
 from domainlm.ledger.trust import Gate, Policy
-
-MANIFEST = "domainlm_manifest"  # the extension field of a run's SLSA provenance that holds the whole manifest
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ class Evidence:
         Only for reading: it shares the gate, and cannot be extended.
         """
         earlier = copy.copy(self)
-        earlier.stated = self.stated[:number]
+        # by number, not by place: a verification leaves out entries that it refuses or that decide nothing
+        earlier.stated = self.stated[: bisect_left(self.stated, number, key=lambda stated: stated.number)]
         return earlier
 
     @property

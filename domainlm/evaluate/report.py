@@ -135,9 +135,13 @@ class EvaluationReport(Report):
         return flat
 
     def metrics(self) -> dict[str, float]:
-        """Every score as `task/source/metric/system`, with `-` for spaces: names that an experiment tracker accepts."""
+        """Every score by the names of `estimates`."""
+        return {name: estimate.value for name, estimate in self.estimates().items()}
+
+    def estimates(self) -> dict[str, Estimate]:
+        """Every estimate as `task/source/metric/system`, `-` for spaces: names that an experiment tracker accepts."""
         return {
-            f"{row.task}/{row.source}/{metric}/{system}".replace(" ", "-"): estimate.value
+            f"{row.task}/{row.source}/{metric}/{system}".replace(" ", "-"): estimate
             for row in self.rows
             for system, scores in row.scores.items()
             for metric, estimate in scores.items()

@@ -9,26 +9,19 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import subprocess
-import sys
-from importlib import metadata
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field, model_serializer
 
-from domainlm.digests import digest_file, digest_json
+from domainlm.digests import digest_json
 from domainlm.errors import ArtifactError
-from domainlm.project import SOURCE_ROOT, home
+from domainlm.project import home
 
 FORMAT = "domainlm.run/2"
 RUNNING, COMPLETED, FAILED, INTERRUPTED = "running", "completed", "failed", "interrupted"
 UNKNOWN = "unknown"  # the cause of a failure that no hook was told
-PACKAGES = (
-    "domainlm zenml torch transformers peft bitsandbytes accelerate datasets evaluate tokenizers presidio-analyzer "
-    "presidio-anonymizer great-expectations mlflow numpy pandas scikit-learn"
-).split()
 
 
 class StepEntry(BaseModel):
@@ -67,12 +60,20 @@ class Failure(BaseModel):
 
 
 class Source(BaseModel):
-    """One source of raw text, as `ingest` found it: never its text."""
+    """One source of raw text, as `ingest` found it: never its text.
+
+    Args:
+        stage: the step that read it: `ingest`, or `base_ingest` for the text of an embedded base.
+        files: relative name -> SHA-256.
+        steward: SHA-256 of the address of whoever answers for it, as `identity` makes it; "" where none is stated.
+    """
 
     name: str
     uri: str
-    files: dict[str, str] = Field(default_factory=dict)  # relative name -> SHA-256
+    stage: str = "ingest"
+    files: dict[str, str] = Field(default_factory=dict)
     rows: int = 0
+    steward: str = ""
     licence: str = ""
     consent: str = ""
     purpose: str = ""
@@ -119,9 +120,12 @@ class Authors(BaseModel):
 
     Args:
         code: authors of commits to the code since the champion's commit, and whoever ran it with uncommitted changes.
-        configuration: the last authors of the run configuration, the pack and the sources' entries.
+        configuration: the last authors of the run configuration and the pack; whoever ran it, where git does not know
+            these, they were changed, or values were given by hand.
         data: stewards that the sources name, else the authors of their files where git knows them.
         trained_by: who started the run.
+
+    `domainlm.ledger.authorship` fills it.
     """
 
     code: list[str] = Field(default_factory=list)
@@ -135,10 +139,15 @@ class RunManifest(BaseModel):
 
     Args:
         sources: what `ingest` read, for the fine-tuning and for the embedded base.
+        code: commit, dirty flag, lock file's digest, and `files`: path -> SHA-256 of all code and of the pack;
+            `changed` names files that were edited while the run was at work.
+        configuration: parameters, stack, model; `file`: the run configuration; `digest`: over everything that the run
+            was told, as it was compiled; `overrides`: whether values were given by hand.
         base: name, digest, licence and location of the base model.
         hardware: processor, cores, memory in bytes, GPUs.
         verdicts: what the gates said: `redaction`, `validation`, `evaluation`, `licence`, each a flat mapping.
         metrics: the scores on the test split, by name.
+        intervals: lowest and highest value of each metric that has a confidence interval.
         model: the registered version; None where the run did not come so far.
         rows: which rows were used for what.
         authors: for four eyes.
@@ -162,6 +171,7 @@ class RunManifest(BaseModel):
     hardware: dict[str, Any] = Field(default_factory=dict)
     verdicts: dict[str, dict[str, Any]] = Field(default_factory=dict)
     metrics: dict[str, float] = Field(default_factory=dict)
+    intervals: dict[str, list[float]] = Field(default_factory=dict)
     model: ModelRecord | None = None
     rows: list[RowSet] = Field(default_factory=list)
     authors: Authors = Field(default_factory=Authors)
@@ -169,7 +179,8 @@ class RunManifest(BaseModel):
 
     def sealed(self) -> RunManifest:
         """A copy whose `digest` fits its content."""
-        return self.model_copy(update={"digest": digest_json(self._content())})
+        whole = type(self)(**self.model_dump(mode="json"))  # every field is stated now, defaults too
+        return whole.model_copy(update={"digest": digest_json(whole._content())})
 
     def verify(self) -> None:
         """Compare the content with the digest that the manifest carries.
@@ -183,11 +194,23 @@ class RunManifest(BaseModel):
             )
 
     def _content(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", exclude={"digest"})
+        # What is not stated does not count: a manifest from before a field was there keeps its digest.
+        return self.model_dump(mode="json", exclude={"digest"}, exclude_unset=True)
+
+
+def time_of(moment: datetime) -> str:
+    """A moment as manifests write it: UTC, ISO 8601, milliseconds, Z; one without a zone is UTC."""
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def now() -> str:
+    """The present moment, as manifests write it."""
+    return time_of(datetime.now(UTC))
 
 
 def manifest_folder() -> Path:
-    """Where manifests lie: `.domainlm/runs/`."""
+    """Where manifests lie: `.domainlm/runs/`; one `RUN_ID.json` a run."""
     folder = home() / "runs"
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
@@ -217,54 +240,3 @@ def read(path: Path) -> RunManifest:
         raise ArtifactError("is not a run manifest", str(path), "restore it from a copy") from error
     manifest.verify()
     return manifest
-
-
-def code_state(root: Path = SOURCE_ROOT) -> dict[str, Any]:
-    """Commit, dirty flag and the digest of the lock file; never touches a remote.
-
-    A checkout without git has commit "" and counts as dirty: its state cannot be shown.
-    """
-    commit = _git(root, "rev-parse", "HEAD")
-    changes = _git(root, "status", "--porcelain", "--untracked-files=all")
-    lock = root / "constraints.txt"
-    return {
-        "commit": commit or "",
-        "dirty": bool(changes) or commit is None or changes is None,
-        "lock": digest_file(lock) if lock.is_file() else "",
-    }
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
-def environment_state() -> dict[str, Any]:
-    """Python, platform, processor and package versions; digests are equal within one kind of processor only."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = ""
-    return {
-        "python": sys.version.split()[0],
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "packages": versions,
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
