@@ -1,4 +1,4 @@
-"""`domainlm setup`: the project's own ZenML store, stack and development key; everything stays in its folder."""
+"""`domainlm setup`: the project's own ZenML store, stack, development keys and ledger; all stays in its folder."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from domainlm.project import environment, home
 
 
 def setup() -> None:
-    """Make this checkout ready to run: key, ZenML store and local stack inside the project. Safe to repeat."""
+    """Make this checkout ready to run: keys, ledger, ZenML store and local stack inside the project. Safe to repeat."""
     console = Console(highlight=False)
     root = enter_project(ready=False)
     key = create_development_key()
+    ledger = _ledger()
     quiet_libraries()
     from zenml.client import Client
 
@@ -31,8 +32,17 @@ def setup() -> None:
     _write_activation(root)
     console.print(
         f"[green]ready[/]: stack {name}; development key {key.relative_to(root) if key.is_relative_to(root) else key}"
-        " (mode 0600, not for production)"
+        f" (mode 0600, not for production); ledger {ledger}"
     )
+
+
+def _ledger() -> str:
+    from domainlm.ledger.bootstrap import MADE, WAITS, bootstrap
+
+    return {
+        MADE: "made, with keys of this machine (not for production)",
+        WAITS: "waits for its first policy: `domainlm audit policy enter`",
+    }.get(bootstrap(), "stands")
 
 
 def _write_activation(root: Path) -> None:

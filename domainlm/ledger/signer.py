@@ -65,11 +65,11 @@ class Desk:
 
     Args:
         service: adds the entries.
-        own_uid: the user who may record every machine-made kind; others only runs.
+        own_uid: the user who may record every machine-made kind; others only runs. This process's by default.
     """
 
-    def __init__(self, service: SigningService, own_uid: int) -> None:
-        self.service, self.own_uid = service, own_uid
+    def __init__(self, service: SigningService, own_uid: int | None = None) -> None:
+        self.service, self.own_uid = service, os.getuid() if own_uid is None else own_uid
 
     def answer(self, asked: Sequence[tuple[Request, int]]) -> list[Answer]:
         """The answer to each (request, user id), in order."""
@@ -221,7 +221,7 @@ def once(service: Callable[[], SigningService], raw: bytes) -> Answer:
         if len(raw) != protocol.LENGTH.size + size:
             raise EvidenceRefused("is cut off", "request to the signer", "repeat it")
         request = protocol.read_request(raw[protocol.LENGTH.size :])
-        return Desk(service(), os.getuid()).answer([(request, os.getuid())])[0]
+        return Desk(service()).answer([(request, os.getuid())])[0]
     except Exception as error:
         return Answer.of(error)
 
