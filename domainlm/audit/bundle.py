@@ -32,14 +32,13 @@ from pydantic import Field, ValidationError
 from domainlm.audit import sealing, tarball
 from domainlm.audit.evidence import Evidence
 from domainlm.audit.tarball import Part
-from domainlm.audit.verification import Findings, Verification, examine
+from domainlm.audit.verification import Findings, Verification, examine, judge, outside_notes
 from domainlm.digests import canonical_json, parse_canonical
 from domainlm.errors import ArtifactError, EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.anchors import Published
 from domainlm.ledger.checkpoints import Checkpoint
 from domainlm.ledger.envelopes import MAX_ENTRY_BYTES, Envelope
-from domainlm.ledger.findings import verdict
 from domainlm.ledger.merkle import (
     ConsistencyProof,
     InclusionProof,
@@ -86,26 +85,40 @@ class Contents(Report):
 def about(evidence: Evidence, identity: str) -> set[int]:
     """Numbers of the entries that concern a model: its runs, every act on it, what those rest on, and all policies.
 
+    With them go the other promotions of its name, and the runs of the champion before it: a promotion is judged by what
+    it follows, and a standing approval may ask for a gain over that champion.
+
     Raises:
         EvidenceRefused: no run registered it.
     """
-    runs = {
-        stated.act.run_id
+    names = {
+        stated.act.model.name
         for stated in evidence.of_kind(entries.RUN)
         if stated.act.model is not None and stated.act.model.identity == identity
     }
-    if not runs:
+    if not names:
         raise EvidenceRefused("no run in the ledger registered it", f"model {identity[:16]}", "check the identity")
-    found = {stated.number for stated in evidence.of_kind(entries.POLICY)}
-    found |= {stated.number for stated in evidence.of_kind(entries.RUN) if stated.act.run_id in runs}
-    acts = evidence.about(identity)
-    rests_on = {digest for stated in acts for digest in (getattr(stated.act, "standing", ""),) if digest}
-    digests = {stated.digest for stated in acts} | rests_on
-    found |= {stated.number for stated in acts}
+    promotions = [
+        stated for stated in evidence.of_kind(entries.PROMOTION) if stated.act.model.rpartition("/")[0] in names
+    ]
+    models = {identity} | {stated.act.previous for stated in promotions if stated.act.identity == identity}
+    runs = {
+        stated.act.run_id
+        for stated in evidence.of_kind(entries.RUN)
+        if stated.act.model is not None and stated.act.model.identity in models
+    }
+    chosen = {stated.digest for stated in (*evidence.about(identity), *promotions)}
+    rests_on = {getattr(stated.act, "standing", "") for stated in promotions if stated.act.identity == identity} - {""}
+    found = set()
     for stated in evidence.stated:
         # conditions that were met, standing approvals that served, and what was said of these
-        refers = {getattr(stated.act, name, "") for name in ("approval", "identity", "standing")}
-        if stated.digest in rests_on or refers & digests:
+        refers = {getattr(stated.act, name, "") for name in ("approval", "identity", "standing")} - {""}
+        if (
+            stated.header.kind == entries.POLICY
+            or (stated.header.kind == entries.RUN and stated.act.run_id in runs)
+            or stated.digest in chosen | rests_on
+            or refers & (chosen | rests_on)
+        ):
             found.add(stated.number)
     return found
 
@@ -259,9 +272,7 @@ def examine_bundle(
 
 def _refused(origin: str, findings: Findings) -> Verification:
     found = findings.all()
-    return Verification(
-        verdict=verdict(found, False), origin=origin, size=0, root="", anchored=0, entries=0, findings=found
-    )
+    return Verification(verdict=judge(found, 0), origin=origin, size=0, root="", anchored=0, entries=0, findings=found)
 
 
 class Bundle:
@@ -304,6 +315,9 @@ class Bundle:
         said = list(self._published(findings))
         examine_it = self._examine_model if self.contents.model else self._examine_whole
         verification, evidence = examine_it(root_keyids, published, said, findings)
+        if not published:
+            for item in said[-5:]:
+                findings.add("unanchored", item.place, "look there, and give what you find as --anchor", "note")
         changes = {"findings": [*findings.all(), *verification.findings], "model": self.contents.model}
         whole = verification.model_copy(update=changes)
         return whole.with_findings((), len(self.contents.artifacts)), evidence
@@ -374,7 +388,7 @@ class Bundle:
         if evidence.stated and not evidence.policy.rules.production:
             findings.add("development-key", origin, "its keys were made by set-up on one machine", "warning")
         return Verification(
-            verdict=verdict(findings.all(), anchored > 0), origin=origin, size=head.size, root=head.root.hex(),
+            verdict=judge(findings.all(), anchored), origin=origin, size=head.size, root=head.root.hex(),
             anchored=anchored, entries=passed,
         ), evidence  # fmt: skip
 
@@ -404,10 +418,10 @@ class Bundle:
             except EvidenceRefused as error:
                 findings.refused(error)
         anchored = 0
-        for item, outside in (*((item, False) for item in said), *((item, True) for item in published)):
-            where = f"the checkpoint published at {item.place}"
+        inside = [(item.note, f"the checkpoint published at {item.place}", False) for item in said]
+        for text, where, outside in (*inside, *outside_notes(published, findings)):
             try:
-                note = Checkpoint.parse(item.note, where)
+                note = Checkpoint.parse(text, where)
                 if note.origin != origin:
                     findings.add("foreign-entry", where, "is of another ledger", "warning")
                     continue

@@ -30,7 +30,7 @@ from domainlm.ledger.anchors import Published
 from domainlm.ledger.checkpoints import Checkpoint
 from domainlm.ledger.entries import Header
 from domainlm.ledger.envelopes import Envelope
-from domainlm.ledger.findings import BROKEN, Finding, Severity, verdict
+from domainlm.ledger.findings import Finding, Severity, verdict
 from domainlm.ledger.merkle import leaf_hash
 from domainlm.ledger.trust import LOG, Gate, Presented, present
 from domainlm.reports import Report
@@ -73,10 +73,15 @@ class Verification(Report):
         findings = [*self.findings, *more]
         changes = {
             "findings": findings,
-            "verdict": verdict(findings, self.anchored > 0),
+            "verdict": judge(findings, self.anchored),
             "artifacts": self.artifacts + artifacts,
         }
         return self.model_copy(update=changes)
+
+
+def judge(findings: list[Finding], anchored: int) -> str:
+    """The verdict: a place outside that cannot be read may hide a later checkpoint, so that it is then not good."""
+    return verdict(findings, anchored > 0 and not any(finding.code == "unanchored" for finding in findings))
 
 
 class Findings:
@@ -164,7 +169,7 @@ def verify_entries(
         )  # fmt: skip
     found = findings.all()
     return Verification(
-        verdict=verdict(found, anchored > 0), origin=origin, size=len(log.leaves), root=fit.root.hex(),
+        verdict=judge(found, anchored), origin=origin, size=len(log.leaves), root=fit.root.hex(),
         anchored=anchored, entries=passed.count, findings=found,
     )  # fmt: skip
 
@@ -378,6 +383,19 @@ class _Note(NamedTuple):
     published: bool
 
 
+def outside_notes(published: Iterable[Published], findings: Findings) -> list[_Note]:
+    """The published notes; a place that could not be read is a finding."""
+    notes = []
+    for item in published:
+        if item.problem:
+            findings.add(
+                "unanchored", item.place, f"cannot be read, and may hide a later checkpoint: {item.problem}", "warning"
+            )
+        else:
+            notes.append(_Note(item.note, f"the checkpoint published at {item.place}", True))
+    return notes
+
+
 class _LogKeys:
     """Which keys may sign a checkpoint of a size: those of the policy in force over the entries that it covers."""
 
@@ -460,8 +478,3 @@ def _coverage(size: int, marks: list[Mark], fitting: list[Mark], anchored: int, 
             "stale-anchor", f"entries {anchored} to {size - 1}",
             "stand after the last published checkpoint: publish one (`domainlm audit anchor`)", "warning",
         )  # fmt: skip
-
-
-def broken(verification: Verification) -> bool:
-    """Whether anything was altered."""
-    return verification.verdict == BROKEN
