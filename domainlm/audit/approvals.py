@@ -67,7 +67,7 @@ def decide(evidence: Evidence, identity: str, today: date | None = None, name: s
             a clock that is set back brings no expired approval to life.
         name: the registered name that it shall be champion of; by default the first that it was registered under.
     """
-    return _decided(evidence, identity, _day(evidence, today), name)
+    return _decided(evidence, identity, day_of(evidence, today), name)
 
 
 def _decided(
@@ -130,6 +130,11 @@ def bars(evidence: Evidence, identity: str, name: str = "") -> list[str]:
 def last_acts(evidence: Evidence, subject: str) -> dict[str, Stated]:
     """Person -> their latest believed act on a model, or on a standing approval (by its entry's digest)."""
     return {_person(evidence.policy, stated): stated for stated in _believed(evidence, subject)}
+
+
+def why_not(evidence: Evidence, identity: str, person: str, today: date | None = None) -> str:
+    """Why nothing that a person does about a model would count; empty where it would."""
+    return _Judge(evidence, registrations(evidence, identity), day_of(evidence, today), None).barred(person)
 
 
 def check_promotion(evidence: Evidence, stated: Stated) -> Finding | None:
@@ -416,7 +421,8 @@ def label_of(run: Stated) -> str:
     return f"{run.act.model.name}/{run.act.model.version}"
 
 
-def _day(evidence: Evidence, today: date | None) -> date:
+def day_of(evidence: Evidence, today: date | None = None) -> date:
+    """The day that counts: today, and never one before the latest entry's."""
     last = evidence.stated[-1].clock.date() if evidence.stated else date.min
     return max(today or trust.now().date(), last)
 

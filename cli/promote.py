@@ -1,0 +1,96 @@
+"""`domainlm promote`: a candidate becomes the champion, in the ledger and in both registries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.environment import enter_project, quiet_libraries
+
+if TYPE_CHECKING:
+    from domainlm.audit.evidence import Evidence
+    from domainlm.audit.promotion import Registries
+    from domainlm.audit.verification import Verification
+
+
+def promote(
+    version: Annotated[str, typer.Argument(metavar="[VERSION]", help="Number of the version, or NAME/VERSION.")] = "",
+    name: Annotated[str, typer.Option("--name", help="Registered model; the ledger's only one by default.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide, and change nothing.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Compare the registries' champions with the ledger.")] = False,
+) -> None:
+    """Make an approved version the champion. Refuses where the ledger is broken or an approval is missing."""
+    enter_project()
+    quiet_libraries()
+    from domainlm.audit.promotion import promote
+    from domainlm.errors import ConfigurationError
+    from domainlm.ledger import entries
+    from domainlm.ledger.client import open_ledger, submit
+    from steps.registry import StackRegistries
+
+    if check:
+        _check(StackRegistries())
+        return
+    name, version = (version.rpartition("/")[0] or name), version.rpartition("/")[2]
+    if not version:
+        raise ConfigurationError("names no version", "promote", "for example `domainlm promote 3`")
+    verification, evidence = examined()
+    done = promote(
+        name or _only_name(evidence), version, examine=lambda: (verification, evidence), ledger=open_ledger(),
+        registries=StackRegistries(), dry_run=dry_run,
+        append=lambda act: submit(entries.PROMOTION, {act.model: act.identity}, act.model_dump(mode="json")),
+    )  # fmt: skip
+    for line in done.warnings:
+        typer.echo(line, err=True)
+    if done.already:
+        typer.echo(f"{done.label} is the champion already, in the ledger and in both registries")
+    elif dry_run:
+        typer.echo(f"{done.label} may be promoted; nothing was changed")
+    elif done.finished:
+        typer.echo(f"finished: the ledger had promoted {done.label} (entry {done.entry}); the registries show it now")
+    else:
+        by = "a standing approval" if done.decision and done.decision.standing else ", ".join(done.decision.counted)
+        typer.echo(f"promoted: {done.label}, by {by}; entry {done.entry}")
+
+
+def examined() -> tuple[Verification, Evidence]:
+    """The project's ledger, verified and read."""
+    from domainlm.audit.verification import examine
+    from domainlm.ledger.anchors import published
+    from domainlm.ledger.client import open_ledger, root_keyids
+    from domainlm.ledger.settings import AuditSettings
+
+    settings, ledger = AuditSettings.load(), open_ledger()
+    checkpoints = ledger.checkpoints()
+    return examine(
+        ledger.raw(), checkpoints, published(settings.anchors, settings.origin), settings.origin, root_keyids()
+    )
+
+
+def _only_name(evidence: Evidence) -> str:
+    from domainlm.errors import ConfigurationError
+
+    names = sorted({run.act.model.name for run in evidence.models().values()})
+    if len(names) != 1:
+        known = ", ".join(names) or "none"
+        raise ConfigurationError(f"the ledger knows {len(names)} registered models", "--name", f"name one of: {known}")
+    return names[0]
+
+
+def _check(registries: Registries) -> None:
+    from domainlm.audit.promotion import alias_findings, stored_findings
+
+    verification, evidence = examined()
+    champions = registries.champions()
+    findings = [finding for finding in verification.findings if finding.severity == "broken"]
+    findings += alias_findings(evidence, champions, registries.names)
+    for name in sorted({champion.name for champion in champions}):
+        findings += stored_findings(evidence, registries, name)
+    for finding in findings:
+        typer.echo(finding.line())
+    for champion in champions:
+        typer.echo(f"{champion.registry}: {champion.name}/{champion.version} ({champion.identity[:16]})")
+    if findings:
+        raise typer.Exit(1)
+    typer.echo("the registries show what the ledger promoted" if champions else "there is no champion")
