@@ -1,0 +1,78 @@
+"""One model: whether it may be promoted, how it compares, what it was made from, who decided what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.responses import Response
+
+from domainlm.audit.evidence import Stated
+from domainlm.audit.page import visit as visits
+from domainlm.audit.page.picture import picture
+from domainlm.audit.page.views.models import states
+from domainlm.audit.page.visit import NotThere, Visit, download
+from domainlm.errors import ArtifactError
+from domainlm.ledger import entries
+
+KINDS = {"html": "text/html; charset=utf-8", "pdf": "application/pdf"}
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric of the model, of the model that it is measured against, and their difference."""
+
+    name: str
+    value: float | None
+    other: float | None
+
+    @property
+    def difference(self) -> float | None:
+        return None if self.value is None or self.other is None else self.value - self.other
+
+
+def show(visit: Visit) -> Response:
+    """The model's page."""
+    stated, book = visit.model(), visit.book
+    model = stated.act.model
+    visit.note("model", model.identity)
+    before = book.models.get(book.champion_before(model.name, model.identity))
+    acts = book.about.get(model.identity, [])
+    met = {(act.act.approval, act.act.condition) for act in book.evidence.of_kind(entries.CONDITION_MET)}
+    return visit.page(
+        "model.html", stated=stated, manifest=stated.act, model=model, states=states(book, model.identity),
+        decision=visit.office.decision(model.identity), champion=before,
+        scores=scores(stated.act.metrics, before.act.metrics if before else {}),
+        picture=picture(stated.act), acts=[act for act in acts if act.header.kind == entries.APPROVAL],
+        others=[act for act in acts if act.header.kind != entries.APPROVAL], met=met,
+        findings=visit.may(visits.FINDINGS), versions=_versions(visit, stated),
+        reports=sorted(visit.office.desk.reports),
+    )  # fmt: skip
+
+
+def report(visit: Visit) -> Response:
+    """The report as a file to save."""
+    stated, ending = visit.model(), visit.request.path_params["ending"]
+    made = visit.office.desk.reports.get(ending)
+    if made is None or ending not in KINDS:
+        raise NotThere
+    verification = visit.office.watch.latest.verification
+    if verification is None:
+        raise ArtifactError("was not verified yet, and a report states the verdict", visit.office.desk.origin,
+                            "wait for the verification, or see why it failed")  # fmt: skip
+    visit.note("report", stated.act.model.identity)
+    content = made(visit.book.evidence, stated.act.model.identity, verification, visit.language)
+    return download(content, f"{stated.act.model.name}-{stated.act.model.version}.{ending}", KINDS[ending])
+
+
+def scores(values: Mapping[str, float], others: Mapping[str, float]) -> list[Score]:
+    """Both sides by name."""
+    return [Score(name, values.get(name), others.get(name)) for name in sorted(values.keys() | others.keys())]
+
+
+def _versions(visit: Visit, stated: Stated) -> list[Any]:
+    """Other models of the same name, the newest first, to compare with."""
+    name, identity = stated.act.model.name, stated.act.model.identity
+    found = [other.act.model for other in visit.book.models.values() if other.act.model.name == name]
+    return [model for model in reversed(found) if model.identity != identity][:50]

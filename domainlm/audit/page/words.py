@@ -1,0 +1,65 @@
+"""The page in each language: words from data files, and how hidden characters are shown."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from markupsafe import Markup
+
+FOLDER = Path(__file__).parent / "translations"
+LANGUAGES = {"en": "English", "ko": "한국어"}
+DEFAULT = "en"
+_KEPT = frozenset("\n\t")
+
+
+@cache
+def words(language: str) -> Mapping[str, str]:
+    """Key -> sentence."""
+    return yaml.safe_load((FOLDER / f"{language}.yaml").read_text(encoding="utf-8"))
+
+
+def say(language: str, key: str, **values: Any) -> str:
+    """A sentence in a language, with values in its places.
+
+    Raises:
+        KeyError: nobody translated it.
+    """
+    return words(language)[key].format(**values)
+
+
+def preferred(cookie: str | None, accepted: str) -> str:
+    """The language of a cookie, else the first known one of an Accept-Language header, else English."""
+    if cookie in LANGUAGES:
+        return cookie
+    for part in accepted.split(",")[:20]:
+        code = part.split(";")[0].strip().split("-")[0].lower()
+        if code in LANGUAGES:
+            return code
+    return DEFAULT
+
+
+def visible(value: Any) -> Any:
+    """A value as it is printed: characters that hide or turn text (controls, bidirectional overrides, zero-width) stand
+    as their code, so that a name cannot pass for another. Markup, which was escaped already, stays."""
+    if isinstance(value, Markup) or value is None:
+        return value if value is not None else ""
+    text = str(value)
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        f"⟨U+{ord(character):04X}⟩"
+        if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") and character not in _KEPT
+        else character
+        for character in text
+    )
+
+
+def cut(text: Any, most: int = 120) -> str:
+    """A text of at most so many characters; the rest is said, not shown."""
+    text = str(text)
+    return text if len(text) <= most else f"{text[: most - 1]}… (+{len(text) - most + 1:,})"
