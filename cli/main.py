@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from cli import audit, bases, clean, compare, dashboard, keys, run, scan, setup, vault
+from cli import audit, bases, clean, compare, dashboard, erase, keys, promote, run, scan, setup, vault
 from domainlm.errors import DomainLMError
 
 app = typer.Typer(
@@ -18,11 +18,13 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
+app.command("promote")(promote.promote)
 app.command("setup")(setup.setup)
 app.command("dashboard")(dashboard.dashboard)
 app.command("clean")(clean.clean)
 app.command("bases", epilog=bases.EPILOG)(bases.bases)
 app.command("scan", help=scan.HELP, epilog=scan.EPILOG)(scan.scan)
+app.command("erase")(erase.erase)
 app.add_typer(vault.app, name="vault")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")

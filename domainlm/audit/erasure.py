@@ -128,11 +128,14 @@ class Eraser:
             if not wanted and not pending:
                 return {}
             found = self._search({*wanted, *pending}, pending, self._own())
-            plans = {name: self._plan(name, found, evidence, reason, person) for name in sorted({*wanted, *pending})}
+            plans = {}
+            for name in sorted({*wanted, *pending}):
+                plan = self._plan(name, found, evidence, Plan(reason=reason, by=person), pending.get(name))
+                plans[name] = pending[name].joined(plan) if name in pending else plan
             doomed = {digest for plan in plans.values() for digest in (*plan.artifacts, *plan.data)}
             holds.refuse(holds.in_the_way(evidence, self.register, plans, doomed))
             for name, plan in plans.items():
-                self.register.intend(name, pending[name].joined(plan) if name in pending else plan)
+                self.register.intend(name, plan)
             refuse_runs_at_work(self.places.home, "erasure")  # one that began since does not know of the intent
             self._delete(found)
             return self._enter(evidence)
@@ -148,11 +151,14 @@ class Eraser:
             return 0
         found = self._search(subjects, {}, self._own())
         self._remove(found, "")
+        rows = {row for named in found.rows.values() for row in named}
+        self.places.lineage.forget_rows(rows)
+        self.places.drop_vault(rows)
         for subject in subjects:
             self.places.lineage.forget(subject)
             self.places.forget_quarantine(subject)
             self.places.forget_vault(subject, "erasure repeated after a restore", "restore")
-        self._check_gone(subjects, {row for rows in found.rows.values() for row in rows})
+        self._check_gone(subjects, rows)
         return len(found.versions) + len(found.files)
 
     # ------------------------------------------------------------------------------------------------------ searching
@@ -195,21 +201,23 @@ class Eraser:
         """Stores that forget by themselves."""
         return _with_sides(self.places.home / "vault" / "values.sqlite", self.places.lineage.path)
 
-    def _plan(self, subject: str, found: _Found, evidence: Evidence, reason: str, person: str) -> Plan:
+    def _plan(self, subject: str, found: _Found, evidence: Evidence, empty: Plan, begun: Plan | None) -> Plan:
         versions = [version for version, named in found.versions.values() if found.of(subject, named)]
         data = {version.digest for version in versions} | set(self.places.lineage.data_of(subject))
-        return Plan(
-            reason=reason,
-            by=person,
-            rows=sorted(found.rows[subject]),
-            artifacts={version.digest: version.name for version in versions if version.digest},
-            data=sorted(data - {""}),
-            models=sorted(self._models(subject, data, evidence)),
-            counts={
-                "rows": len(found.rows[subject]),
-                "artifacts": len(versions),
-                "files": sum(found.of(subject, named) for named in found.files.values()),
-            },
+        # who learnt from data of an earlier call was told then; its rows may be out of the index by now
+        fresh = data - set(begun.data if begun else ())
+        return empty.model_copy(
+            update={
+                "rows": sorted(found.rows[subject]),
+                "artifacts": {version.digest: version.name for version in versions if version.digest},
+                "data": sorted(data - {""}),
+                "models": sorted(self._models(subject, fresh, evidence)),
+                "counts": {
+                    "rows": len(found.rows[subject]),
+                    "artifacts": len(versions),
+                    "files": sum(found.of(subject, named) for named in found.files.values()),
+                },
+            }
         )
 
     def _models(self, subject: str, data: set[str], evidence: Evidence) -> set[str]:
@@ -258,6 +266,7 @@ class Eraser:
                 "vault_values": self.places.drop_vault(plan.rows)
                 + self.places.forget_vault(subject, plan.reason, plan.by),
             }
+            self.places.lineage.forget_rows(plan.rows)
             self.places.lineage.forget(subject)
             self.places.mark_models(plan.models)
             self.register.intend(subject, plan.model_copy(update={"counts": plan.counts | counts}))

@@ -1,0 +1,87 @@
+"""`domainlm erase`: a person's data out of everything that the project keeps; what it cannot reach, it says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.environment import enter_project, quiet_libraries
+from cli.keys import keys_at_hand
+
+if TYPE_CHECKING:
+    from domainlm.audit.erasure import Eraser
+    from domainlm.audit.evidence import Evidence
+
+
+def erase(
+    subjects: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SUBJECT...]", help="Subject ids; none finishes what was interrupted."),
+    ] = None,
+    reason: Annotated[
+        str, typer.Option("--reason", help="The request's number, 10 characters or more, without a name.")
+    ] = "",
+) -> None:
+    """Erase persons: their rows leave data, samples, caches, checkpoints and vault, and do not come back.
+
+    A subject id comes from `domainlm vault subject PERSON`; a person has one for the name and one for each number.
+    """
+    enter_project()
+    quiet_libraries()
+    from domainlm.redact.access import operating_system_user
+
+    done = eraser().erase(subjects or [], reason, operating_system_user())
+    for subject, found in done.items():
+        counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found.counts.items() if count)
+        typer.echo(f"erased: {subject}, ledger entry {found.entry}: {counts or 'nothing was kept'}")
+        for identity in found.models:
+            typer.echo(f"  must be trained again: model {identity}")
+    if not done:
+        typer.echo("nothing to finish")
+    else:
+        typer.echo("not reached: the sources themselves, copies handed out, backups (`domainlm restore` erases again)")
+
+
+def eraser() -> Eraser:
+    """An eraser over everything that this project keeps."""
+    from domainlm.audit.erasure import Eraser, Places
+    from domainlm.audit.lineage import FILE, Lineage
+    from domainlm.ledger.client import submit
+    from domainlm.ledger.settings import evidence_folder
+    from domainlm.project import home
+    from domainlm.redact.quarantine import Quarantine
+    from domainlm.redact.vault import Vault
+    from steps.erased import erasure_register
+    from steps.marks import mark_must_retrain
+    from steps.stored import ZenMLStore
+
+    keys = keys_at_hand()
+    vault = Vault(home() / "vault", keys)
+    lineage = Lineage(evidence_folder() / FILE)
+    lineage.carry(keys)
+
+    def mark(models: list[str]) -> None:
+        runs = {identity: stated.act.run_id for identity, stated in read_evidence().models().items()}
+        mark_must_retrain((identity, runs.get(identity, "")) for identity in models)
+
+    places = Places(
+        home=home(),
+        store=ZenMLStore(),
+        lineage=lineage,
+        evidence=read_evidence,
+        submit=submit,
+        forget_vault=vault.forget,
+        drop_vault=vault.drop,
+        forget_quarantine=Quarantine(home() / "quarantine", keys).forget,
+        mark_models=mark,
+    )
+    return Eraser(places, erasure_register(keys))
+
+
+def read_evidence() -> Evidence:
+    """The project's ledger, every entry judged by its policy."""
+    from domainlm.audit.evidence import Evidence
+    from domainlm.ledger.client import evidence_entries, new_gate
+
+    return Evidence(evidence_entries(), new_gate())
