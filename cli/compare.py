@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import BaseModel, ValidationError
@@ -13,7 +13,6 @@ from rich.table import Table
 
 from cli.environment import enter_project, quiet_libraries
 from cli.launch import effective, launched, let_hub
-from domainlm.compare.settings import Experiment, Variant
 from domainlm.config import RunConfiguration
 from domainlm.errors import ConfigurationError
 from domainlm.evaluate.settings import EvaluateSettings
@@ -22,6 +21,9 @@ from domainlm.project import PROJECT_FILE, home
 from domainlm.train.settings import TrainSettings
 from domainlm.vocabulary.settings import VocabularySettings
 from domainlm.yaml_lines import at, model_faults, read_yaml
+
+if TYPE_CHECKING:
+    from domainlm.compare.settings import Experiment, Variant
 
 DATA_STEPS = ("base_", "pretrain", "resolve_base", "ingest", "redact", "prepare", "validate")
 STEPS: dict[str, type[BaseModel]] = {
@@ -67,6 +69,8 @@ def load_experiment(path: Path, seeds: str = "") -> Experiment:
     Raises:
         ConfigurationError: everything that is wrong with it, each with its line.
     """
+    from domainlm.compare.settings import Experiment  # its package wants numpy, which who only verifies has not
+
     if not path.is_file():
         raise ConfigurationError("there is no such experiment", str(path), "see configs/comparison/")
     content, lines = read_yaml(path)

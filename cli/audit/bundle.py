@@ -49,8 +49,9 @@ def bundle(
     settings = AuditSettings.load()
     ledger = Ledger(settings.ledger_url, settings.origin, create=False)
     outside = [item for item in published(settings.anchors, settings.origin) if not item.problem]
-    checkpoints, numbers, identity = ledger.checkpoints(), set[int](), ""
+    numbers, identity = set[int](), ""
     if model:
+        checkpoints = ledger.checkpoints()  # before the entries, since others may append
         found, evidence = examine(ledger.raw(), checkpoints, outside, settings.origin, root_keyids())
         run = evidence.model(model)
         if found.verdict == "broken" or run is None:
@@ -66,8 +67,8 @@ def bundle(
         Read(person=getpass.getuser(), page="bundle", subject=model).model_dump(mode="json"),
     )  # fmt: skip
     contents = export(
-        out, ledger.raw(), checkpoints, outside, settings.origin, model=identity, numbers=numbers, artifacts=files,
-        recipients=encrypt_to or [], passphrase=secret,
+        out, ledger.raw(), ledger.checkpoints(), outside, settings.origin, model=identity, numbers=numbers,
+        artifacts=files, recipients=encrypt_to or [], passphrase=secret,
     )  # fmt: skip
     covered = len(numbers) if model else contents.size
     typer.echo(f"{out}: {covered} entries of {contents.origin}, up to the checkpoint of size {contents.size}")
