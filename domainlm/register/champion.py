@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from domainlm.artifacts import CARD_FILE, BaseCheckpoint
 from domainlm.digests import digest_folder
 from domainlm.errors import RegistrationError
-from domainlm.register.registration import IDENTITY, VERIFIED
+from domainlm.register.registration import IDENTITY, VERIFIED, pointed_at
 from domainlm.register.serving import ADAPTER, BASE, TOKENIZER
 from domainlm.register.settings import CHAMPION
 from domainlm.reports import Report
@@ -57,12 +57,11 @@ def stored_version(uri: str, name: str, version: str) -> StoredVersion:
     from mlflow.exceptions import MlflowException
 
     try:
-        entry = _client(uri).get_model_version(name, version)
-        with tempfile.TemporaryDirectory() as place:
-            files = {}
+        with pointed_at(uri) as client, tempfile.TemporaryDirectory() as place:
+            entry, files = client.get_model_version(name, version), {}
             for part in (ADAPTER, TOKENIZER, BASE):
                 fetched = mlflow.artifacts.download_artifacts(
-                    f"models:/{name}/{version}/data/data/{part}", dst_path=place, tracking_uri=uri, registry_uri=uri
+                    f"models:/{name}/{version}/data/data/{part}", dst_path=place
                 )
                 files[part] = _digest(part, Path(fetched))
     except (MlflowException, OSError):

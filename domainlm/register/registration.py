@@ -191,7 +191,7 @@ def _check_gate(verdict: str | None, metrics: Mapping[str, float], settings: Reg
 
 
 @contextmanager
-def _store(uri: str, experiment: str, artifacts: Path) -> Iterator[MlflowClient]:
+def pointed_at(uri: str) -> Iterator[MlflowClient]:
     """MLflow pointed at a store for the length of the block; its module-wide settings are put back afterwards."""
     import mlflow
 
@@ -201,18 +201,25 @@ def _store(uri: str, experiment: str, artifacts: Path) -> Iterator[MlflowClient]
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     try:
-        client = mlflow.MlflowClient(uri, uri)
-        if client.get_experiment_by_name(experiment) is None:
-            artifacts.mkdir(parents=True, exist_ok=True)
-            client.create_experiment(experiment, artifact_location=artifacts.resolve().as_uri())
-        mlflow.set_experiment(experiment)
-        yield client
+        yield mlflow.MlflowClient(uri, uri)
     finally:
         os.environ.pop(EXPERIMENT_VARIABLE, None)
         if tracked is not None:
             os.environ[EXPERIMENT_VARIABLE] = tracked
         mlflow.set_tracking_uri(before[0])
         mlflow.set_registry_uri(before[1])
+
+
+@contextmanager
+def _store(uri: str, experiment: str, artifacts: Path) -> Iterator[MlflowClient]:
+    import mlflow
+
+    with pointed_at(uri) as client:
+        if client.get_experiment_by_name(experiment) is None:
+            artifacts.mkdir(parents=True, exist_ok=True)
+            client.create_experiment(experiment, artifact_location=artifacts.resolve().as_uri())
+        mlflow.set_experiment(experiment)
+        yield client
 
 
 def _find(client: MlflowClient, name: str, identity: str) -> Any | None:

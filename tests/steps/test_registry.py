@@ -1,0 +1,225 @@
+"""The real registries: MLflow over SQLite and ZenML's own store, each in a folder of the test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from small_ledgers import ORIGIN, SmallLedger, small_ledger, small_run
+from zenml import Model, log_metadata, pipeline, step
+
+from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
+from domainlm.audit.acts import Approval
+from domainlm.audit.promotion import alias_findings, promote, stored_findings
+from domainlm.audit.verification import examine
+from domainlm.digests import digest_json
+from domainlm.errors import ApprovalRefused, RegistrationError
+from domainlm.ledger import entries
+from domainlm.ledger.manifest import ModelRecord
+from domainlm.register import Provenance, Registration, register
+from domainlm.register.settings import RegisterSettings
+
+
+@step(enable_cache=False)
+def note(digests: dict[str, str], version: str) -> None:
+    """What `steps.register` says of ZenML's model version."""
+    log_metadata({"digests": digests, "registry_version": version}, infer_model=True)
+
+
+@pipeline(enable_cache=False)
+def registering(digests: dict[str, str], version: str) -> None:
+    """Stands for a training that registers."""
+    note(digests, version)
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home whose ZenML store and MLflow database are made once: their tables take seconds."""
+    from zenml.client import Client
+    from zenml.config.global_config import GlobalConfiguration
+
+    home = tmp_path_factory.mktemp("stores")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOMAINLM_HOME", str(home))
+        patch.setenv("ZENML_CONFIG_PATH", str(home / "zenml"))
+        patch.setenv("ZENML_LOCAL_STORES_PATH", str(home / "zenml" / "stores"))
+        patch.setenv("ZENML_REPOSITORY_PATH", str(home))
+        patch.setenv("ZENML_LOGGING_VERBOSITY", "CRITICAL")
+        patch.chdir(home)
+        before = GlobalConfiguration._global_config, Client._global_client
+        GlobalConfiguration._reset_instance()
+        Client._reset_instance()
+        yield home
+        GlobalConfiguration._reset_instance(before[0])
+        Client._reset_instance(before[1])
+
+
+class Bank:
+    """Registers versions as a pipeline does: in MLflow, in a ZenML run, in a ledger."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder, self.name = folder, name
+        self.made: SmallLedger = small_ledger(folder / "ledger")
+
+    def register(self, number: int, approved: bool = True) -> ModelRecord:
+        from steps.registry import tracking_uri
+
+        adapter = AdapterFolder(self.folder / f"adapter-{number}")
+        tokenizer, base = TokenizerFolder(self.folder / "tokenizer"), BaseCheckpoint(self.folder / "base")
+        for part in (adapter, tokenizer, base):
+            part.path.mkdir(exist_ok=True)
+        base.write_card(name="toy", external=True, location="/nowhere", digest=digest_json("base"))
+        (tokenizer.path / "tokenizer.json").write_text("{}")
+        tokenizer.write_card(new_tokens={}, base_digest=base.card["digest"])
+        (adapter.path / "weights.json").write_text(json.dumps({"version": number}))
+        adapter.write_card(method="lora", base_digest=base.card["digest"], tokenizer_digest=tokenizer.digest)
+        provenance = Provenance(data="d" * 64, configuration="c" * 64, evaluation="e" * 64, commit="abc", dirty=False,
+                                licences=["CC0-1.0"], handling="public")  # fmt: skip
+        registration: Registration = register(
+            base, tokenizer, adapter, provenance, {"accuracy": 0.7}, "shown", RegisterSettings(name=self.name, experiment=self.name),
+            tracking_uri(), self.folder / "artifacts",
+        )  # fmt: skip
+        run = registering.with_options(model=Model(name=self.name))(registration.digests, registration.version)
+        model = ModelRecord(
+            name=self.name, version=registration.version, identity=digest_json(registration.digests),
+            digests=registration.digests, verdict="shown",
+        )  # fmt: skip
+        entry = self.made.enter_run(small_run(number, run_id=str(run.id), model=model)).entry
+        for person in ("anna", "victor") if approved else ():
+            act = Approval(model=f"{self.name}/{model.version}", identity=model.identity, run=entry, decision="approve")
+            self.made.state(person, entries.APPROVAL, act)
+        return model
+
+    def promote(self, version: str, registries):
+        ledger = self.made.ledger
+        return promote(
+            self.name, version, ledger=ledger, registries=registries,
+            examine=lambda: examine(ledger.raw(), ledger.checkpoints(), (), ORIGIN, self.made.root_keyids),
+            append=lambda act: self.made.state("recorder", entries.PROMOTION, act, {act.model: act.identity}),
+        )  # fmt: skip
+
+
+@pytest.fixture
+def bank(stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Bank:
+    monkeypatch.setenv("DOMAINLM_HOME", str(stores))
+    return Bank(tmp_path, request.node.name[:40].replace("[", "-").replace("]", ""))
+
+
+def zenml_stages(name: str) -> dict[str, str]:
+    """ZenML's version number -> stage."""
+    from zenml.client import Client
+
+    found = Client().list_model_versions(model=name, hydrate=True).items
+    return {str(version.number): str(version.stage) for version in found}
+
+
+def test_a_version_becomes_the_champion_in_both_and_both_are_read_back(bank: Bank) -> None:
+    import mlflow
+
+    from steps.registry import StackRegistries, registry_champions, tracking_uri
+
+    first, second = bank.register(1), bank.register(2)
+    registries = StackRegistries()
+    assert bank.name not in registry_champions()
+    client = mlflow.MlflowClient(tracking_uri(), tracking_uri())
+    assert set(client.get_registered_model(bank.name).aliases) == {"candidate"}  # registering crowns nobody
+    bank.promote(first.version, registries)
+    assert str(client.get_model_version_by_alias(bank.name, "champion").version) == first.version == "1"
+    assert zenml_stages(bank.name) == {"1": "production", "2": "None"}
+    assert registry_champions()[bank.name] == first.identity
+    bank.promote(second.version, registries)
+    assert zenml_stages(bank.name) == {"1": "archived", "2": "production"}
+    assert registry_champions()[bank.name] == second.identity
+    assert bank.promote(second.version, registries).already
+    evidence = bank.made.evidence()
+    mine = [champion for champion in registries.champions() if champion.name == bank.name]
+    assert {champion.registry for champion in mine} == {"MLflow", "ZenML"}
+    assert alias_findings(evidence, mine, registries.names) == []
+    assert stored_findings(evidence, registries, bank.name) == []
+
+
+def test_what_somebody_edited_in_a_registry_is_named_and_promotes_nothing(bank: Bank) -> None:
+    import mlflow
+    from zenml.client import Client
+
+    from steps.registry import StackRegistries, registry_champions, tracking_uri
+
+    first, second = bank.register(1), bank.register(2, approved=False)
+    registries = StackRegistries()
+    client = mlflow.MlflowClient(tracking_uri(), tracking_uri())
+    bank.promote("1", registries)
+
+    client.set_registered_model_alias(bank.name, "champion", "2")
+    mine = [champion for champion in registries.champions() if champion.name == bank.name]
+    lines = [found.line() for found in alias_findings(bank.made.evidence(), mine, registries.names)]
+    assert lines == [f"broken: alias-edited: MLflow {bank.name}: shows {bank.name}/2 as the champion;"
+                     f" the ledger promoted {bank.name}/1"]  # fmt: skip
+    assert registry_champions()[bank.name] not in (first.identity, second.identity)
+
+    # tag and alias together: version 2 says that it is version 1's model
+    for tag, value in {"domainlm.identity": first.identity}.items():
+        client.set_model_version_tag(bank.name, "2", tag, value)
+    with pytest.raises(ApprovalRefused, match="no completed run"):
+        bank.promote("2", registries)
+    assert bank.promote("1", registries).finished  # sets the alias right
+
+    version = Client().get_model_version(bank.name, 1)
+    Client().update_model_version(version.model.id, version.id, stage="archived", force=True)
+    mine = [champion for champion in registries.champions() if champion.name == bank.name]
+    assert [found.where for found in alias_findings(bank.made.evidence(), mine, registries.names)] == [
+        f"ZenML {bank.name}"
+    ]
+
+
+def test_files_that_somebody_replaced_in_the_registry_are_found(bank: Bank) -> None:
+    from steps.registry import StackRegistries
+
+    bank.register(1)
+    registries = StackRegistries()
+    (weights,) = (bank.folder / "artifacts").rglob("data/adapter/weights.json")
+    honest = weights.read_text()
+    weights.write_text('{"version": 2}')
+    with pytest.raises(ApprovalRefused, match="another adapter than was registered"):
+        bank.promote("1", registries)
+    weights.write_text(honest)
+    bank.promote("1", registries)
+    weights.unlink()
+    assert "another adapter" in stored_findings(bank.made.evidence(), registries, bank.name)[0].what
+
+
+def test_a_promotion_killed_between_the_registries_is_finished(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    import steps.registry
+
+    class Killed(BaseException):
+        """Stands for a SIGKILL."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    bank.register(1)
+    registries = steps.registry.StackRegistries()
+    with monkeypatch.context() as patch:
+        patch.setattr(steps.registry.Client, "update_model_version", killed)
+        with pytest.raises(Killed):
+            bank.promote("1", registries)
+    assert [found.registry for found in registries.champions() if found.name == bank.name] == ["MLflow"]
+    assert bank.promote("1", registries).finished
+    assert zenml_stages(bank.name) == {"1": "production"}
+    assert len(list(bank.made.evidence().of_kind(entries.PROMOTION))) == 1
+
+
+def test_a_version_without_its_files_or_without_a_zenml_version_is_refused(bank: Bank) -> None:
+    import shutil
+
+    from steps.registry import StackRegistries
+
+    model = bank.register(1)
+    registries = StackRegistries()
+    with pytest.raises(RegistrationError, match="no version in ZenML"):
+        registries.version(bank.name, "1", ["00000000-0000-4000-8000-000000000000"])
+    shutil.rmtree(bank.folder / "artifacts")
+    with pytest.raises(RegistrationError, match="with all its files"):
+        bank.promote(model.version, registries)
+    assert registries.identity(bank.name, "7") == ""
