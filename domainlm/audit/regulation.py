@@ -313,16 +313,16 @@ def _faults_of(checklist: Checklist) -> list[Fault]:
 
 OPENING = """# From law to evidence
 
-This page says where evidence for a demand of a law, guideline or standard stands, or that nothing covers it. **It is no
-legal advice and no claim of compliance**: "answered by" names a field that holds a value, not a value that suffices, and
-counsel decides what applies. The sources were consulted in {consulted}; each has the date of its version, and says
-whether its text itself was read ("no" means that only what others say of it was). The page is made from `{file}` of the
-domain pack by `domainlm audit checklist`; `domainlm audit checklist MODEL` answers every line for one model: answered,
-missing here, or not covered.
+This page says where evidence for a demand of a law, guideline or standard stands, or that nothing covers it. **It is
+no legal advice and no claim of compliance**: "answered by" names a field that holds a value, not a value that suffices,
+and counsel decides what applies. The sources were consulted in {consulted}; each has the date of its version, and says
+whether its text itself was read ("no" means that only what others say of it was). The page is made from `{file}` of
+the domain pack by `domainlm audit checklist`; `domainlm audit checklist MODEL` answers every line for one model:
+answered, missing here, or not covered.
 
-How to read "answered by": `manifest.…` is a field of the run's manifest ([record](record.md)), `evidence.…` an entry of
-the ledger about the model ([ledger](ledger.md)), where `?` marks entries that need not exist; the rest are documents and
-commands that hold for every model.
+How to read "answered by": `manifest.…` is a field of the run's manifest ([record](record.md)), `evidence.…` an entry
+of the ledger about the model ([ledger](ledger.md)), where `?` marks entries that need not exist; the rest are documents
+and commands that hold for every model.
 
 {items} demands of {sources} sources: {covered} with an answer, of which {partly} in part, and {uncovered} not covered.
 """
