@@ -52,8 +52,19 @@ def parse_canonical(raw: bytes) -> Any:
         same_spelling = same_spelling and repr(value) == text and canonical_json(value) == text.encode()
         return value
 
+    def integer(text: str) -> int | float:
+        """A whole number from 2**53 on is the canonical spelling of a float: 1e17 is spelled 100000000000000000."""
+        nonlocal same_spelling
+        if len(text) < 17 and abs(value := int(text)) < 1 << 53:
+            return value
+        same_spelling = False
+        found = float(text)
+        if canonical_json(found) != text.encode():
+            raise ValueError("an integer that RFC 8785 cannot hold")
+        return found
+
     try:
-        value = json.loads(raw.decode(), parse_float=number, parse_int=_integer, parse_constant=_no_number)
+        value = json.loads(raw.decode(), parse_float=number, parse_int=integer, parse_constant=_no_number)
         if same_spelling:
             spelled = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
         else:
@@ -62,13 +73,6 @@ def parse_canonical(raw: bytes) -> Any:
         raise ValueError("nested too deeply") from None
     if spelled != raw:
         raise ValueError("not canonical JSON")
-    return value
-
-
-def _integer(text: str) -> int:
-    value = int(text)
-    if abs(value) >= 1 << 53:
-        raise ValueError("an integer that RFC 8785 cannot hold")
     return value
 
 
