@@ -135,7 +135,8 @@ def test_canonical_bytes_are_parsed_and_any_other_spelling_is_refused(value: Any
 @pytest.mark.parametrize(
     "raw",
     [b"NaN", b"[Infinity]", b"1.0", b"-0", b"1e-07", b"1E5", b"9007199254740993", b"1" * 5000,
-     b'{"a":1,"a":1}', b'{"b":1,"a":1}', b'{"a": 1}', b'"\\u0041"', b'"\\u000A"', b"\xef\xbb\xbf1", b"[" * 100_000, b"", b'"\xff"', b"1e999"],
+     b'{"a":1,"a":1}', b'{"b":1,"a":1}', b'{"a": 1}', b'"\\u0041"', b'"\\u000A"', b"\xef\xbb\xbf1", b"[" * 100_000,
+     b"", b'"\xff"', b"1e999"],
 )  # fmt: skip
 def test_other_spellings_are_refused(raw: bytes) -> None:
     with pytest.raises(ValueError):
