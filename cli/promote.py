@@ -58,14 +58,12 @@ def examined() -> tuple[Verification, Evidence]:
     """The project's ledger, verified and read."""
     from domainlm.audit.verification import examine
     from domainlm.ledger.anchors import published
-    from domainlm.ledger.client import open_ledger, root_keyids
-    from domainlm.ledger.settings import AuditSettings
+    from domainlm.ledger.client import open_ledger
+    from domainlm.ledger.settings import AuditSettings, root_keyids
 
     settings, ledger = AuditSettings.load(), open_ledger()
-    checkpoints = ledger.checkpoints()
-    return examine(
-        ledger.raw(), checkpoints, published(settings.anchors, settings.origin), settings.origin, root_keyids()
-    )
+    outside, checkpoints = published(settings.anchors, settings.origin), ledger.checkpoints()
+    return examine(ledger.raw(), checkpoints, outside, settings.origin, root_keyids(), stored=ledger.leaves)
 
 
 def _only_name(evidence: Evidence) -> str:

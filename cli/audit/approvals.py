@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -20,7 +19,7 @@ By = Annotated[str, typer.Option("--by", help="With --out: who will sign, as the
 Out = Annotated[
     Path | None, typer.Option("--out", help="Write the unsigned entry here instead, to be signed elsewhere.")
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Ask nothing; a passphrase is read from standard input.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask whether to sign.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for whoever reads the ledger.")]
 
 
@@ -96,15 +95,10 @@ def enter(
     """Add an entry that was signed elsewhere."""
     file = file.absolute()
     enter_project(ready=False)
-    from domainlm.errors import ArtifactError
+    from cli.audit.keys import read_entry
     from domainlm.ledger.client import submit_signed
-    from domainlm.ledger.envelopes import Envelope
 
-    try:
-        raw = file.read_bytes()
-    except OSError:
-        raise ArtifactError("cannot be read", str(file), "name the signed file") from None
-    receipt = submit_signed(Envelope.parse(raw.removesuffix(b"\n"), str(file)))
+    receipt = submit_signed(read_entry(file))
     typer.echo(f"entered: entry {receipt.number} ({receipt.entry})")
 
 
@@ -164,11 +158,12 @@ def _evidence() -> Evidence:
 
 def _sign(desk: Desk, act: Any, by: str, yes: bool) -> None:
     """Show what will be signed, ask, sign, enter; or write it unsigned."""
+    from cli.audit.keys import opened
     from domainlm.audit import statements
     from domainlm.errors import ApprovalRefused, ConfigurationError
     from domainlm.ledger.client import submit_signed
     from domainlm.ledger.envelopes import Envelope
-    from domainlm.ledger.signing import is_sealed, load_key, write_new
+    from domainlm.ledger.signing import write_new
 
     if desk.out:
         if not by:
@@ -178,10 +173,7 @@ def _sign(desk: Desk, act: Any, by: str, yes: bool) -> None:
         typer.echo("\n".join(statements.shown(desk.evidence, by, act)))
         typer.echo(f"written, unsigned: {desk.out}; sign it within 7 days: `domainlm audit sign`, then `audit enter`")
         return
-    passphrase = ""
-    if is_sealed(desk.key):
-        passphrase = sys.stdin.readline().rstrip("\n") if yes else typer.prompt("passphrase", hide_input=True)
-    signer = load_key(desk.key, passphrase)
+    signer = opened(desk.key)
     person = desk.evidence.policy.owner(signer.public_key.keyid)
     if not person:
         raise ApprovalRefused("the policy does not list this key", str(desk.key), "ask the root to add it")
