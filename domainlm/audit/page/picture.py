@@ -5,15 +5,19 @@ described. Only places and sizes are computed here; the template writes them out
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
 
 import networkx as nx
 
 from domainlm.audit.page.words import cut
 from domainlm.ledger.manifest import RunManifest
+from domainlm.names import INGEST, REGISTER
 
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 186, 46, 22, 34, 8
+BEND = 14  # room for a line between two boxes
 MOST_NODES = 400  # more are no picture; the table beside it holds all
-SWEEPS = 4
+SWEEPS = 6
 SOURCE, STEP, ARTIFACT, MODEL = "source", "step", "artifact", "model"
 
 
@@ -66,17 +70,17 @@ def graph(manifest: RunManifest) -> nx.DiGraph:
                 known = made[digest] = f"artifact-{number}-{digest}"
                 found.add_node(known, kind=ARTIFACT, label=name, detail=digest[:12], anchor=node)
             found.add_edge(node, known)
-    readers = [f"step-{number}" for number, step in enumerate(manifest.steps) if step.name.endswith("ingest")]
+    steps = {step.name: f"step-{number}" for number, step in enumerate(manifest.steps)}
     for number, source in enumerate(manifest.sources):
         node = f"source-{number}"
         found.add_node(node, kind=SOURCE, label=source.name, detail=str(source.rows), anchor=node)
-        found.add_edges_from((node, reader) for reader in readers[-1:])
+        if reader := steps.get(source.stage or INGEST):
+            found.add_edge(node, reader)
     if manifest.model is not None:
         label = f"{manifest.model.name}/{manifest.model.version}"
         found.add_node("model", kind=MODEL, label=label, detail=manifest.model.identity[:12], anchor="summary")
         parts = [made[digest] for digest in manifest.model.digests.values() if digest in made]
-        last = [f"step-{number}" for number, step in enumerate(manifest.steps) if step.name == "register"]
-        found.add_edges_from((part, "model") for part in parts or last or list(found)[:0])
+        found.add_edges_from((part, "model") for part in (*parts, steps.get(REGISTER)) if part)
     return found
 
 
@@ -85,25 +89,18 @@ def picture(manifest: RunManifest) -> Picture | None:
     found = graph(manifest)
     if not manifest.steps or len(found) > MOST_NODES:
         return None
-    layers = [list(layer) for layer in nx.topological_generations(found)]
-    places = {node: place for layer in layers for place, node in enumerate(layer)}
-    for sweep in range(SWEEPS):  # order within a layer by the middle of the neighbours (Sugiyama et al. 1981)
-        near = found.predecessors if sweep % 2 == 0 else found.successors
-        for layer in layers if sweep % 2 == 0 else reversed(layers):
-            middles = {
-                node: sum(places[other] for other in near(node)) / max(1, len(list(near(node))))
-                if any(True for _ in near(node))
-                else places[node]
-                for node in layer
-            }
-            layer.sort(key=lambda node: (middles[node], node))
-            places.update({node: place for place, node in enumerate(layer)})
-    width = max(len(layer) for layer in layers) * (WIDTH + GAP_X) - GAP_X + 2 * MARGIN
-    corners: dict[str, tuple[float, float]] = {}
+    depths = _depths(found)
+    laid, routes = _with_bends(found, depths)
+    layers = _ordered(laid)
+    widths = {node: WIDTH if node in found else BEND for node in laid}
+    totals = [sum(widths[node] + GAP_X for node in layer) - GAP_X for layer in layers]
+    width = max(totals) + 2 * MARGIN
+    corners: dict[Any, tuple[float, float]] = {}
     for depth, layer in enumerate(layers):
-        start = (width - len(layer) * (WIDTH + GAP_X) + GAP_X) / 2
-        for place, node in enumerate(layer):
-            corners[node] = (start + place * (WIDTH + GAP_X), MARGIN + depth * (HEIGHT + GAP_Y))
+        x = (width - totals[depth]) / 2
+        for node in layer:
+            corners[node] = (x, MARGIN + depth * (HEIGHT + GAP_Y))
+            x += widths[node] + GAP_X
     nodes = [
         Node(data["kind"], cut(data["label"], 24), cut(data["detail"], 24), data["anchor"], *corners[node])
         for node, data in sorted(found.nodes(data=True), key=lambda item: (corners[item[0]][1], corners[item[0]][0]))
@@ -112,11 +109,59 @@ def picture(manifest: RunManifest) -> Picture | None:
         width=width,
         height=2 * MARGIN + len(layers) * (HEIGHT + GAP_Y) - GAP_Y,
         nodes=nodes,
-        edges=[_path(corners[start], corners[end]) for start, end in found.edges],
+        edges=[_path([(corners[node], widths[node]) for node in route]) for route in routes],
     )
 
 
-def _path(start: tuple[float, float], end: tuple[float, float]) -> str:
-    x1, y1, x2, y2 = start[0] + WIDTH / 2, start[1] + HEIGHT, end[0] + WIDTH / 2, end[1] - 1
-    bend = GAP_Y * 0.8
-    return f"M{x1:.1f} {y1:.1f}C{x1:.1f} {y1 + bend:.1f} {x2:.1f} {y2 - bend:.1f} {x2:.1f} {y2:.1f}"
+def _depths(found: nx.DiGraph) -> dict[Any, int]:
+    """Layer of each node: below all that it was made from; what was made from nothing just above its first reader."""
+    depths = {node: depth for depth, layer in enumerate(nx.topological_generations(found)) for node in layer}
+    for node in found:
+        if not found.pred[node] and found.succ[node]:
+            depths[node] = min(depths[after] for after in found.succ[node]) - 1
+    return depths
+
+
+def _with_bends(found: nx.DiGraph, depths: dict[Any, int]) -> tuple[nx.DiGraph, list[list[Any]]]:
+    """The graph with a bend in every layer that an edge crosses, so that no line runs through a box; and each edge's
+    way."""
+    laid, routes = nx.DiGraph(), []
+    laid.add_nodes_from((node, {"depth": depths[node]}) for node in found)
+    for start, end in found.edges:
+        bends = [(start, end, depth) for depth in range(depths[start] + 1, depths[end])]
+        laid.add_nodes_from((bend, {"depth": bend[2]}) for bend in bends)
+        routes.append([start, *bends, end])
+        nx.add_path(laid, routes[-1])
+    return laid, routes
+
+
+def _ordered(laid: nx.DiGraph) -> list[list[Any]]:
+    """The layers, each in the order of the middle of its neighbours (Sugiyama, Tagawa, Toda 1981)."""
+    layers: list[list[Any]] = [[] for _ in range(1 + max(laid.nodes[node]["depth"] for node in laid))]
+    for node in laid:
+        layers[laid.nodes[node]["depth"]].append(node)
+    places = {node: place / len(layer) for layer in layers for place, node in enumerate(layer)}
+    for sweep in range(SWEEPS):
+        near = laid.pred if sweep % 2 == 0 else laid.succ
+        for layer in layers if sweep % 2 == 0 else reversed(layers):
+            middles = {
+                node: fmean(places[other] for other in near[node]) if near[node] else places[node] for node in layer
+            }
+            layer.sort(key=lambda node: (middles[node], str(node)))
+            places.update({node: (place + 0.5) / len(layer) for place, node in enumerate(layer)})
+    return layers
+
+
+def _path(stops: list[tuple[tuple[float, float], float]]) -> str:
+    """From the lower edge of the first box through the bends to the upper edge of the last."""
+    (x, y), width = stops[0]
+    drawn = [f"M{x + width / 2:.1f} {y + HEIGHT:.1f}"]
+    for place, ((next_x, next_y), next_width) in enumerate(stops[1:], 1):
+        x, y, to_x = x + width / 2, y + HEIGHT, next_x + next_width / 2
+        to_y = next_y - (1 if place == len(stops) - 1 else 0)
+        middle = (y + to_y) / 2
+        drawn.append(f"C{x:.1f} {middle:.1f} {to_x:.1f} {middle:.1f} {to_x:.1f} {to_y:.1f}")
+        if place < len(stops) - 1:
+            drawn.append(f"V{next_y + HEIGHT:.1f}")
+        x, y, width = next_x, next_y, next_width
+    return "".join(drawn)

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -120,6 +120,11 @@ class Visit:
     def meaning(self, code: str) -> str:
         """What a finding's code means; a code that nobody translated stands for itself."""
         return self.say(f"finding.{code}") if f"finding.{code}" in words(self.language) else code
+
+    def word(self, sort: str, value: Any) -> Any:
+        """A reports' own word in the visitor's language; the word itself where nobody translated it."""
+        key = f"{sort}.{value}"
+        return self.say(key) if key in words(self.language) else value
 
     def may(self, right: str) -> bool:
         """Whether one of the person's roles has a right."""
@@ -264,6 +269,15 @@ def _in_path(text: Any) -> str:
     return quote(str(text).encode("utf-8", "replace"), safe="")
 
 
+def _with_code(text: str) -> Markup:
+    """A sentence of ours, with what stands between backticks as code."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else Markup(escape(part))
+        for place, part in enumerate(parts)
+    )
+
+
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
@@ -281,6 +295,13 @@ def _environment() -> jinja2.Environment:
                 autoescape=True, undefined=jinja2.StrictUndefined, finalize=visible, trim_blocks=True,
                 lstrip_blocks=True,
             )  # fmt: skip
-            environment.filters |= {"cut": cut, "when": _when, "number": _number, "path": _in_path, "json": _json}
+            environment.filters |= {
+                "cut": cut,
+                "when": _when,
+                "number": _number,
+                "path": _in_path,
+                "json": _json,
+                "code": _with_code,
+            }
             _made.append(environment)
         return _made[0]

@@ -31,5 +31,5 @@ def show(visit: Visit) -> Response:
             sections.pop(name)
     return visit.page(
         "compare.html", before=before.act, after=after.act, sections=sections,
-        scores=scores(after.act.metrics, before.act.metrics), choices=choices, asked=asked,
+        scores=scores(after.act, before.act), choices=choices, asked=asked,
     )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +14,19 @@ from domainlm.audit.page.views.models import states
 from domainlm.audit.page.visit import NotThere, Visit, download
 from domainlm.errors import ArtifactError
 from domainlm.ledger import entries
+from domainlm.ledger.manifest import RunManifest
 
 KINDS = {"html": "text/html; charset=utf-8", "pdf": "application/pdf"}
 
 
 @dataclass(frozen=True)
 class Score:
-    """A metric of the model, of the model that it is measured against, and their difference."""
+    """A metric of the model, with its confidence interval, and of the model that it is measured against."""
 
     name: str
     value: float | None
     other: float | None
+    interval: list[float]
 
     @property
     def difference(self) -> float | None:
@@ -43,7 +44,7 @@ def show(visit: Visit) -> Response:
     return visit.page(
         "model.html", stated=stated, manifest=stated.act, model=model, states=states(book, model.identity),
         decision=visit.office.decision(model.identity), champion=before,
-        scores=scores(stated.act.metrics, before.act.metrics if before else {}),
+        scores=scores(stated.act, before.act if before else None),
         picture=picture(stated.act), acts=[act for act in acts if act.header.kind == entries.APPROVAL],
         others=[act for act in acts if act.header.kind != entries.APPROVAL], met=met,
         findings=visit.may(visits.FINDINGS), versions=_versions(visit, stated),
@@ -66,9 +67,13 @@ def report(visit: Visit) -> Response:
     return download(content, f"{stated.act.model.name}-{stated.act.model.version}.{ending}", KINDS[ending])
 
 
-def scores(values: Mapping[str, float], others: Mapping[str, float]) -> list[Score]:
-    """Both sides by name."""
-    return [Score(name, values.get(name), others.get(name)) for name in sorted(values.keys() | others.keys())]
+def scores(run: RunManifest, other: RunManifest | None) -> list[Score]:
+    """The metrics of both sides by name."""
+    others = other.metrics if other else {}
+    return [
+        Score(name, run.metrics.get(name), others.get(name), run.intervals.get(name, [])[:2])
+        for name in sorted(run.metrics.keys() | others.keys())
+    ]
 
 
 def _versions(visit: Visit, stated: Stated) -> list[Any]:
