@@ -1,4 +1,4 @@
-"""`domainlm audit`: anchor, checkpoint: the latest checkpoint goes where whoever owns the ledger cannot take it back."""
+"""`domainlm audit`: anchor, checkpoint: the latest checkpoint goes where who owns the ledger cannot take it back."""
 
 from __future__ import annotations
 
