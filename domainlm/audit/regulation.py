@@ -11,6 +11,7 @@ never that the value suffices. What answers is written as one of
     manifest.sources[].licence      a field of the run's manifest; [] is every item of a list
     evidence.approval               an entry of this kind about the model; a field of it may follow
     evidence.erasure?               the same, where none is no lack: nothing of the kind had to happen
+    manifest.steps[].measured?      where one item of the list suffices
     docs/erasure.md                 a document of the source tree
     domainlm erase                  a command
 """
@@ -149,12 +150,15 @@ def _answer(item: Item, manifest: RunManifest, evidence: Evidence) -> Answer:
         return Answer(item=item, state=NOT_COVERED, where=[], lacking=[], value="")
     lacking, values = [], []
     for path in item.answers:
-        bare = path.rstrip("?")
-        found = list(_values(bare, manifest, evidence))
-        if any(_empty(value) for value in found) or (not found and not path.endswith("?")):
+        found = list(_values(path.rstrip("?"), manifest, evidence))
+        full = [value for value in found if not _empty(value)]
+        if path.endswith("?"):
+            lacks = not full and path.startswith(MANIFEST_ROOT)
+        else:
+            lacks = len(full) < len(found) or not found
+        if lacks:
             lacking.append(path)
-        told = _summary([value for value in found if not _empty(value)])
-        if told:
+        if told := _summary(full):
             values.append(told)
     return Answer(
         item=item, state=MISSING if lacking else ANSWERED, where=list(item.answers), lacking=lacking,
@@ -320,9 +324,9 @@ whether its text itself was read ("no" means that only what others say of it was
 the domain pack by `domainlm audit checklist`; `domainlm audit checklist MODEL` answers every line for one model:
 answered, missing here, or not covered.
 
-How to read "answered by": `manifest.…` is a field of the run's manifest ([record](record.md)), `evidence.…` an entry
-of the ledger about the model ([ledger](ledger.md)), where `?` marks entries that need not exist; the rest are documents
-and commands that hold for every model.
+How to read "answered by": `manifest.…` is a field of the run's manifest ([record](record.md)), where `[]` is every item
+of a list (with `?`, at least one); `evidence.…` is an entry of the ledger about the model ([ledger](ledger.md)), which
+with `?` need not exist; the rest are documents and commands that hold for every model.
 
 {items} demands of {sources} sources: {covered} with an answer, of which {partly} in part, and {uncovered} not covered.
 """

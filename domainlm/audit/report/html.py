@@ -32,16 +32,12 @@ def checkpoint_of_html(text: str) -> str:
     """
     found = _PRINTED.search(text)
     if found is None:
-        raise EvidenceRefused(
-            "prints no checkpoint", "report", "make it again with `domainlm audit report`", "no-checkpoint"
-        )
+        remedy = "make it again with `domainlm audit report`"
+        raise EvidenceRefused("prints no checkpoint", "report", remedy, "no-checkpoint")
     return html.unescape(found[1])
 
 
 def _css_string(text: str) -> str:
     """Text as a CSS string inside of a style element: whatever could end either is written as a code point."""
-    return (
-        '"'
-        + "".join(letter if letter.isalnum() or letter in " ,./:-" else f"\\{ord(letter):06x}" for letter in text)
-        + '"'
-    )
+    safe = "".join(letter if letter.isalnum() or letter in " ,./:-" else f"\\{ord(letter):06x}" for letter in text)
+    return f'"{safe}"'

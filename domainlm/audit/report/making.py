@@ -112,7 +112,7 @@ def privacy(subject: Subject) -> Section:
             label = words("privacy.names", language=plain(name.removeprefix("name_canaries_")))
             lines.append((label, *(_figure(part.get(name)) for part in parts.values())))
         head = (words("privacy.part"), *(heads[part] for part in parts))
-        blocks.append(Table(words("privacy"), head, tuple(lines), numeric=tuple(range(1, len(head)))))
+        blocks.append(Table(words("privacy.counts"), head, tuple(lines), numeric=tuple(range(1, len(head)))))
         if told := _entities(parts.get("redaction", {})):
             blocks.append(Paragraph(words("privacy.entities", entities=told)))
     blocks.append(Paragraph(words("privacy.limit")))
@@ -158,7 +158,7 @@ def contract(subject: Subject) -> Section:
             if any(name in part for part in parts.values())
         ]
         head = (words("contract.part"), *(heads[part] for part in parts))
-        blocks.append(Table(words("contract"), head, tuple(lines), numeric=tuple(range(1, len(head)))))
+        blocks.append(Table(words("contract.counts"), head, tuple(lines), numeric=tuple(range(1, len(head)))))
     return Section("contract", words("contract"), tuple(blocks))
 
 
@@ -176,9 +176,9 @@ def training(subject: Subject) -> Section:
         (words("training.hardware"), _hardware(subject)),
     ]
     if train:
-        recipe = tuple(_recipe(train))
+        recipe, cost = ", ".join(_recipe(train)), ", ".join(_cost(subject, train.measured))
         rows.append((words("training.recipe"), recipe or words("not-recorded")))
-        rows.append((words("training.cost"), _cost(subject, train.measured) or words("not-recorded")))
+        rows.append((words("training.cost"), cost or words("not-recorded")))
     blocks: list[Block] = [Facts(tuple(rows))]
     cached = [plain(step.name) for step in manifest.steps if step.cached]
     if cached:

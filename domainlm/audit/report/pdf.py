@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from html import escape, unescape
@@ -44,9 +44,7 @@ def to_pdf(html: str) -> bytes:
         )  # fmt: skip
     content, still = _written(_with_stand_ins(html, missing))
     if still:
-        raise StageFailed(
-            "the fonts of this machine lack even a box to stand in", "report", "install fonts-dejavu-core"
-        )
+        raise StageFailed("no font of this machine has even a box to stand in", "report", "install fonts-dejavu-core")
     return content
 
 
@@ -64,9 +62,8 @@ def checkpoint_of_pdf(content: bytes) -> str:
                 return pdf.attachments[ATTACHED].get_file().read_bytes().decode("utf-8")
     except (pikepdf.PdfError, UnicodeDecodeError):
         pass
-    raise EvidenceRefused(
-        "has no checkpoint attached", "report", "take the PDF that `domainlm audit report` wrote", "no-checkpoint"
-    )
+    remedy = "take the PDF that `domainlm audit report` wrote"
+    raise EvidenceRefused("has no checkpoint attached", "report", remedy, "no-checkpoint")
 
 
 def _written(html: str) -> tuple[bytes, set[str]]:
@@ -78,9 +75,9 @@ def _written(html: str) -> tuple[bytes, set[str]]:
     except EvidenceRefused:
         note = ""
     created = datetime.fromisoformat(_CREATED.search(html)[1])  # type: ignore[index]
-    attachments = [
-        Attachment(string=note, name=ATTACHED, created=created, modified=created, relationship="Data", url_fetcher=_nothing)
-    ] if note else []  # fmt: skip
+    dates = {"created": created, "modified": created}
+    attached = Attachment(string=note, name=ATTACHED, relationship="Data", url_fetcher=_nothing, **dates)
+    attachments = [attached] if note else []
     with _silent():
         document = HTML(string=html, url_fetcher=_nothing).render(pdf_tags=True)
         content = document.write_pdf(pdf_variant=VARIANT, pdf_tags=True, attachments=attachments)
@@ -115,7 +112,7 @@ def _nothing(url: str, *_: Any, **__: Any) -> NoReturn:
 
 
 @contextmanager
-def _silent():
+def _silent() -> Iterator[None]:
     """WeasyPrint reports style rules that it does not know; they are for screens."""
     loggers = [logging.getLogger(name) for name in ("weasyprint", "fontTools")]
     before = [logger.level for logger in loggers]

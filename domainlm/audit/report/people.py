@@ -57,10 +57,7 @@ def _line(subject: Subject, stated: Stated) -> tuple[str, ...]:
 
 def _conditions(subject: Subject) -> list[tuple[str, ...]]:
     words = subject.words
-    met = {
-        (stated.act.approval, stated.act.condition): stated
-        for stated in subject.evidence.of_kind(entries.CONDITION_MET)
-    }
+    met = {(one.act.approval, one.act.condition): one for one in subject.evidence.of_kind(entries.CONDITION_MET)}
     still_open = {(condition.approval, condition.id) for condition in subject.decision.open_conditions}
     found = []
     for stated in subject.evidence.about(subject.model.identity, entries.APPROVAL):

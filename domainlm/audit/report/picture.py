@@ -6,8 +6,9 @@ Arrows that follow from others are left out (transitive reduction).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import escape
 
@@ -16,8 +17,8 @@ from domainlm.audit.report.subject import Subject
 from domainlm.ledger.manifest import COMPLETED, StepEntry
 
 WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 680, 26, 14, 15, 6
-BOX_WIDTH = 158
-NAME_LONGEST = 24
+BOX_WIDTH, CROSSING_WIDTH = 196, 24
+NAME_LONGEST = 26
 FONT = "'Noto Sans CJK KR', 'Noto Sans KR', 'DejaVu Sans', 'Liberation Sans', sans-serif"
 MONO = "'DejaVu Sans Mono', 'Liberation Mono', monospace"
 INK, LINE, STEP, ENDS, FAILED = "#1c2733", "#5b6b7c", "#f3f6f9", "#e3edf9", "#fbe6e6"
@@ -89,51 +90,94 @@ def _svg(nodes: dict[str, Node], arrows: Iterable[tuple[str, str]], told: str) -
     while not networkx.is_directed_acyclic_graph(graph):  # a manifest that was made up; the picture still ends
         graph.remove_edge(*sorted(networkx.find_cycle(graph))[0])
     layers = [sorted(layer) for layer in networkx.topological_generations(graph)]
-    reduced = networkx.transitive_reduction(graph)
-    places = _places(layers, graph)
+    lines = _through(layers, sorted(networkx.transitive_reduction(graph).edges))
+    places = _places(layers, lines)
     height = max(top for _, top in places.values()) + BOX_HEIGHT + MARGIN
-    drawn = [_arrow(places[tail], places[head]) for tail, head in sorted(reduced.edges)]
-    drawn += [_box(nodes[name], *places[name]) for layer in layers for name in layer]
+    drawn = [_arrow([places[point] for point in line]) for line in lines]
+    drawn += [_box(nodes[name], *places[name]) for layer in layers for name in layer if name in nodes]
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{WIDTH}" height="{height}" '
-        f'viewBox="0 0 {WIDTH} {height}"><title>{escape(told)}</title>{"".join(drawn)}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{WIDTH}" height="{height:.0f}" '
+        f'viewBox="0 0 {WIDTH} {height:.0f}"><title>{escape(told)}</title>{"".join(drawn)}</svg>'
     )
 
 
-def _places(layers: list[list[str]], graph) -> dict[str, tuple[float, float]]:
-    """Left and top of each box: layers from top to bottom, broken into rows that fit, each node near what it came from."""
+def _through(layers: list[list[str]], edges: list[tuple[str, str]]) -> list[list[str]]:
+    """The points that each arrow runs through: where it crosses layers, it gets a place of its own in each of them.
+
+    After Sugiyama, Tagawa and Toda, Methods for visual understanding of hierarchical system structures (1981).
+    """
+    depth = {name: number for number, layer in enumerate(layers) for name in layer}
+    lines = []
+    for tail, head in edges:
+        crossed = [f"{tail}>{head}>{number}" for number in range(depth[tail] + 1, depth[head])]
+        for number, point in enumerate(crossed, depth[tail] + 1):
+            layers[number].append(point)
+        lines.append([tail, *crossed, head])
+    return lines
+
+
+def _places(layers: list[list[str]], lines: list[list[str]]) -> dict[str, tuple[float, float]]:
+    """Middle and top of each box or crossing: layers from top to bottom, each point near what it came from."""
+    before: dict[str, list[str]] = {}
+    for line in lines:
+        for tail, head in pairwise(line):
+            before.setdefault(head, []).append(tail)
     places: dict[str, tuple[float, float]] = {}
-    fit = int((WIDTH - 2 * MARGIN + GAP_X) // (BOX_WIDTH + GAP_X))
     top = float(MARGIN)
     for layer in layers:
-        wanted = sorted(layer, key=lambda name: (_middle(name, graph, places), name))
-        for start in range(0, len(wanted), fit):
-            row = wanted[start : start + fit]
-            width = len(row) * BOX_WIDTH + (len(row) - 1) * GAP_X
-            left = (WIDTH - width) / 2
-            for number, name in enumerate(row):
-                places[name] = (left + number * (BOX_WIDTH + GAP_X), top)
+        wanted = {name: _middle([places[parent][0] for parent in before.get(name, [])]) for name in layer}
+        for row in _rows(sorted(layer, key=lambda name: (wanted[name], name))):
+            width = sum(map(_wide, row)) + GAP_X * (len(row) - 1)
+            left = min(max(_middle([wanted[name] for name in row]) - width / 2, MARGIN), WIDTH - MARGIN - width)
+            for name in row:
+                places[name] = (left + _wide(name) / 2, top)
+                left += _wide(name) + GAP_X
             top += BOX_HEIGHT + GAP_Y
     return places
 
 
-def _middle(name: str, graph, places: dict[str, tuple[float, float]]) -> float:
-    lefts = [places[parent][0] for parent in graph.predecessors(name) if parent in places]
-    return sum(lefts) / len(lefts) if lefts else WIDTH / 2
+def _middle(places: list[float]) -> float:
+    return sum(places) / len(places) if places else WIDTH / 2
 
 
-def _arrow(tail: tuple[float, float], head: tuple[float, float]) -> str:
-    x1, y1 = tail[0] + BOX_WIDTH / 2, tail[1] + BOX_HEIGHT
-    x2, y2 = head[0] + BOX_WIDTH / 2, head[1]
-    middle = (y1 + y2 - 5) / 2
+def _rows(names: list[str]) -> Iterator[list[str]]:
+    """A layer, broken where it would be wider than the page."""
+    row: list[str] = []
+    for name in names:
+        if row and sum(map(_wide, row)) + _wide(name) + GAP_X * len(row) > WIDTH - 2 * MARGIN:
+            yield row
+            row = []
+        row.append(name)
+    yield row
+
+
+def _wide(name: str) -> int:
+    return CROSSING_WIDTH if ">" in name else BOX_WIDTH
+
+
+def _arrow(points: list[tuple[float, float]]) -> str:
+    """A curve from the foot of the first box, straight through each crossing, to the top of the last box."""
+    (x, y), (last_x, last_y) = points[0], points[-1]
+    y += BOX_HEIGHT
+    path = f"M{x:.1f} {y:.1f}"
+    for number, (next_x, next_y) in enumerate(points[1:], 1):
+        is_last = number == len(points) - 1
+        next_y -= 5 if is_last else 0
+        middle = (y + next_y) / 2
+        path += f" C{x:.1f} {middle:.1f} {next_x:.1f} {middle:.1f} {next_x:.1f} {next_y:.1f}"
+        x, y = next_x, next_y
+        if not is_last:
+            y += BOX_HEIGHT
+            path += f" L{x:.1f} {y:.1f}"
     return (
-        f'<path d="M{x1:.1f} {y1:.1f} C{x1:.1f} {middle:.1f} {x2:.1f} {middle:.1f} {x2:.1f} {y2 - 5:.1f}" '
-        f'fill="none" stroke="{LINE}" stroke-width="1"/>'
-        f'<path d="M{x2 - 3:.1f} {y2 - 6:.1f} L{x2 + 3:.1f} {y2 - 6:.1f} L{x2:.1f} {y2:.1f} Z" fill="{LINE}"/>'
+        f'<path d="{path}" fill="none" stroke="{LINE}" stroke-width="1"/>'
+        f'<path d="M{last_x - 3:.1f} {last_y - 6:.1f} L{last_x + 3:.1f} {last_y - 6:.1f} L{last_x:.1f} {last_y:.1f} Z" '
+        f'fill="{LINE}"/>'
     )
 
 
-def _box(node: Node, left: float, top: float) -> str:
+def _box(node: Node, middle: float, top: float) -> str:
+    left = middle - BOX_WIDTH / 2
     dash = ' stroke-dasharray="4 3"' if node.dashed else ""
     box = (
         f'<rect x="{left:.1f}" y="{top:.1f}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="4" fill="{node.fill}" '
@@ -141,7 +185,7 @@ def _box(node: Node, left: float, top: float) -> str:
     )
     line = top + BOX_HEIGHT / 2 + 3.5
     if not node.detail:
-        return box + _text(node.name, left + BOX_WIDTH / 2, line, "middle", 10, FONT)
+        return box + _text(node.name, middle, line, "middle", 10, FONT)
     return (
         box
         + _text(node.name, left + 8, line, "start", 10, FONT)

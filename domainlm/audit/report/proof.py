@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from domainlm.audit.regulation import MISSING, answer
+from domainlm.audit.regulation import MISSING, LawSource, answer
 from domainlm.audit.report.document import (
     Block,
     Code,
@@ -71,18 +71,18 @@ def law(subject: Subject) -> Section:
     lines = []
     for key, source in checklist.sources.items():
         counts = Counter(found.state for found in answers if found.item.source == key)
-        title = source.title_ko if words.language == "ko" else source.title
-        mark = "" if source.verified else " *"
+        title = _title(source, words.language)
+        mark = "" if source.verified else "\N{NO-BREAK SPACE}*"
         lines.append((plain(title) + mark, source.version, *(str(counts[state]) for state in STATES)))
     head = (words("law.source"), words("law.version"), *(words(f"law.{state}") for state in STATES))
     blocks: list[Block] = [
-        Table(words("law.intro", consulted=checklist.consulted), head, tuple(lines), numeric=(2, 3, 4)),
+        Table(words("law.intro", consulted=checklist.consulted), head, tuple(lines), numeric=(1, 2, 3, 4)),
         Paragraph(words("law.unread")),
     ]
     missing = [found for found in answers if found.state == MISSING]
     if missing:
         told = [
-            f"{plain(_short(checklist.sources[found.item.source].number))}, {plain(found.item.at)}: "
+            f"{plain(_title(checklist.sources[found.item.source], words.language, True))}, {plain(found.item.at)}: "
             f"{plain(found.item.asks_in(words.language))} ({', '.join(map(plain, found.lacking))})"
             for found in missing[:MOST_MISSING]
         ]
@@ -94,8 +94,9 @@ def law(subject: Subject) -> Section:
     return Section("law", words("law"), tuple(blocks))
 
 
-def _short(number: str) -> str:
-    return number.partition(",")[0]
+def _title(source: LawSource, language: str, short: bool = False) -> str:
+    title = source.title_ko if language == "ko" else source.title
+    return title.partition(" (")[0] if short else title
 
 
 def proof(subject: Subject) -> Section:
