@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from securesystemslib.signer import CryptoSigner
 
 from domainlm.errors import ArtifactError, EvidenceRefused
 from domainlm.ledger import entries
@@ -19,7 +20,7 @@ from domainlm.ledger.log import Ledger
 from domainlm.ledger.memory import Memory
 from domainlm.ledger.merkle import Frontier, leaf_hash
 from domainlm.ledger.service import SigningService
-from domainlm.ledger.trust import Revocation
+from domainlm.ledger.trust import Gate, Member, Revocation
 from tests.support.small_ledgers import ORIGIN, SmallLedger, small_ledger
 
 
@@ -266,3 +267,30 @@ def test_the_memory_is_for_its_owner_alone_and_a_full_disk_is_said(
     with pytest.raises(ArtifactError, match="memory"):
         again(small, memory).record(read("b"))
     assert small.ledger.frontier.size == 3  # it stands, and nobody was told so: repeating it is safe
+
+
+def test_a_log_key_is_rotated_by_a_signer_that_has_the_new_one_already(small: SmallLedger) -> None:
+    memory = remembering(small)
+    again(small, memory).record(read("a"))
+    old, new = small.keys["log"], CryptoSigner.generate_ed25519()
+    digest = next(small.ledger.entries())[1].digest
+    policy = small.policy.model_copy(update={
+        "version": 2, "previous": digest,
+        "keys": small.policy.keys | {new.public_key.keyid: new.public_key.to_dict()},
+        "members": small.policy.members | {
+            "log": Member(keys=[old.public_key.keyid, new.public_key.keyid], roles=["log"])
+        },
+        "revoked": {old.public_key.keyid: Revocation(since=entries.spell_time(datetime.now(UTC)), reason="rotated")},
+    })  # fmt: skip
+    statement = entries.statement(entries.POLICY, ORIGIN, "root", {"p": "0" * 64}, policy.model_dump(mode="json"))
+    entry = Envelope.sign(statement, small.keys["root"])
+    refusal("unknown-key", lambda: again(small, remembering(small)).add([entry]))  # it could not sign over it
+    small.keys["log"] = new
+    again(small, remembering(small)).add([entry])  # what it remembers is not of its key: it judges all again
+    assert again(small, remembering(small)).record(read("b"))[0].number == 3
+    notes = [Checkpoint.parse(note, "") for note in small.ledger.checkpoints()]
+    gate = Gate(ORIGIN, small.root_keyids)
+    for number, envelope in small.ledger.entries():
+        gate.admit(number, envelope)
+    assert [len(note.verified_by(gate.log_keys(note.size))) for note in notes] == [1, 1, 1, 1]
+    assert not notes[0].verified_by(gate.log_keys(4)) and not notes[3].verified_by(gate.log_keys(2))
