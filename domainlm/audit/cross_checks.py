@@ -15,9 +15,10 @@ from typing import NamedTuple
 from domainlm.audit.approvals import check_promotion, decide
 from domainlm.audit.evidence import Evidence, Stated
 from domainlm.audit.verification import Findings
+from domainlm.digests import canonical_json
 from domainlm.ledger import entries
 from domainlm.ledger.findings import Finding
-from domainlm.ledger.manifest import RUNNING, RunManifest
+from domainlm.ledger.manifest import RUNNING
 from domainlm.ledger.provenance import MANIFEST
 
 
@@ -81,7 +82,7 @@ def _still_allowed(evidence: Evidence, name: str, champion: Stated, today: date 
 
 
 def manifest_files(evidence: Evidence, files: Iterable[Path]) -> list[Finding]:
-    """Hold `runs/*.json` against the entries of the same runs: byte by byte, as the manifest is written.
+    """Hold `runs/*.json` against the entries of the same runs, byte by byte.
 
     A run that is still at work has no entry yet.
     """
@@ -96,17 +97,24 @@ def manifest_files(evidence: Evidence, files: Iterable[Path]) -> list[Finding]:
             findings.add("missing-artifact", where, f"cannot be read ({error.strerror})")
             continue
         if path.stem in entered:
-            if raw != as_file(entered[path.stem]):
+            if not is_entered(raw, entered[path.stem]):
                 findings.add("replaced-artifact", where, "is not what the run's entry holds")
         elif not _at_work(raw):
             findings.add("missing-manifest", where, "ended, and the ledger has no entry of it")
     return findings.all()
 
 
-def as_file(manifest: Mapping[str, object]) -> bytes:
-    """A manifest as `domainlm.ledger.manifest.write` puts it into a file; keys keep the order of the model's fields."""
-    ordered = RunManifest.model_validate(manifest).model_dump(mode="json")
-    return (json.dumps(ordered, indent=2, ensure_ascii=False) + "\n").encode()
+def is_entered(raw: bytes, manifest: Mapping[str, object]) -> bool:
+    """Whether a file holds the manifest of an entry, in the spelling of `domainlm.ledger.manifest.write`.
+
+    The order of keys does not count: a file keeps the one that they were made in, an entry sorts them.
+    """
+    try:
+        found = json.loads(raw)
+        spelled = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+        return spelled.encode() == raw and canonical_json(found) == canonical_json(manifest)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _at_work(raw: bytes) -> bool:

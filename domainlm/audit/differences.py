@@ -9,16 +9,19 @@ leaf's hash is not known: it is told by the numbers that are skipped, and by few
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, islice
+from functools import partial
+from itertools import combinations, islice, product
+from typing import NamedTuple
 
 from domainlm.ledger.findings import Finding
 from domainlm.ledger.merkle import Frontier
 
 MAX_HASHES = 3_000_000  # spent on trying what happened, about 3 s; behind that only the bracket is named
 MAX_REPAIRS = 100
-MAX_GAPS = 100
+MAX_LISTED = 100
 
 Held = list[tuple[int, bytes]]  # (place among the entries that were read, leaf hash), in the order of the tree
 
@@ -91,10 +94,10 @@ def compare(log: Log, marks: Iterable[Mark]) -> Fit:
     fit = Fit(rest.root, good)
     covered = max((mark.size for mark in marks), default=0)
     if not bad and covered <= len(log.leaves):
-        fit.findings += [_misnumbered(log, place) for place in islice(_wrong_numbers(log.numbers), MAX_GAPS)]
+        fit.findings += [_misnumbered(log, place) for place in islice(_wrong_numbers(log.numbers), MAX_LISTED)]
         return fit
 
-    gaps = list(islice(_gaps(log.numbers), MAX_GAPS))
+    gaps = list(islice(_gaps(log.numbers), MAX_LISTED))
     held: Held = list(enumerate(log.leaves))
     search = _Search(log)
     for _ in range(MAX_REPAIRS):
@@ -103,12 +106,12 @@ def compare(log: Log, marks: Iterable[Mark]) -> Fit:
                 code="forked", severity="broken", where=mark.where,
                 what=f"is signed and covers {mark.size} entries, but other ones: there are two histories",
             )
-            for mark in bad if mark.size <= frontier.size
+            for mark in islice((mark for mark in bad if mark.size <= frontier.size), MAX_LISTED)
         ]  # fmt: skip
         bad = [mark for mark in bad if frontier.size < mark.size <= len(held)]
         if not bad:
             break
-        found = search.run(frontier, held[frontier.size :], bad[0])
+        found = search.run(frontier, held[frontier.size :], bad[0], covered)
         if found is None:
             fit.findings.append(_unresolved(log, held, frontier.size, bad, covered, gaps))
             break
@@ -152,6 +155,20 @@ def _agree(
     return proven, good, bad
 
 
+class _Try(NamedTuple):
+    """Something that may have happened.
+
+    Args:
+        finding: what to say of it, if it did.
+        window: what the tree then holds up to the checkpoint in question.
+        tail: all that it then holds behind the last checkpoint that fits.
+    """
+
+    finding: Callable[[], Finding]
+    window: Held
+    tail: Callable[[], Held]
+
+
 class _Search:
     """Tries what may have happened between a checkpoint that holds and the next one."""
 
@@ -159,53 +176,55 @@ class _Search:
         self.log = log
         self.hashes_left = MAX_HASHES
         self._kept: list[bytes] | None = None
-        self._early: list[int] | None = None
+        self._odd: list[int] | None = None
 
-    def run(self, frontier: Frontier, tail: Held, mark: Mark) -> tuple[Finding, Held] | None:
+    def run(self, frontier: Frontier, tail: Held, mark: Mark, covered: int) -> tuple[Finding, Held] | None:
         """The first alteration that explains the mark, and the tail without it."""
         width = mark.size - frontier.size
-        for finding, candidate in self._candidates(tail, width):
+        for tried in self._tries(tail, width, covered - frontier.size):
             self.hashes_left -= width
             if self.hashes_left < 0:
                 return None
-            if len(candidate) >= width and frontier.extended(leaf for _, leaf in candidate[:width]).root == mark.root:
-                return finding(), candidate
+            if len(tried.window) == width and frontier.extended(leaf for _, leaf in tried.window).root == mark.root:
+                return tried.finding(), tried.tail()
         return None
 
-    def _candidates(self, tail: Held, width: int) -> Iterator[tuple[Callable[[], Finding], Held]]:
+    def _tries(self, tail: Held, width: int, covered: int) -> Iterator[_Try]:
         yield from self._as_stored(tail, width)
         yield from self._without_refused(tail, width)
-        yield from self._by_time(tail)
+        yield from self._by_time(tail, width, covered)
         yield from self._without_one(tail, width)
         yield from self._exchanged(tail, width)
 
-    def _as_stored(self, tail: Held, width: int) -> Iterator[tuple[Callable[[], Finding], Held]]:
+    def _as_stored(self, tail: Held, width: int) -> Iterator[_Try]:
         """The leaf hashes that the store kept, where an entry was changed and its hash was not."""
         if self._kept is None:
             try:
                 self._kept = list(self.log.stored()) if self.log.stored else []
-            except Exception:
+            except Exception:  # a hint that cannot be read is none
                 self._kept = []
         kept = self._kept
         if len(kept) != len(self.log.leaves):
             return
         changed = [place for place, leaf in tail[:width] if kept[place] != leaf]
-        if changed:
-            moved = {leaf for _, leaf in tail} >= {kept[place] for place in changed}
+        if not changed:
+            return
+        moved = {leaf for _, leaf in tail} >= {kept[place] for place in changed}
+        window = [(place, kept[place]) for place, _ in tail[:width]]
 
-            def finding() -> Finding:
-                if moved:
-                    return _reordered(self.log, changed)
-                return Finding(
-                    code="edited", severity="broken", where=self.log.name(changed),
-                    what="differs from the hash that the checkpoint bears out",
-                )  # fmt: skip
+        def finding() -> Finding:
+            if moved:
+                return _reordered(self.log, changed)
+            what = "differs from the hash that was stored with it and that the checkpoint bears out"
+            return Finding(code="edited", severity="broken", where=self.log.name(changed), what=what)
 
-            held = [(place, kept[place]) for place, _ in tail[:width]]
-            # an exchange with an entry behind the bracket is undone there as well
-            yield finding, held + ([(place, kept[place]) for place, _ in tail[width:]] if moved else tail[width:])
+        def whole() -> Held:
+            # what was exchanged with an entry behind the bracket is undone there as well
+            return window + ([(place, kept[place]) for place, _ in tail[width:]] if moved else tail[width:])
 
-    def _without_refused(self, tail: Held, width: int) -> Iterator[tuple[Callable[[], Finding], Held]]:
+        yield _Try(finding, window, whole)
+
+    def _without_refused(self, tail: Held, width: int) -> Iterator[_Try]:
         """Without repetitions, and without what the gate refuses."""
         seen: dict[bytes, int] = {}
         for place, leaf in tail:
@@ -214,52 +233,82 @@ class _Search:
         for extra in (repeated, self.log.refused, repeated | self.log.refused):
             kept = [(place, leaf) for place, leaf in tail if place not in extra]
             if len(kept) < len(tail):
-                left_out = [place for place, _ in tail[: width + len(tail) - len(kept)] if place in extra]
-                yield lambda left_out=left_out: _inserted(self.log, left_out), kept
+                left_out = [place for place, _ in tail if place in extra]
+                yield _Try(partial(_inserted, self.log, left_out), kept[:width], partial(list, kept))
 
-    def _by_time(self, tail: Held) -> Iterator[tuple[Callable[[], Finding], Held]]:
-        """In the order of the times that the entries bear."""
+    def _by_time(self, tail: Held, width: int, covered: int) -> Iterator[_Try]:
+        """In the order of the times that the entries bear; what then stands behind all checkpoints was put in."""
         times = self.log.times
         ordered = sorted(tail, key=lambda item: times[item[0]])
-        moved = [item[0] for item, other in zip(tail, ordered, strict=True) if item[0] != other[0]]
-        if moved:
-            yield lambda: _reordered(self.log, moved), ordered
+        if ordered == tail:
+            return
 
-    def _without_one(self, tail: Held, width: int) -> Iterator[tuple[Callable[[], Finding], Held]]:
+        def finding() -> Finding:
+            moved = [tail[index][0] for index in _out_of_order([times[place] for place, _ in tail])]
+            behind = {place for place, _ in ordered[covered:]}
+            return (_inserted if behind.issuperset(moved) else _reordered)(self.log, moved)
+
+        yield _Try(finding, ordered[:width], lambda: ordered)
+
+    def _without_one(self, tail: Held, width: int) -> Iterator[_Try]:
+        window = tail[: width + 1]
         for index in range(min(width, len(tail))):
-            yield (
-                lambda index=index: _inserted(self.log, [tail[index][0]]),
-                tail[:index] + tail[index + 1 : width + 1] + tail[width + 1 :],
+            yield _Try(
+                partial(_inserted, self.log, [tail[index][0]]),
+                window[:index] + window[index + 1 :],
+                lambda index=index: tail[:index] + tail[index + 1 :],
             )
 
-    def _exchanged(self, tail: Held, width: int) -> Iterator[tuple[Callable[[], Finding], Held]]:
+    def _exchanged(self, tail: Held, width: int) -> Iterator[_Try]:
         """Two entries exchanged, or one moved: within the bracket, or with one whose time does not fit its place."""
-        near = list(range(min(width, len(tail))))
-        places = {place: index for index, (place, _) in enumerate(tail)}
-        odd = [places[place] for place in self._out_of_time() if place in places and places[place] >= width]
-        for first, second in (*combinations(near, 2), *((first, second) for second in odd for first in near)):
-            places_moved = [tail[first][0], tail[second][0]]
-            swapped = list(tail)
-            swapped[first], swapped[second] = tail[second], tail[first]
-            yield lambda moved=places_moved: _reordered(self.log, moved), swapped
-            back = [*tail[:first], tail[second], *tail[first:second], *tail[second + 1 :]]
-            yield lambda moved=places_moved: _reordered(self.log, moved[1:]), back
+        near = range(min(width, len(tail)))
+        index_of = {place: index for index, (place, _) in enumerate(tail)}
+        odd = [index_of[place] for place in self._out_of_time() if index_of.get(place, 0) >= width]
+        for first, second in (*combinations(near, 2), *product(near, odd)):
+            places = [tail[first][0], tail[second][0]]
+            for moved, change in ((places, _swap), (places[1:], _move)):
+                yield _Try(
+                    partial(_reordered, self.log, moved),
+                    change(tail[:width], first, second, tail[second]),
+                    partial(change, tail, first, second, tail[second]),
+                )
 
     def _out_of_time(self) -> list[int]:
-        """Places whose time lies before that of an earlier entry, or after that of a later one."""
-        if self._early is None:
-            times, found, latest = self.log.times, set(), None
-            for place, time in enumerate(times):
-                if latest is not None and time < latest:
-                    found.add(place)
-                latest = time if latest is None else max(latest, time)
-            soonest = None
-            for place in range(len(times) - 1, -1, -1):
-                if soonest is not None and times[place] > soonest:
-                    found.add(place)
-                soonest = times[place] if soonest is None else min(soonest, times[place])
-            self._early = sorted(found)[:1000]
-        return self._early
+        """Places whose time does not fit those around, at most 1,000."""
+        if self._odd is None:
+            self._odd = _out_of_order(self.log.times)[:1000]
+        return self._odd
+
+
+def _swap(held: Held, first: int, second: int, item: tuple[int, bytes]) -> Held:
+    """`item` of index `second` exchanged with that of `first`; `second` may lie behind what is held here."""
+    changed = list(held)
+    if second < len(held):
+        changed[second] = held[first]
+    changed[first] = item
+    return changed
+
+
+def _move(held: Held, first: int, second: int, item: tuple[int, bytes]) -> Held:
+    """`item` of index `second` put before that of `first`; as many as are held here."""
+    return [*held[:first], item, *held[first:second], *held[second + 1 :]][: len(held)]
+
+
+def _out_of_order(times: Sequence[int]) -> list[int]:
+    """Indices of the fewest values without which the others are in order (all but a longest such subsequence)."""
+    ends: list[int] = []  # index of the least value that a subsequence of each length ends with
+    values: list[int] = []
+    before: list[int] = []
+    for index, time in enumerate(times):
+        length = bisect_right(values, time)
+        before.append(ends[length - 1] if length else -1)
+        ends[length : length + 1] = [index]
+        values[length : length + 1] = [time]
+    kept, index = set(), ends[-1]
+    while index >= 0:
+        kept.add(index)
+        index = before[index]
+    return [index for index in range(len(times)) if index not in kept]
 
 
 def _unresolved(

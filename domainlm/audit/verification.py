@@ -152,8 +152,6 @@ def verify_entries(
     if not log.leaves:
         findings.add("untrusted-root", origin, "holds no entry, not even a policy")
     fit = compare(log, marks)
-    for finding in fit.findings:
-        findings.add(finding.code, finding.where, finding.what, finding.severity)
     anchored = max((mark.size for mark in fit.fitting if mark.published), default=0)
     for item in published:
         if item.problem:  # the checkpoint that would show a roll-back may be the one that cannot be read
@@ -167,7 +165,7 @@ def verify_entries(
             "revoked-key", f"entry {taint.number}",
             f"was signed before the key {taint.keyid[:12]}… was revoked, with effect from {taint.since}", "warning",
         )  # fmt: skip
-    found = findings.all()
+    found = fit.findings + findings.all()  # what happened first, then what each entry says of it
     return Verification(
         verdict=judge(found, anchored), origin=origin, size=len(log.leaves), root=fit.root.hex(),
         anchored=anchored, entries=passed.count, findings=found,
@@ -278,24 +276,28 @@ def _read(
             place, where = len(leaves), f"entry {number}"
             leaves.append(checked.leaf)
             numbers.append(number)
-            times.append(times[-1] if times else 0)
+            times.append(_milliseconds(checked, times[-1] if times else 0))
             if (earlier := first_place.setdefault(checked.leaf, place)) != place:
                 findings.add("duplicate", where, f"is entry {numbers[earlier]} again")
                 refused.add(place)
                 continue
             try:
-                header = _admit(gate, place, raw, checked, where)
+                _admit(gate, place, raw, checked, where)
             except EvidenceRefused as error:
                 findings.refused(error)
                 refused.add(place)
                 continue
-            times[-1] = round(entries.parse_time(header.time).timestamp() * 1000)
             if keep is not None:
                 keep(number, Envelope.parse(raw, where))
     return _Read(gate, Log(leaves, numbers, times, refused), len(leaves) - len(refused))
 
 
-def _admit(gate: Gate, place: int, raw: bytes, checked: Checked, where: str) -> Header:
+def _milliseconds(checked: Checked, otherwise: int) -> int:
+    """The time that an entry bears, believed or not: a hint to the order of entries."""
+    return round(entries.parse_time(checked.header[3]).timestamp() * 1000) if checked.header else otherwise
+
+
+def _admit(gate: Gate, place: int, raw: bytes, checked: Checked, where: str) -> None:
     if checked.header is None:
         code, what = checked.refusal
         raise EvidenceRefused(what, where, "", code)
@@ -303,9 +305,10 @@ def _admit(gate: Gate, place: int, raw: bytes, checked: Checked, where: str) -> 
     unknown_then = [keyid for keyid in checked.signed if keyid not in checked.verified and keyid in gate.keys]
     if kind == entries.POLICY or unknown_then:
         # a policy may have brought the key after the check began: a signature is only called bad by who has its key
-        return gate.admit(place, Envelope.parse(raw, where), where)
+        gate.admit(place, Envelope.parse(raw, where), where)
+        return
     header = Header.model_construct(version=version, kind=kind, ledger=ledger, time=time, by=by, nonce=nonce)
-    return gate.take(place, Presented(header, checked.signed, frozenset(checked.verified), None), where)
+    gate.take(place, Presented(header, checked.signed, frozenset(checked.verified), None), where)
 
 
 Chunk = list[tuple[int, bytes]]
