@@ -30,9 +30,9 @@ def register(app: typer.Typer) -> None:
 def checkpoint() -> None:
     """Print the latest signed checkpoint: to be kept on paper, or wherever who writes the ledger can change nothing."""
     enter_project(ready=False)
-    from domainlm.ledger.client import open_ledger
+    from domainlm.ledger.settings import AuditSettings
 
-    typer.echo(_latest(open_ledger()), nl=False)
+    typer.echo(_latest(_ledger(AuditSettings.load())), nl=False)
 
 
 def anchor(
@@ -50,12 +50,12 @@ def anchor(
     from domainlm.ledger import entries
     from domainlm.ledger.anchors import publish
     from domainlm.ledger.checkpoints import Checkpoint
-    from domainlm.ledger.client import open_ledger, submit
+    from domainlm.ledger.client import submit
     from domainlm.ledger.settings import AuditSettings
 
     settings = AuditSettings.load()
     places = _places(settings, given, same_volume)
-    ledger = open_ledger(settings)
+    ledger = _ledger(settings)
     note = _latest(ledger)
     _refuse_broken(ledger, settings, places)
     size = Checkpoint.parse(note, ledger.place).size
@@ -74,6 +74,12 @@ def anchor(
         submit(entries.ANCHOR, {"checkpoint": digest_bytes(done.note.encode())}, content)
     if failed:
         raise typer.Exit(1)
+
+
+def _ledger(settings: AuditSettings) -> Ledger:
+    from domainlm.ledger.log import Ledger
+
+    return Ledger(settings.ledger_url, settings.origin, create=False)
 
 
 def _places(settings: AuditSettings, given: list[tuple[str, str]], same_volume: bool) -> list[AnchorSettings]:

@@ -78,9 +78,10 @@ class Ledger:
 
     @property
     def file(self) -> Path | None:
-        """The database's file; None where it has none of its own (PostgreSQL)."""
-        url = self.engine.url
-        return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+        """The database's file; None for PostgreSQL, and where a SQLite URI names it (a copy on a read-only disk)."""
+        name = self.engine.url.database or ""
+        plain = self.engine.dialect.name == "sqlite" and name and not name.startswith("file:")
+        return Path(name) if plain else None
 
     def append(self, envelopes: Sequence[Envelope]) -> list[int]:
         """Add entries; when this returns, they are on the disk.

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from cli.main import app
 from domainlm.audit.acts import Anchored, read_act
-from domainlm.errors import ArtifactError, ConfigurationError, EvidenceRefused
+from domainlm.errors import ArtifactError, ConfigurationError
 from domainlm.ledger import entries
 from domainlm.ledger.bootstrap import bootstrap
 from domainlm.ledger.checkpoints import Checkpoint
@@ -143,5 +143,6 @@ def test_without_any_place_or_ledger_the_command_says_what_is_missing(
     monkeypatch.setenv("DOMAINLM_AUDIT", str(tmp_path / "none.yaml"))
     with pytest.raises(ConfigurationError, match="no place"):
         do("anchor")
-    with pytest.raises((EvidenceRefused, ArtifactError)):
+    with pytest.raises(ArtifactError, match="there is no ledger"):
         do("checkpoint")
+    assert list(home.rglob("ledger.sqlite")) == []

@@ -157,6 +157,21 @@ def test_who_only_reads_makes_nothing(tmp_path: Path, ledger: Ledger) -> None:
     assert (tmp_path / "empty.sqlite").stat().st_size in (0, 4096)  # at most the header of a write-ahead log
 
 
+def test_a_copy_on_a_read_only_disk_is_read_by_its_uri(tmp_path: Path, ledger: Ledger) -> None:
+    ledger.append(some(2))
+    ledger.close()
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    shutil.copy(tmp_path / "ledger.sqlite", copy)
+    uri = f"sqlite:///file:{copy / 'ledger.sqlite'}?immutable=1&mode=ro&uri=true"
+    read = Ledger(uri, ORIGIN, create=False)
+    assert read.frontier.size == len(list(read.raw())) == 2
+    with pytest.raises(ArtifactError, match="readonly"):
+        read.append(some(1))
+    read.close()
+    assert [path.name for path in copy.iterdir()] == ["ledger.sqlite"]
+
+
 @pytest.mark.parametrize(
     "statement",
     [
