@@ -35,6 +35,15 @@ def _person() -> str:
     return operating_system_user()
 
 
+def _carry_lineage(ring: KeyRing) -> None:
+    """The ids of the row-level index go to the new key; what an interruption leaves, the next look at it carries."""
+    from domainlm.audit.lineage import FILE, Lineage
+    from domainlm.ledger.settings import evidence_folder
+
+    if (path := evidence_folder() / FILE).exists():
+        Lineage(path).carry(ring)
+
+
 @app.command()
 def new(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where it shall lie; must not be there yet.")],
@@ -78,6 +87,7 @@ def rotate(
         file = None if elsewhere else key_file()
         present = keys_at_hand(mode="")  # a development key may be rotated away in production as well
     done = rotate(present, file, new_file, home(), _person(), key_id)
+    _carry_lineage(KeyRing.of_file(done.file))
     typer.echo(
         f"rotated: '{done.old_key_id}' -> '{done.key_id}' in {done.file}; {done.quarantined} records sealed anew"
     )
@@ -99,6 +109,7 @@ def rekey(
 
     ring = keys_at_hand()
     count = rekey(old, ring, home(), _person())
+    _carry_lineage(ring)
     typer.echo(f"carried: '{old.key_id}' -> '{ring.key_id}'; {count} quarantined records sealed anew")
 
 
