@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from small_ledgers import ORIGIN, SmallLedger, small_ledger, small_run
+from small_ledgers import SmallLedger, small_ledger, small_run
 from typer.testing import CliRunner
 
 from cli.main import app
 from domainlm.errors import ApprovalRefused, ConfigurationError, EvidenceRefused, SecretError
 from domainlm.ledger import entries
 from domainlm.ledger.manifest import Authors
-from domainlm.ledger.signing import public_pem
 from domainlm.ledger.trust import identity
 
 MODEL, PASSPHRASE = "domainlm-finance/1", "four words are enough"
@@ -47,18 +46,8 @@ class Bank:
 def bank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bank:
     """A ledger with one run, and the keys of everybody as files."""
     made = small_ledger(tmp_path)
-    signer = tmp_path / "signer"
-    signer.mkdir(mode=0o700)
-    for name, key in made.keys.items():
-        path = signer / f"{name}.pem" if name in ("recorder", "log") else tmp_path / f"{name}.pem"
-        path.write_bytes(key.private_bytes)
-        path.chmod(0o600)
-    (tmp_path / "root.public.pem").write_text(public_pem(made.keys["root"].public_key))
-    (tmp_path / "audit.yaml").write_text(f"origin: {ORIGIN}\n")
-    monkeypatch.setenv("DOMAINLM_AUDIT", str(tmp_path / "audit.yaml"))
-    monkeypatch.setenv("DOMAINLM_LEDGER", f"sqlite:///{tmp_path / 'ledger.sqlite'}")
-    monkeypatch.setenv("DOMAINLM_ROOT", str(tmp_path / "root.public.pem"))
-    monkeypatch.setenv("DOMAINLM_SIGNER_KEYS", str(signer))
+    for name, value in made.as_files().items():
+        monkeypatch.setenv(name, value)
     made.enter_run(small_run(verdicts={"licence": {"purpose": "commercial"}}))
     monkeypatch.chdir(tmp_path)
     return Bank(tmp_path, made)
@@ -82,8 +71,8 @@ def test_what_is_signed_is_shown_before_and_asked(bank: Bank) -> None:
     run = small_run(verdicts={"licence": {"purpose": "commercial"}})
     for shown in (
         f"approve: {MODEL}", f"identity: {run.model.identity}", run.run_id, "with uncommitted changes",
-        "evaluation: shown", "licence: purpose commercial", "headline_accuracy: 0.51", "counts until: 2099-12-31", "reason: tests read",
-        "condition bias, by 2099-06-30: repeat the bias test", "signed by: anna", "sign this?",
+        "evaluation: shown", "licence: purpose commercial", "headline_accuracy: 0.51", "counts until: 2099-12-31",
+        "reason: tests read", "condition bias, by 2099-06-30: repeat the bias test", "signed by: anna", "sign this?",
     ):  # fmt: skip
         assert shown in printed, shown
     (act,) = bank.acts()

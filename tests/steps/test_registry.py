@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +23,8 @@ from domainlm.ledger import entries
 from domainlm.ledger.manifest import ModelRecord
 from domainlm.register import Provenance, Registration, register
 from domainlm.register.settings import RegisterSettings
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @step(enable_cache=False)
@@ -77,9 +82,10 @@ class Bank:
         adapter.write_card(method="lora", base_digest=base.card["digest"], tokenizer_digest=tokenizer.digest)
         provenance = Provenance(data="d" * 64, configuration="c" * 64, evaluation="e" * 64, commit="abc", dirty=False,
                                 licences=["CC0-1.0"], handling="public")  # fmt: skip
+        settings = RegisterSettings(name=self.name, experiment=self.name)
         registration: Registration = register(
-            base, tokenizer, adapter, provenance, {"accuracy": 0.7}, "shown", RegisterSettings(name=self.name, experiment=self.name),
-            tracking_uri(), self.folder / "artifacts",
+            base, tokenizer, adapter, provenance, {"accuracy": 0.7}, "shown", settings, tracking_uri(),
+            self.folder / "artifacts",
         )  # fmt: skip
         run = registering.with_options(model=Model(name=self.name))(registration.digests, registration.version)
         model = ModelRecord(
@@ -223,3 +229,31 @@ def test_a_version_without_its_files_or_without_a_zenml_version_is_refused(bank:
     with pytest.raises(RegistrationError, match="with all its files"):
         bank.promote(model.version, registries)
     assert registries.identity(bank.name, "7") == ""
+
+
+def test_the_command_says_what_is_missing_promotes_and_checks(
+    bank: Bank, stores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a person types it: the signer is a process of its own, the registries are those of the stack."""
+    from mlflow import MlflowClient
+
+    from steps.registry import tracking_uri
+
+    bank.register(1), bank.register(2, approved=False)
+    (stores / "activate").touch()
+    environment = os.environ | bank.made.as_files()
+
+    def do(*arguments: str, code: int) -> str:
+        command = [sys.executable, "-m", "cli.main", "promote", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    printed = do("2", "--name", bank.name, code=1)
+    assert "the approval of an officer is missing: anna, olga could give it" in printed
+    assert "the approval of a validator is missing: olga, victor could give it" in printed
+    assert f"promoted: {bank.name}/1, by anna, victor; entry" in do(f"{bank.name}/1", code=0)
+    assert zenml_stages(bank.name) == {"1": "production", "2": "None"}
+    client = MlflowClient(tracking_uri(), tracking_uri())
+    client.set_registered_model_alias(bank.name, "champion", "2")
+    assert f"alias-edited: MLflow {bank.name}: shows {bank.name}/2 as the champion" in do("--check", code=1)

@@ -16,6 +16,7 @@ from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.log import Ledger
 from domainlm.ledger.manifest import COMPLETED, Authors, ModelRecord, RunManifest, StepEntry
 from domainlm.ledger.service import Receipt, SigningService
+from domainlm.ledger.signing import public_pem
 from domainlm.ledger.trust import Gate, Member, Policy, Rules, identity
 
 ORIGIN = "bank/models"
@@ -43,6 +44,27 @@ class SmallLedger:
 
     def evidence(self) -> Evidence:
         return Evidence(self.ledger.entries(), Gate(ORIGIN, self.root_keyids))
+
+    def as_files(self) -> dict[str, str]:
+        """Write everybody's key to NAME.pem in the folder, the services' to signer/.
+
+        Returns:
+            The variables by which the commands and the signer find this ledger.
+        """
+        signer = self.folder / "signer"
+        signer.mkdir(mode=0o700)
+        for name, key in self.keys.items():
+            path = (signer if name in ("recorder", "log") else self.folder) / f"{name}.pem"
+            path.write_bytes(key.private_bytes)
+            path.chmod(0o600)
+        (self.folder / "root.public.pem").write_text(public_pem(self.keys["root"].public_key))
+        (self.folder / "audit.yaml").write_text(f"origin: {ORIGIN}\n")
+        return {
+            "DOMAINLM_AUDIT": str(self.folder / "audit.yaml"),
+            "DOMAINLM_LEDGER": f"sqlite:///{self.folder / 'ledger.sqlite'}",
+            "DOMAINLM_ROOT": str(self.folder / "root.public.pem"),
+            "DOMAINLM_SIGNER_KEYS": str(signer),
+        }
 
     def state(
         self, who: str, kind: str, content: Any, subjects: dict[str, str] | None = None, time: datetime | None = None
