@@ -62,10 +62,8 @@ class Memory:
     def recall(self) -> Remembered | None:
         """What the file holds; None where it has not changed since the last look, is missing or is not its own."""
         try:
-            state = self.path.stat()
-            if (seen := (state.st_ino, state.st_mtime_ns)) == self._seen:
-                return None
-            found = self._read()
+            seen = self._mark()
+            found = self._read() if seen != self._seen else None
         except OSError:
             return None
         self._seen = seen
@@ -80,16 +78,20 @@ class Memory:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._locked():
-                known = self._read() if self.path.exists() else None
+                known = self._read() if self.path.exists() and self._mark() != self._seen else None
                 if known is not None and known.tree.size > remembered.tree.size:
                     return
                 self._write(self._spelled(remembered))
-                state = self.path.stat()
-                self._seen = (state.st_ino, state.st_mtime_ns)
+                self._seen = self._mark()
         except OSError as error:
             raise ArtifactError(
                 f"the signer's memory cannot be written: {error.strerror}", str(self.path), "see to space and rights"
             ) from None
+
+    def _mark(self) -> tuple[int, int]:
+        """What changes with each version of the file, which is always a new one put in place of the old."""
+        state = self.path.stat()
+        return state.st_ino, state.st_mtime_ns
 
     def _read(self) -> Remembered | None:
         with open(self.path, "rb") as stream:
