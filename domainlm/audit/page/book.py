@@ -6,15 +6,60 @@ from then on every page of evidence is refused, until somebody looked and starte
 
 from __future__ import annotations
 
+import heapq
 import threading
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 
-from domainlm.audit.acts import Promotion
+from domainlm.audit.acts import MODELS
 from domainlm.audit.evidence import Evidence, Stated
 from domainlm.audit.page.desk import Desk
-from domainlm.errors import DomainLMError, EvidenceRefused
+from domainlm.errors import EvidenceRefused
 from domainlm.ledger import entries
+from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.merkle import leaf_hash
+from domainlm.ledger.trust import Gate
+
+
+class IndexedEvidence(Evidence):
+    """Evidence that finds entries by kind and by model without reading all of them: a page asks it for many models."""
+
+    def __init__(self, read: Iterable[tuple[int, Envelope]], gate: Gate) -> None:
+        self._kinds: dict[str, list[Stated]] = defaultdict(list)
+        self._about: dict[str, list[Stated]] = defaultdict(list)
+        super().__init__(read, gate)
+
+    def extend(self, read: Iterable[tuple[int, Envelope]]) -> None:
+        """As `Evidence.extend`."""
+        first = len(self.stated)
+        try:
+            super().extend(read)
+        finally:
+            self._index(self.stated[first:])
+
+    def until(self, number: int) -> Evidence:
+        """As `Evidence.until`."""
+        earlier = super().until(number)
+        earlier._kinds, earlier._about = defaultdict(list), defaultdict(list)
+        earlier._index(earlier.stated)
+        return earlier
+
+    def of_kind(self, *kinds: str) -> Iterator[Stated]:
+        """As `Evidence.of_kind`."""
+        return heapq.merge(*(self._kinds.get(kind, ()) for kind in set(kinds)), key=lambda stated: stated.number)
+
+    def about(self, identity: str, *kinds: str) -> list[Stated]:
+        """As `Evidence.about`."""
+        wanted = kinds or MODELS
+        return [stated for stated in self._about.get(identity, ()) if stated.header.kind in wanted]
+
+    def _index(self, found: Iterable[Stated]) -> None:
+        for stated in found:
+            self._kinds[stated.header.kind].append(stated)
+            act = stated.act
+            if stated.header.kind in MODELS:
+                for identity in {getattr(act, "identity", ""), *getattr(act, "models", ())} - {""}:
+                    self._about[identity].append(stated)
 
 
 class Book:
@@ -27,7 +72,6 @@ class Book:
         evidence: all entries so far.
         models: identity -> the first run that registered it, in order.
         runs: run id -> its latest entry, in order of the first.
-        about: identity -> the entries that name it, in order.
         promotions: registered name -> its promotions, in order.
         numbers: an entry's digest -> its number.
         reads: the access log.
@@ -39,10 +83,9 @@ class Book:
         self._lock = threading.Lock()
         self._fault: EvidenceRefused | None = None
         self._indexed = 0
-        self.evidence = Evidence((), desk.new_gate())
+        self.evidence = IndexedEvidence((), desk.new_gate())
         self.models: dict[str, Stated] = {}
         self.runs: dict[str, Stated] = {}
-        self.about: dict[str, list[Stated]] = defaultdict(list)
         self.promotions: dict[str, list[Stated]] = defaultdict(list)
         self.numbers: dict[str, int] = {}
         self.reads: list[Stated] = []
@@ -106,14 +149,6 @@ class Book:
                     self.models.setdefault(act.model.identity, stated)
             elif kind == entries.READ:
                 self.reads.append(stated)
-            elif kind != entries.POLICY:
-                for identity in {getattr(act, "identity", ""), *getattr(act, "models", ())} - {""}:
-                    self.about[identity].append(stated)
-                if isinstance(act, Promotion):
-                    self.promotions[act.model.rpartition("/")[0]].append(stated)
+            elif kind == entries.PROMOTION:
+                self.promotions[act.model.rpartition("/")[0]].append(stated)
             self._indexed += 1
-
-
-def fault_code(error: DomainLMError) -> str:
-    """The finding's name of an error; empty where it has none."""
-    return getattr(error, "code", "")

@@ -39,7 +39,7 @@ def show(visit: Visit) -> Response:
     model = stated.act.model
     visit.note("model", model.identity)
     before = book.models.get(book.champion_before(model.name, model.identity))
-    acts = book.about.get(model.identity, [])
+    acts = book.evidence.about(model.identity)
     met = {(act.act.approval, act.act.condition) for act in book.evidence.of_kind(entries.CONDITION_MET)}
     return visit.page(
         "model.html", stated=stated, manifest=stated.act, model=model, states=states(book, model.identity),

@@ -49,11 +49,7 @@ def listing(visit: Visit) -> Response:
 
 def states(book: Book, identity: str) -> frozenset[str]:
     """Which of `STATES` a model is in, by the latest act of each person; what counts is for `decide` to say."""
-    latest = {
-        stated.header.by: stated.act.decision
-        for stated in book.about.get(identity, ())
-        if stated.header.kind == entries.APPROVAL
-    }
+    latest = {stated.header.by: stated.act.decision for stated in book.evidence.about(identity, entries.APPROVAL)}
     decisions = set(latest.values())
     found = {"rejected"} if "reject" in decisions else {"approved"} if "approve" in decisions else {"undecided"}
     champion = book.champion(book.models[identity].act.model.name)
