@@ -1,8 +1,10 @@
-"""What acts on all that a project keeps (erasure, retention, backup, restore) wants it at rest: no run, no other one."""
+"""What acts on all that a project keeps (erasure, retention, backup, restore) wants it at rest: no run, no other."""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,8 @@ from domainlm.ledger.manifest import RUNNING
 from domainlm.locks import alone
 
 PROCESS = "process"  # the part of a manifest's environment that names host and process
+RESTORE_PLAN = "restore.unfinished"  # a restore at work, and the folder that it works in
+DRAFTS = (".backup-*", ".restore-*")
 
 
 @contextmanager
@@ -34,7 +38,17 @@ def at_rest(home: Path, what: str) -> Iterator[None]:
                 f"another erasure, retention, backup or restore is under way, so no {what}", str(home), "wait for it"
             )
         refuse_runs_at_work(home, what)
+        _tidy(home)
         yield
+
+
+def _tidy(home: Path) -> None:
+    """Drafts of a backup or a restore that was killed hold data, and go; those of a restore that can go on stay."""
+    plan = home / RESTORE_PLAN
+    at_work = json.loads(plan.read_text())["staged"] if plan.exists() else None
+    for draft in (path for pattern in DRAFTS for path in home.glob(pattern)):
+        if at_work is None or not draft.name.startswith(at_work):
+            shutil.rmtree(draft)
 
 
 def refuse_runs_at_work(home: Path, what: str) -> None:

@@ -52,7 +52,9 @@ def is_sealed(stream: BinaryIO) -> bool:
     return head.startswith(MAGIC)
 
 
-def unseal(stream: BinaryIO, where: str, identity: Path | None = None, passphrase: str = "") -> BinaryIO:
+def unseal(
+    stream: BinaryIO, where: str, identity: Path | None = None, passphrase: str = "", folder: Path | None = None
+) -> BinaryIO:
     """The plain content of an age file, in a temporary file without a name that goes with its last reader.
 
     Args:
@@ -60,6 +62,7 @@ def unseal(stream: BinaryIO, where: str, identity: Path | None = None, passphras
         where: what an error names.
         identity: file of private keys, as `age-keygen` writes it.
         passphrase: where the file was sealed by one.
+        folder: where the temporary file lies; the system's place by default, which is small on some machines.
 
     Raises:
         SecretError: no key or passphrase was given, or the identity file holds no key.
@@ -67,7 +70,7 @@ def unseal(stream: BinaryIO, where: str, identity: Path | None = None, passphras
     """
     import pyrage
 
-    plain = tempfile.TemporaryFile()
+    plain = tempfile.TemporaryFile(dir=folder)
     try:
         if passphrase:
             plain.write(pyrage.passphrase.decrypt(stream.read(MAX_PASSPHRASE_BYTES), passphrase))
