@@ -15,8 +15,9 @@ from domainlm.audit.report.building import build
 from domainlm.audit.report.document import Document
 from domainlm.audit.report.html import checkpoint_of_html, to_html
 from domainlm.audit.report.pdf import checkpoint_of_pdf, to_pdf
+from domainlm.audit.report.saving import save
 
-__all__ = ["Document", "build", "read_checkpoint", "to_html", "to_pdf"]
+__all__ = ["Document", "build", "read_checkpoint", "save", "to_html", "to_pdf"]
 
 PDF_MAGIC = b"%PDF-"
 

@@ -69,7 +69,7 @@ def build(
             "footer", model=name, identity=identity[:SHORT_DIGEST], origin=origin, size=verification.size
         ),
         sections=(*_standing(subject), *(section(subject) for section in SECTIONS)),
-        labels={label: words(label) for label in ("contents", "page", "of")},
+        labels={label: words(label) for label in ("contents",)},
     )  # fmt: skip
 
 

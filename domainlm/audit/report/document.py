@@ -119,7 +119,7 @@ class Document:
         created: time of the latest entry that the report speaks of, ISO 8601: the report's own date, so that the same
             evidence gives the same bytes.
         footer: stands on every page.
-        labels: words of the layout itself: contents, page.
+        labels: words of the layout itself: contents.
     """
 
     language: str

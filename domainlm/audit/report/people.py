@@ -38,7 +38,7 @@ def approvals(subject: Subject) -> Section:
         columns = ("condition", "who", "due", "state")
         head = tuple(words(f"approvals.{column}") for column in columns)
         blocks.append(Table(words("approvals.conditions"), head, tuple(conditions)))
-    blocks.append(Facts(_authors(subject)))
+    blocks += [Paragraph(words("approvals.authors")), Facts(_authors(subject))]
     return Section("approvals", words("approvals"), tuple(blocks))
 
 

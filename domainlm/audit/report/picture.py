@@ -127,13 +127,22 @@ def _places(layers: list[list[str]], lines: list[list[str]]) -> dict[str, tuple[
     for layer in layers:
         wanted = {name: _middle([places[parent][0] for parent in before.get(name, [])]) for name in layer}
         for row in _rows(sorted(layer, key=lambda name: (wanted[name], name))):
-            width = sum(map(_wide, row)) + GAP_X * (len(row) - 1)
-            left = min(max(_middle([wanted[name] for name in row]) - width / 2, MARGIN), WIDTH - MARGIN - width)
-            for name in row:
-                places[name] = (left + _wide(name) / 2, top)
-                left += _wide(name) + GAP_X
+            for name, middle in zip(row, _spread(row, wanted), strict=True):
+                places[name] = (middle, top)
             top += BOX_HEIGHT + GAP_Y
     return places
+
+
+def _spread(row: list[str], wanted: dict[str, float]) -> list[float]:
+    """Where the middles of a row come to stand: as near to where each is wanted as the widths allow."""
+    middles: list[float] = []
+    for name in row:
+        room = middles[-1] + (_wide(row[len(middles) - 1]) + _wide(name)) / 2 + GAP_X if middles else float("-inf")
+        middles.append(max(wanted[name], room))
+    shift = sum(wanted[name] - middle for name, middle in zip(row, middles, strict=True)) / len(row)
+    shift = max(shift, MARGIN + _wide(row[0]) / 2 - middles[0])
+    shift = min(shift, WIDTH - MARGIN - _wide(row[-1]) / 2 - middles[-1])
+    return [middle + shift for middle in middles]
 
 
 def _middle(places: list[float]) -> float:
