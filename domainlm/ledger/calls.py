@@ -58,7 +58,8 @@ def submit_signed(envelope: Envelope, timeout_s: float = TIMEOUT_S) -> Receipt:
 
 
 def ping(timeout_s: float = TIMEOUT_S) -> int:
-    """The size of the ledger, as the signer sees it: that it could take an entry now. Raises as `submit`."""
+    """The size of the ledger, once the signer is sure that it could take an entry now: store, keys and policy are in
+    order, and the ledger continues what was signed before. Raises as `submit`."""
     return ask(Request(do="ping"), timeout_s).size
 
 

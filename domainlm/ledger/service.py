@@ -25,7 +25,7 @@ from domainlm.ledger.log import Ledger
 from domainlm.ledger.memory import Memory, Remembered
 from domainlm.ledger.merkle import Frontier, leaf_hash
 from domainlm.ledger.store import ENTRIES
-from domainlm.ledger.trust import Gate, now
+from domainlm.ledger.trust import LOG, RECORDER, Gate, now
 from domainlm.reports import Report
 
 
@@ -65,6 +65,29 @@ class SigningService:
         self._memory, self._clock = memory, clock
         self._known = Remembered()
         self._gate = Gate(ledger.origin, root_keyids, remember=False)
+
+    def ready(self) -> int:
+        """The size of the ledger, once it is sure that entries could be added now.
+
+        Raises:
+            EvidenceRefused: the ledger has no policy, does not continue what was signed, or a key is not in force.
+            ArtifactError: the store cannot be written.
+        """
+        try:
+            with self.ledger.named(), self.ledger.writing() as connection:
+                self._recall()
+                known = Remembered(self._caught_up(self.ledger.locked_frontier(connection)), self._gate.state)
+                if self._gate.policy is None:
+                    raise EvidenceRefused(
+                        "the ledger has no policy", self.ledger.place, "run `domainlm audit init`", "untrusted-root"
+                    )
+                self._must_be_in_force(LOG, self.log)
+                self._must_be_in_force(RECORDER, self.recorder)
+        except BaseException:
+            self._gate.state = self._known.gate
+            raise
+        self._known = known
+        return known.tree.size
 
     def record(self, *statements: Mapping[str, Any]) -> list[Receipt]:
         """Sign machine-made statements and add them. Raises as `add`."""
@@ -139,15 +162,20 @@ class SigningService:
             tree = tree.extended(leaf_hash(envelope.to_bytes()) for envelope in fresh.values())
             if self.ledger.locked_frontier(connection) != tree:
                 raise _no_continuation("the tree in the store is not the one over the entries", self.ledger.place)
-            if self.log.public_key.keyid not in self._gate.log_keys(tree.size):
-                raise EvidenceRefused(
-                    "is no log key of the policy in force", self.log.public_key.keyid[:12] + "…",
-                    "let the root list it: `domainlm audit policy propose`", "unknown-key",
-                )  # fmt: skip
+            self._must_be_in_force(LOG, self.log)
             note = Checkpoint(self.ledger.origin, tree.size, tree.root).signed(self.log).note
             self.ledger.add_checkpoint_in(connection, tree.size, note)
             numbered = [[next(numbers) for _ in got] if isinstance(got, list) else got for got in outcomes]
         return Remembered(tree, self._gate.state), numbered, note
+
+    def _must_be_in_force(self, role: str, signer: Signer) -> None:
+        """Refuse to work with a key that the policy in force (which there is) does not list for this role."""
+        policy = self._gate.policy
+        if policy is None or signer.public_key.keyid not in policy.keys_of(role, in_force=True):
+            raise EvidenceRefused(
+                f"is no {role} key of the policy in force", signer.public_key.keyid[:12] + "…",
+                "let the root list it: `domainlm audit policy propose`", "unknown-key",
+            )  # fmt: skip
 
     def _recall(self) -> None:
         """Take over what another signer of these keys knows more."""

@@ -78,7 +78,7 @@ class Desk:
         for place, (request, uid) in enumerate(asked):
             try:
                 if request.do == "ping":
-                    answers[place] = Answer(size=self.service.ledger.frontier.size)
+                    answers[place] = Answer(size=self.service.ready())
                 else:
                     wanted.append((place, self._envelopes(request, uid)))
             except Exception as error:

@@ -294,3 +294,17 @@ def test_a_log_key_is_rotated_by_a_signer_that_has_the_new_one_already(small: Sm
         gate.admit(number, envelope)
     assert [len(note.verified_by(gate.log_keys(note.size))) for note in notes] == [1, 1, 1, 1]
     assert not notes[0].verified_by(gate.log_keys(4)) and not notes[3].verified_by(gate.log_keys(2))
+
+
+def test_a_signer_is_ready_only_where_it_could_add(small: SmallLedger, tmp_path: Path) -> None:
+    assert again(small).ready() == 1
+    for recorder, log in (("anna", "log"), ("recorder", "anna"), ("log", "recorder")):
+        service = SigningService(small.ledger, small.root_keyids, small.keys[recorder], small.keys[log])
+        refusal("unknown-key", service.ready)
+    empty = Ledger(f"sqlite:///{tmp_path / 'empty.sqlite'}", ORIGIN)
+    refusal("untrusted-root", again(small, None, empty).ready)
+    memory = remembering(small)
+    again(small, memory).record(read("a"))
+    old = copied(small, "old.sqlite")
+    again(small, memory).record(read("b"))
+    refusal("rolled-back", again(small, remembering(small), Ledger(f"sqlite:///{old}", ORIGIN)).ready)

@@ -283,11 +283,14 @@ def test_another_user_is_turned_away_unless_named_and_may_then_only_have_runs_re
     assert admitted() == 3
 
 
-def test_a_signer_that_is_killed_lost_nothing_that_it_had_acknowledged(ledger: Path, short: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_signer_that_is_stopped_or_killed_lost_nothing_that_it_had_acknowledged(
+    ledger: Path, short: Path, how: signal.Signals
+) -> None:
     acknowledged: list[tuple[int, str]] = []
     for _ in range(3):
         with serving(short) as process:
-            stop = threading.Timer(0.15, process.kill)
+            stop = threading.Timer(0.15, process.send_signal, [how])
             stop.start()
             with contextlib.suppress(DomainLMError):
                 while True:
@@ -297,6 +300,18 @@ def test_a_signer_that_is_killed_lost_nothing_that_it_had_acknowledged(ledger: P
     held = {number: envelope.digest for number, envelope in client.evidence_entries()}
     assert acknowledged and all(held[number] == digest for number, digest in acknowledged)
     assert submit(entries.READ, NOWHERE, {}).number == len(held) == admitted() - 1
+
+
+def test_eight_children_at_once_lose_nothing(ledger: Path) -> None:
+    receipts: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: receipts.append(submit(entries.READ, NOWHERE, {}).number)) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert sorted(receipts) == list(range(1, 9)) and admitted() == 9
 
 
 def test_a_second_signer_on_the_same_socket_and_unsafe_places_are_refused(
