@@ -5,7 +5,7 @@ cost?
 
 Parts: `tampering` (benchmarks/audit_tampering.py), `appends`, `writers`, `kills`, `verify`, `manifest`. Everything runs
 through the signing service with its keys, gate and memory, over a development ledger in a folder of its own; `--url`
-puts the ledger of `appends` and `writers` into an empty PostgreSQL instead of SQLite.
+puts the ledger of `--only appends` or `--only writers` into an empty PostgreSQL database instead of SQLite.
 
 - `appends`: entries a second by the wall's clock, 100 to a commit, and one at a time (each commit is synced).
 - `writers`: 8 processes add entries at the same time; every one that was confirmed must be there, once, at its number.
@@ -367,15 +367,17 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes; figures mean little")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--entries", type=int, default=1_000_000, help="of the ledger that is verified")
-    parser.add_argument("--url", default="", help="an empty PostgreSQL for `appends` and `writers`")
+    parser.add_argument("--url", default="", help="an empty PostgreSQL database for `appends` or `writers`")
     given = parser.parse_args()
+    if given.url and given.only not in (["appends"], ["writers"]):
+        parser.error("--url goes with --only appends or --only writers: each begins with an empty database")
     os.environ.setdefault("DOMAINLM_PROJECT", str(ROOT))
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="audit-") as name:
         for part in given.only:
             place = Path(name) / part
             place.mkdir()
-            url = {"url": given.url} if part in ("appends", "writers") and given.url else {}
+            url = {"url": given.url} if given.url else {}
             size = {"size": given.entries} if part == "verify" else {}
             started = time.perf_counter()
             measured = globals()[part](place, given.quick, **url, **size)

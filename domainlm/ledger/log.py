@@ -92,7 +92,7 @@ class Ledger:
             The number of each, counted from 0.
 
         Raises:
-            ArtifactError: the store cannot be written; nothing of it was added.
+            ArtifactError: the store did not confirm: all of it was added, or nothing was; repeat.
             EvidenceRefused: an entry is none that could be read again, or the store contradicts itself; nothing was
                 added.
         """
@@ -268,7 +268,7 @@ class Ledger:
             kind = type(error.orig if isinstance(error, DBAPIError) else error).__name__
             raise ArtifactError(
                 f"the ledger's store refuses: {kind}: {said}", self.place,
-                "nothing was added; see to the store (space, rights, connection) and repeat",
+                "see to the store (space, rights, connection) and repeat: an entry is never added twice",
             ) from None  # fmt: skip
 
     def _open_file(self, create: bool) -> None:
