@@ -26,6 +26,7 @@ FIRST_COMMITS = 100  # before there is a champion: the authors of the last 100 c
 PATHS_A_CALL = 500  # an argument list is bounded
 CODE = (*ROOMS, LOCK, "pyproject.toml", "infra")
 _PEOPLE = "%ae%n%(trailers:key=Co-authored-by,valueonly)"
+_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _ADDRESS = re.compile(r"<([^<>\s]+@[^<>\s]+)>")
 
 
@@ -85,7 +86,7 @@ def _since(root: Path, champion: str | None) -> list[str]:
     whole = git(root, "rev-parse", "--is-shallow-repository") == "false"
     lost = [] if whole else [NOBODY_KNOWS]
     if champion is not None:
-        if champion and git(root, "merge-base", "--is-ancestor", champion, "HEAD") is not None:
+        if _COMMIT.fullmatch(champion) and git(root, "merge-base", "--is-ancestor", champion, "HEAD") is not None:
             return lost + _people(git(root, "log", f"--format={_PEOPLE}", f"{champion}..HEAD", "--", *CODE))
         lost = [NOBODY_KNOWS]
     return lost + _people(git(root, "log", f"-{FIRST_COMMITS}", f"--format={_PEOPLE}", "--", *CODE))

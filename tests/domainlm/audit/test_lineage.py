@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from datasets import Dataset
+from small_records import DATA, KEYS, OTHER, person, records
 
 from domainlm.audit import lineage as module
 from domainlm.audit.lineage import DEVELOPMENT, TEST, TRAINING, Lineage, commitment
@@ -18,32 +19,7 @@ from domainlm.keys import KeyRing
 from domainlm.ledger.merkle import Frontier, leaf_hash
 from domainlm.records import features
 
-DATA, OTHER = "a" * 64, "b" * 64
 MODEL = "c" * 64
-KEYS = KeyRing.new("k1")
-
-
-def person(name: str) -> str:
-    return KEYS.keyed_id("subject", "SUBJECT", name)
-
-
-def records(count: int = 30) -> Dataset:
-    """Rows of two sources; every fifth names anna, every tenth names bert as well."""
-    found = []
-    for number in range(count):
-        named = [person("anna")] if number % 5 == 0 else []
-        named += [person("bert")] if number % 10 == 0 else []
-        found.append(
-            {
-                "id": KEYS.keyed_id("record", "s", str(number)), "task": "definition", "messages": [], "context": "",
-                "label": "", "source": "glossary" if number % 2 else "letters", "row": number + 1,
-                "licence": "MIT" if number % 2 else "proprietary", "consent": "contract", "purpose": "model-training",
-                "jurisdiction": "kr", "handling": "internal", "language": "ko", "timestamp": "",
-                "group": "g", "split_bucket": 1, "split": ("train", "train", "dev", "test")[number % 4],
-                "subjects": named,
-            }
-        )  # fmt: skip
-    return Dataset.from_list(found, features=features())
 
 
 @pytest.fixture
@@ -173,7 +149,7 @@ WRITER = """
 import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from test_lineage import DATA, records
+from small_records import DATA, records
 from domainlm.audit.lineage import TRAINING, Lineage
 index = Lineage(Path(sys.argv[1]))
 index.enter(DATA, "prepared_records", records())
@@ -182,7 +158,7 @@ print(index.use(DATA, TRAINING, "train").root)
 
 
 def test_two_processes_that_enter_the_same_data_get_one_root(tmp_path: Path) -> None:
-    script = WRITER.format(tests=str(Path(__file__).parent))
+    script = WRITER.format(tests=str(Path(__file__).parents[2] / "support"))
     command = [sys.executable, "-c", script, str(tmp_path / "lineage.sqlite")]
     writers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     roots = {writer.communicate(timeout=120)[0].strip() for writer in writers}
