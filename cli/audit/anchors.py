@@ -27,8 +27,17 @@ def register(app: typer.Typer) -> None:
     app.command("checkpoint")(checkpoint)
 
 
-def checkpoint() -> None:
-    """Print the latest signed checkpoint: to be kept on paper, or wherever who writes the ledger can change nothing."""
+def checkpoint(
+    report: Annotated[
+        Path | None, typer.Argument(metavar="[REPORT]", help="Take it from a report, HTML or PDF, instead.")
+    ] = None,
+) -> None:
+    """Print the latest signed checkpoint, to be kept where nobody of the project writes: `verify --anchor` takes it."""
+    if report is not None:
+        from cli.audit.report import checkpoint_of
+
+        typer.echo(checkpoint_of(report), nl=False)
+        return
     enter_project(ready=False)
     from domainlm.ledger.settings import AuditSettings
 

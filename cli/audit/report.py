@@ -1,4 +1,4 @@
-"""`domainlm audit report`, `checklist`, `checkpoint`: a model on paper, the law's checklist, a printed anchor."""
+"""`domainlm audit report`, `checklist`: a model on paper, and the laws' checklist."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("report")(report)
     app.command("checklist")(checklist)
-    app.command("checkpoint")(checkpoint)
 
 
 def report(
@@ -95,10 +94,8 @@ def checklist(
     _print(found, answers, language)
 
 
-def checkpoint(
-    file: Annotated[Path, typer.Argument(metavar="REPORT", help="A report, HTML or PDF.")],
-) -> None:
-    """The signed checkpoint that a report prints, letter by letter: what `audit verify --anchor` takes."""
+def checkpoint_of(file: Path) -> str:
+    """The signed checkpoint that a report prints, letter by letter (`cli.audit.anchors` has the command)."""
     from domainlm.audit.report import read_checkpoint
     from domainlm.errors import ArtifactError
 
@@ -106,7 +103,7 @@ def checkpoint(
         content = file.read_bytes()
     except OSError:
         raise ArtifactError("the report cannot be read", str(file), "name the file") from None
-    typer.echo(read_checkpoint(content), nl=False)
+    return read_checkpoint(content)
 
 
 def at_hand() -> tuple[Verification, Evidence, list[str]]:
