@@ -32,13 +32,14 @@ from pydantic import Field, ValidationError
 from domainlm.audit import sealing, tarball
 from domainlm.audit.evidence import Evidence
 from domainlm.audit.tarball import Part
-from domainlm.audit.verification import Findings, Verification, examine, judge, outside_notes
+from domainlm.audit.verification import Findings, Verification, examine, outside_notes
 from domainlm.digests import canonical_json, parse_canonical
 from domainlm.errors import ArtifactError, EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.anchors import Published
 from domainlm.ledger.checkpoints import Checkpoint
 from domainlm.ledger.envelopes import MAX_ENTRY_BYTES, Envelope
+from domainlm.ledger.findings import verdict
 from domainlm.ledger.merkle import (
     ConsistencyProof,
     InclusionProof,
@@ -272,7 +273,9 @@ def examine_bundle(
 
 def _refused(origin: str, findings: Findings) -> Verification:
     found = findings.all()
-    return Verification(verdict=judge(found, 0), origin=origin, size=0, root="", anchored=0, entries=0, findings=found)
+    return Verification(
+        verdict=verdict(found, False), origin=origin, size=0, root="", anchored=0, entries=0, findings=found
+    )
 
 
 class Bundle:
@@ -388,7 +391,7 @@ class Bundle:
         if evidence.stated and not evidence.policy.rules.production:
             findings.add("development-key", origin, "its keys were made by set-up on one machine", "warning")
         return Verification(
-            verdict=judge(findings.all(), anchored), origin=origin, size=head.size, root=head.root.hex(),
+            verdict=verdict(findings.all(), anchored > 0), origin=origin, size=head.size, root=head.root.hex(),
             anchored=anchored, entries=passed,
         ), evidence  # fmt: skip
 
@@ -419,7 +422,8 @@ class Bundle:
                 findings.refused(error)
         anchored = 0
         inside = [(item.note, f"the checkpoint published at {item.place}", False) for item in said]
-        for text, where, outside in (*inside, *outside_notes(published, findings)):
+        readable = outside_notes(published, findings)
+        for text, where, outside in (*inside, *readable):
             try:
                 note = Checkpoint.parse(text, where)
                 if note.origin != origin:
@@ -454,7 +458,8 @@ class Bundle:
                 "stale-anchor", f"entries {anchored} to {head.size - 1}", "stand after the last published checkpoint",
                 "warning",
             )  # fmt: skip
-        return anchored
+        # the checkpoint that would show a roll-back may be the one that cannot be read
+        return anchored if len(readable) == len(published) else 0
 
     def _head(self) -> Checkpoint:
         return Checkpoint.parse(_text(self.open(CHECKPOINT).read(MAX_LINE_BYTES)), CHECKPOINT)

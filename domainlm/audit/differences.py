@@ -209,20 +209,22 @@ class _Search:
         changed = [place for place, leaf in tail[:width] if kept[place] != leaf]
         if not changed:
             return
-        moved = {leaf for _, leaf in tail} >= {kept[place] for place in changed}
-        window = [(place, kept[place]) for place, _ in tail[:width]]
+        there = {leaf for _, leaf in tail}
+        exchanged = there.issuperset(kept[place] for place in changed)
+        if exchanged:  # with entries behind the bracket, maybe: they are put back as well
+            changed = [place for place, leaf in tail if kept[place] != leaf and kept[place] in there]
+        undone = set(changed)
 
         def finding() -> Finding:
-            if moved:
+            if exchanged:
                 return _reordered(self.log, changed)
             what = "differs from the hash that was stored with it and that the checkpoint bears out"
             return Finding(code="edited", severity="broken", where=self.log.name(changed), what=what)
 
-        def whole() -> Held:
-            # what was exchanged with an entry behind the bracket is undone there as well
-            return window + ([(place, kept[place]) for place, _ in tail[width:]] if moved else tail[width:])
+        def restored(held: Held) -> Held:
+            return [(place, kept[place] if place in undone else leaf) for place, leaf in held]
 
-        yield _Try(finding, window, whole)
+        yield _Try(finding, restored(tail[:width]), lambda: restored(tail))
 
     def _without_refused(self, tail: Held, width: int) -> Iterator[_Try]:
         """Without repetitions, and without what the gate refuses."""
@@ -244,7 +246,10 @@ class _Search:
             return
 
         def finding() -> Finding:
+            exchanged = [item[0] for item, other in zip(tail, ordered, strict=True) if item != other]
             moved = [tail[index][0] for index in _out_of_order([times[place] for place, _ in tail])]
+            if len(exchanged) <= len(moved):
+                moved = exchanged
             behind = {place for place, _ in ordered[covered:]}
             return (_inserted if behind.issuperset(moved) else _reordered)(self.log, moved)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from array import array
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
@@ -21,6 +22,7 @@ from multiprocessing import get_context
 from typing import NamedTuple, TypeVar
 
 from pydantic import Field
+from securesystemslib.signer import Key
 
 from domainlm.audit.differences import Log, Mark, compare
 from domainlm.audit.evidence import Evidence
@@ -73,15 +75,10 @@ class Verification(Report):
         findings = [*self.findings, *more]
         changes = {
             "findings": findings,
-            "verdict": judge(findings, self.anchored),
+            "verdict": verdict(findings, self.anchored > 0),
             "artifacts": self.artifacts + artifacts,
         }
         return self.model_copy(update=changes)
-
-
-def judge(findings: list[Finding], anchored: int) -> str:
-    """The verdict: a place outside that cannot be read may hide a later checkpoint, so that it is then not good."""
-    return verdict(findings, anchored > 0 and not any(finding.code == "unanchored" for finding in findings))
 
 
 class Findings:
@@ -142,21 +139,15 @@ def verify_entries(
         gate, log = passed.gate, passed.log
         log.stored = stored
         keys = _LogKeys(gate)
-        local = [_Note(note, f"checkpoint {index}", False) for index, note in enumerate(checkpoints)]
-        outside = [
-            _Note(item.note, f"the checkpoint published at {item.place}", True)
-            for item in published
-            if not item.problem
-        ]
+        local = [Note(note, f"checkpoint {index}", False) for index, note in enumerate(checkpoints)]
+        outside = outside_notes(published, findings)
         marks = _marks([*local, *outside], origin, keys, findings, pool)
     if not log.leaves:
         findings.add("untrusted-root", origin, "holds no entry, not even a policy")
     fit = compare(log, marks)
     anchored = max((mark.size for mark in fit.fitting if mark.published), default=0)
-    for item in published:
-        if item.problem:  # the checkpoint that would show a roll-back may be the one that cannot be read
-            findings.add("unreadable-anchor", item.place, item.problem, "warning")
-            anchored = 0
+    if len(outside) < len(published):
+        anchored = 0  # the checkpoint that would show a roll-back may be the one that cannot be read
     _coverage(len(log.leaves), marks, fit.fitting, anchored, findings)
     if gate.policy is not None and not gate.policy.rules.production:
         findings.add("development-key", origin, "its keys were made by set-up on one machine", "warning")
@@ -167,7 +158,7 @@ def verify_entries(
         )  # fmt: skip
     found = fit.findings + findings.all()  # what happened first, then what each entry says of it
     return Verification(
-        verdict=judge(found, anchored), origin=origin, size=len(log.leaves), root=fit.root.hex(),
+        verdict=verdict(found, anchored > 0), origin=origin, size=len(log.leaves), root=fit.root.hex(),
         anchored=anchored, entries=passed.count, findings=found,
     )  # fmt: skip
 
@@ -380,22 +371,22 @@ class _Pool:
         return None if self._broken else self._executor
 
 
-class _Note(NamedTuple):
+class Note(NamedTuple):
+    """A signed note, where it lies, and whether that is outside of the ledger."""
+
     note: str
     where: str
     published: bool
 
 
-def outside_notes(published: Iterable[Published], findings: Findings) -> list[_Note]:
-    """The published notes; a place that could not be read is a finding."""
+def outside_notes(published: Iterable[Published], findings: Findings) -> list[Note]:
+    """The published notes that can be read; a place that cannot is a finding."""
     notes = []
     for item in published:
         if item.problem:
-            findings.add(
-                "unanchored", item.place, f"cannot be read, and may hide a later checkpoint: {item.problem}", "warning"
-            )
+            findings.add("unreadable-anchor", item.place, item.problem, "warning")
         else:
-            notes.append(_Note(item.note, f"the checkpoint published at {item.place}", True))
+            notes.append(Note(item.note, f"the checkpoint published at {item.place}", True))
     return notes
 
 
@@ -403,61 +394,46 @@ class _LogKeys:
     """Which keys may sign a checkpoint of a size: those of the policy in force over the entries that it covers."""
 
     def __init__(self, gate: Gate) -> None:
-        self.policies = [(index, policy.keys_of(LOG, in_force=True)) for index, policy in gate.policies]
+        self._starts = [index for index, _ in gate.policies]
+        self._keys = [policy.keys_of(LOG, in_force=True) for _, policy in gate.policies]
 
-    def at(self, size: int, after: int) -> dict[str, object]:
-        """Keys for a size; `after` is the size of the checkpoint before.
-
-        The checkpoint over the batch that brings a new key is still signed with the old one: the signer was started
-        with that.
-        """
-        found: dict[str, object] = {}
-        for index, keys in self.policies:
-            if index >= size:
-                break
-            found = {**found, **keys} if index >= after > 0 else dict(keys)
-        return found
+    def at(self, size: int) -> dict[str, Key]:
+        """Key id -> key for a size; none before the first policy."""
+        found = bisect_left(self._starts, size)
+        return self._keys[found - 1] if found else {}
 
 
-def _marks(notes: Sequence[_Note], origin: str, keys: _LogKeys, findings: Findings, pool: _Pool) -> list[Mark]:
+def _marks(notes: Sequence[Note], origin: str, keys: _LogKeys, findings: Findings, pool: _Pool) -> list[Mark]:
     """The checkpoints whose signature holds."""
-    parsed: list[tuple[_Note, Checkpoint]] = []
+    asked: list[tuple[Note, Checkpoint]] = []
     for note in notes:
         try:
-            parsed.append((note, Checkpoint.parse(note.note, note.where)))
+            found = Checkpoint.parse(note.note, note.where)
         except EvidenceRefused as error:
             findings.refused(error)
-    parsed.sort(key=lambda item: item[1].size)
-    asked: list[tuple[_Note, Checkpoint, dict[str, object]]] = []
-    before = after = 0
-    for note, found in parsed:
-        if found.origin != origin:
+            continue
+        if found.origin == origin:
+            asked.append((note, found))
+        else:
             severity: Severity = "warning" if note.published else "broken"  # a place outside may serve two ledgers
             findings.add("foreign-entry", note.where, f"is of the ledger '{found.origin}'", severity)
-            continue
-        if found.size > after:
-            before, after = after, found.size
-        asked.append((note, found, keys.at(found.size, before)))
     marks = []
     chunks = (asked[start : start + CHUNK_ENTRIES] for start in range(0, len(asked), CHUNK_ENTRIES))
     for chunk, verified in pool.map(
-        chunks, lambda chunk: partial(_signed, [(found, known) for _, found, known in chunk])
+        chunks, lambda chunk: partial(_signed, [(one, keys.at(one.size)) for _, one in chunk])
     ):
-        for (note, found, known), good in zip(chunk, verified, strict=True):
+        for (note, found), good in zip(chunk, verified, strict=True):
+            where = note.where if note.published else f"the checkpoint of size {found.size}"
+            known = keys.at(found.size)
             if good:
-                marks.append(Mark(found.size, found.root, _named(note, found), note.published))
-            elif keys.policies:  # without any policy that was said already
-                names = {name for name, _, _ in found.signatures}
-                code = "bad-signature" if names & set(known) else "unknown-key"
-                findings.add(code, _named(note, found), "bears no signature of the log's key that was in force for it")
+                marks.append(Mark(found.size, found.root, where, note.published))
+            elif known:  # without any policy that was said already
+                code = "bad-signature" if known.keys() & {name for name, _, _ in found.signatures} else "unknown-key"
+                findings.add(code, where, "bears no signature of a key that could sign checkpoints then")
     return marks
 
 
-def _named(note: _Note, found: Checkpoint) -> str:
-    return note.where if note.published else f"the checkpoint of size {found.size}"
-
-
-def _signed(asked: Sequence[tuple[Checkpoint, dict]]) -> list[bool]:
+def _signed(asked: Sequence[tuple[Checkpoint, dict[str, Key]]]) -> list[bool]:
     return [bool(checkpoint.verified_by(keys)) for checkpoint, keys in asked]
 
 
