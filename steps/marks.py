@@ -10,7 +10,7 @@ from zenml.client import Client
 from zenml.enums import MetadataResourceTypes
 from zenml.models import RunMetadataResource
 
-from steps.register import _tracking_uri
+from steps.registry import tracking_uri
 
 TAG = "domainlm.must_retrain"
 ZENML_TAG = "must-retrain"
@@ -27,12 +27,14 @@ def mark_must_retrain(models: Iterable[tuple[str, str]], today: date | None = No
         How many versions of either registry were tagged. One that a registry no longer has is passed over: the
         ledger names it all the same.
     """
+    if not (models := list(models)):
+        return 0
     import mlflow
 
     from domainlm.register.registration import IDENTITY
 
     day, marked = (today or date.today()).isoformat(), 0
-    uri = _tracking_uri()
+    uri = tracking_uri()
     client = mlflow.MlflowClient(uri, uri)
     for identity, run_id in models:
         for version in client.search_model_versions(f"tag.`{IDENTITY}` = '{identity}'"):
