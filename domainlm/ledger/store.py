@@ -93,14 +93,14 @@ def _begin(connection: sa.Connection) -> None:
 def _durable_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions begin as `_begin` says: a writer takes its lock at once
     connection.text_factory = lambda raw: raw.decode("utf-8", "replace")  # a flipped bit must not end the reading
-    for pragma in (f"busy_timeout={LOCK_S * 1000}", "journal_mode=WAL", "synchronous=FULL"):
+    for pragma in (f"busy_timeout={int(LOCK_S * 1000)}", "journal_mode=WAL", "synchronous=FULL"):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _durable_postgresql(connection: Any, _record: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED")
-        cursor.execute(f"SET lock_timeout = '{LOCK_S}s'")
+        cursor.execute(f"SET lock_timeout = {int(LOCK_S * 1000)}")
         cursor.execute(
             "SELECT set_config('synchronous_commit', 'on', false) "
             "WHERE current_setting('synchronous_commit') IN ('off', 'local')"

@@ -16,7 +16,7 @@ from small_ledgers import small_ledger, small_run
 
 from domainlm.audit.verification import verify_entries
 from domainlm.errors import ArtifactError, ConfigurationError, EvidenceRefused
-from domainlm.ledger import entries, log
+from domainlm.ledger import entries, log, store
 from domainlm.ledger.anchors import Published
 from domainlm.ledger.checkpoints import Checkpoint
 from domainlm.ledger.envelopes import MAX_ENTRY_BYTES, Envelope
@@ -449,6 +449,48 @@ def test_a_copy_cut_at_any_byte_never_passes_for_the_whole(tmp_path: Path) -> No
     holes = [draw.randrange(len(whole) // 512 - 1) * 512 for _ in range(30)]
     found = {verdict(whole[:hole] + bytes(512) + whole[hole + 512 :]) for hole in holes}
     assert "broken" in found and found <= {"broken", "ArtifactError", "EvidenceRefused", "good"}
+
+
+def test_no_flipped_bit_of_the_file_passes_for_what_was_written(tmp_path: Path) -> None:
+    """Many flips in a SQLite file reach no row; those that reach one are seen, and no error is without a name."""
+    made = small_ledger(tmp_path / "ledger")
+    for number in range(10):
+        made.enter_run(small_run(number))
+    anchor = Published("the safe", made.ledger.latest_checkpoint())
+    original = list(made.ledger.raw())
+    made.ledger.close()
+    assert made.ledger.file is not None
+    whole = made.ledger.file.read_bytes()
+    draw = random.Random(11)
+    seen: set[str] = set()
+    for number in range(150):
+        copy = tmp_path / f"copy-{number}"
+        copy.mkdir()
+        place = draw.randrange(len(whole))
+        flipped = bytes([whole[place] ^ 1 << draw.randrange(8)])
+        (copy / "ledger.sqlite").write_bytes(whole[:place] + flipped + whole[place + 1 :])
+        try:
+            read = opened(copy)
+            notes = read.checkpoints()
+            found = verify_entries(read.raw(), notes, [anchor], ORIGIN, made.root_keyids, processes=1)
+            assert found.verdict == "broken" or list(read.raw()) == original, place
+            seen.add(found.verdict)
+            read.close()
+        except (ArtifactError, EvidenceRefused) as error:
+            seen.add(type(error).__name__)
+        shutil.rmtree(copy)
+    assert {"good", "broken"} <= seen
+
+
+def test_who_waits_too_long_for_a_turn_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "LOCK_S", 0.2)
+    ledger, other = opened(tmp_path), opened(tmp_path)
+    with ledger.writing() as connection:
+        ledger.append_in(connection, some(1))
+        with pytest.raises(ArtifactError, match="locked"):
+            other.append(some(1))
+        assert list(other.raw()) == []  # readers do not wait, and see what was committed
+    assert other.append(some(1)) == [1]
 
 
 def test_a_backup_made_while_somebody_writes_is_a_state_that_was_committed(tmp_path: Path) -> None:

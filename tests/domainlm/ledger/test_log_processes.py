@@ -249,6 +249,22 @@ def test_a_server_that_is_not_there_is_named_without_the_password() -> None:
     assert "hush" not in str(refused.value) and "127.0.0.1" in str(refused.value)
 
 
+def test_a_signers_role_needs_no_more_than_docs_ledger_md_says(cluster: Cluster) -> None:
+    url = fresh(cluster)
+    ledger = Ledger(url, ORIGIN)
+    with ledger.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE ROLE signer LOGIN")
+        connection.exec_driver_sql("GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO signer")
+        connection.exec_driver_sql("GRANT UPDATE ON ledger_state TO signer")
+    ledger.close()
+    writer = Ledger(url.replace("domainlm@", "signer@"), ORIGIN)
+    assert writer.append(some(2)) == [0, 1] and whole(writer) == 2
+    for statement in ("DROP TRIGGER ledger_keeps_ledger_entries ON ledger_entries", "DELETE FROM ledger_entries"):
+        with pytest.raises(ArtifactError), writer.named(), writer.writing() as connection:
+            connection.exec_driver_sql(statement)
+    writer.close()
+
+
 def test_who_may_only_read_reads(cluster: Cluster) -> None:
     url = fresh(cluster)
     ledger = Ledger(url, ORIGIN)
