@@ -99,13 +99,10 @@ def registrations(evidence: Evidence, identity: str, name: str = "") -> list[Sta
     Args:
         name: only under this registered name; by default under the first that it was registered under.
     """
-    latest = {stated.act.run_id: stated.act.status for stated in evidence.of_kind(entries.RUN)}
     found = [
         stated
-        for stated in evidence.of_kind(entries.RUN)
-        if stated.act.model is not None
-        and stated.act.model.identity == identity
-        and stated.act.status == COMPLETED == latest[stated.act.run_id]
+        for stated in evidence.registered(identity)
+        if stated.act.status == COMPLETED and evidence.run(stated.act.run_id).act.status == COMPLETED
     ]
     name = name or (found[0].act.model.name if found else "")
     return [stated for stated in found if stated.act.model.name == name]
@@ -216,7 +213,8 @@ class _Judge:
         run = next((run for run in self.runs if run.digest == act.run), None)
         if run is None or act.model != label_of(run):
             return "approved another run or version than the one that registered this model"
-        last = _parsed(act.until) if act.until else self._given(stated) + timedelta(self.policy.rules.approval_days)
+        given = entries.parse_time(stated.header.time).date()
+        last = _parsed(act.until) if act.until else given + timedelta(self.policy.rules.approval_days)
         if last is None or self.today > last:
             return f"approved it until {act.until or last}, which has passed" if last else "gave no readable date"
         for condition in act.conditions:
@@ -366,10 +364,10 @@ class _Judge:
         ]
 
     def _met(self, approval: str, condition: str) -> date | None:
-        """The first day on which somebody entitled, and no author, stated that a condition is fulfilled."""
+        """The first day, by the ledger's clock, on which somebody entitled and no author said that it is fulfilled."""
         return next(
             (
-                self._given(stated)
+                stated.clock.date()
                 for stated in self.evidence.of_kind(entries.CONDITION_MET)
                 if (stated.act.approval, stated.act.condition) == (approval, condition)
                 and _believes(self.policy, stated)
@@ -377,10 +375,6 @@ class _Judge:
             ),
             None,
         )
-
-    @staticmethod
-    def _given(stated: Stated) -> date:
-        return entries.parse_time(stated.header.time).date()
 
 
 def _believed(evidence: Evidence, subject: str) -> list[Stated]:

@@ -6,7 +6,9 @@ Built from entries that passed the gate; verification, page, report and promotio
 from __future__ import annotations
 
 import copy
+import heapq
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -61,6 +63,8 @@ class Evidence:
     def __init__(self, read: Iterable[tuple[int, Envelope]], gate: Gate) -> None:
         self.gate = gate
         self.stated: list[Stated] = []
+        self._places = _Places()
+        self._end: int | None = None  # entries from this number on do not count: see `until`
         self.extend(read)
 
     def extend(self, read: Iterable[tuple[int, Envelope]]) -> None:
@@ -79,16 +83,21 @@ class Evidence:
             moment = entries.parse_time(header.time)
             clock = max(moment, self.stated[-1].clock) if self.stated else moment
             self.stated.append(Stated(number, envelope.digest, header, act, gate.policy, envelope, clock))
+            self._places.add(self.stated[-1])
 
     def until(self, number: int) -> Evidence:
         """What the ledger said before the entry of this number: for questions of the kind "was that right then?".
 
-        Only for reading: it shares the gate, and cannot be extended.
+        Only for reading: it shares the gate and the index, and cannot be extended.
         """
         earlier = copy.copy(self)
-        # by number, not by place: a verification leaves out entries that it refuses or that decide nothing
-        earlier.stated = self.stated[: bisect_left(self.stated, number, key=lambda stated: stated.number)]
+        earlier._end = number
+        earlier.stated = earlier._so_far(self.stated)
         return earlier
+
+    def _so_far(self, found: list[Stated]) -> list[Stated]:
+        # by number, not by place: a verification leaves out entries that it refuses or that decide nothing
+        return found if self._end is None else found[: bisect_left(found, self._end, key=_number)]
 
     @property
     def policy(self) -> Policy:
@@ -105,26 +114,25 @@ class Evidence:
 
     def of_kind(self, *kinds: str) -> Iterator[Stated]:
         """The entries of some kinds, in order."""
-        return (stated for stated in self.stated if stated.header.kind in kinds)
+        return heapq.merge(*(self._so_far(self._places.kinds.get(kind, [])) for kind in set(kinds)), key=_number)
 
     def entry(self, digest: str) -> Stated | None:
         """The entry with this digest."""
-        return next((stated for stated in self.stated if stated.digest == digest), None)
+        found = self._places.digests.get(digest)
+        return found if found is not None and (self._end is None or found.number < self._end) else None
 
     def run(self, run_id: str) -> Stated | None:
         """The latest entry of a run: a run that was entered as running or interrupted may be entered again."""
-        return next(
-            (stated for stated in reversed(self.stated)
-             if stated.header.kind == entries.RUN and stated.act.run_id == run_id), None,
-        )  # fmt: skip
+        found = self._so_far(self._places.runs.get(run_id, []))
+        return found[-1] if found else None
+
+    def registered(self, identity: str) -> list[Stated]:
+        """The entries of all runs that name a model as theirs, however they ended, in order."""
+        return self._so_far(self._places.registered.get(identity, []))
 
     def models(self) -> dict[str, Stated]:
-        """Identity -> the first completed run that registered this model, in order."""
-        found: dict[str, Stated] = {}
-        for stated in self.of_kind(entries.RUN):
-            if stated.act.model is not None:
-                found.setdefault(stated.act.model.identity, stated)
-        return found
+        """Identity -> the first run that registered this model, in order."""
+        return {identity: found[0] for identity in self._places.registered if (found := self.registered(identity))}
 
     def model(self, name: str) -> Stated | None:
         """The run that registered a model, named by identity (or its first 8 digits or more) or NAME/VERSION."""
@@ -136,16 +144,41 @@ class Evidence:
 
     def about(self, identity: str, *kinds: str) -> list[Stated]:
         """Entries of some kinds (all, where none is named) that name a model by its identity."""
-        return [
-            stated
-            for stated in self.of_kind(*(kinds or MODELS))
-            if getattr(stated.act, "identity", None) == identity or identity in getattr(stated.act, "models", ())
-        ]
+        wanted = kinds or MODELS
+        return [stated for stated in self._so_far(self._places.about.get(identity, [])) if stated.header.kind in wanted]
 
     def champion(self, name: str) -> Stated | None:
         """The latest promotion of a registered name."""
         wanted = [stated for stated in self.of_kind(entries.PROMOTION) if stated.act.model.rpartition("/")[0] == name]
         return wanted[-1] if wanted else None
+
+
+class _Places:
+    """Where entries stand: by kind, by digest, by the run or the model that they are about. Lists in order."""
+
+    def __init__(self) -> None:
+        self.kinds: dict[str, list[Stated]] = defaultdict(list)
+        self.digests: dict[str, Stated] = {}
+        self.runs: dict[str, list[Stated]] = defaultdict(list)
+        self.registered: dict[str, list[Stated]] = defaultdict(list)
+        self.about: dict[str, list[Stated]] = defaultdict(list)
+
+    def add(self, stated: Stated) -> None:
+        """Take in the latest entry."""
+        act, kind = stated.act, stated.header.kind
+        self.kinds[kind].append(stated)
+        self.digests[stated.digest] = stated
+        if kind == entries.RUN:
+            self.runs[act.run_id].append(stated)
+            if act.model is not None:
+                self.registered[act.model.identity].append(stated)
+        elif kind in MODELS:
+            for identity in {getattr(act, "identity", ""), *getattr(act, "models", ())} - {""}:
+                self.about[identity].append(stated)
+
+
+def _number(stated: Stated) -> int:
+    return stated.number
 
 
 def _act(envelope: Envelope, kind: str, where: str, gate: Gate) -> Any:
