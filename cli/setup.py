@@ -37,11 +37,12 @@ def setup() -> None:
 
 
 def _ledger() -> str:
-    from domainlm.ledger.bootstrap import MADE, WAITS, bootstrap
+    from domainlm.ledger.bootstrap import MADE, PRODUCTION_WANTED, WAITS, bootstrap
 
     return {
         MADE: "made, with keys of this machine (not for production)",
         WAITS: "waits for its first policy: `domainlm audit policy enter`",
+        PRODUCTION_WANTED: "none: `domainlm audit init --production`",
     }.get(bootstrap(), "stands")
 
 

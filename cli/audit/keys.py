@@ -78,6 +78,8 @@ def sign(
     envelope = read_entry(file)
     header = entries.header(envelope, str(file))
     typer.echo(f"{header.kind} by {header.by} for ledger {header.ledger}, {header.time}")
+    for name, digest in entries.subjects(envelope).items():
+        typer.echo(f"about {json.dumps(name)} {json.dumps(digest)}")
     # what others wrote is shown escaped: a terminal obeys control characters
     typer.echo(json.dumps(entries.content(envelope), indent=2, ensure_ascii=True))
     for keyid, _ in envelope.signatures:

@@ -47,6 +47,7 @@ def init(
     typer.echo({
         bootstrap.MADE: "ledger made, with keys of this machine: not for production (verdicts say development-key)",
         bootstrap.STANDS: "the ledger stands already",
+        bootstrap.PRODUCTION_WANTED: "DOMAINLM_MODE is production: `domainlm audit init --production --root ROOT.pem`",
         bootstrap.WAITS: "a root is pinned; its first policy has not been entered: `domainlm audit policy enter`",
     }[outcome])  # fmt: skip
 
@@ -60,7 +61,10 @@ def _begin_production(roots: list[Path], output: Path) -> None:
     from domainlm.ledger.signing import public_pem
 
     if open_ledger().frontier.size:
-        raise ConfigurationError("the ledger has a policy already", "audit init", "see `domainlm audit policy propose`")
+        raise ConfigurationError(
+            "the ledger has a policy already", "audit init",
+            "change it with `domainlm audit policy propose`; a ledger for development is put away whole instead",
+        )  # fmt: skip
     keys = bootstrap.read_roots(roots)
     bootstrap.pin(keys)
     services = bootstrap.make_service_keys()

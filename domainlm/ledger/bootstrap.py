@@ -7,6 +7,7 @@ made here, and the policy's statement goes out to be signed (`domainlm audit sig
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from domainlm.errors import EvidenceRefused, SecretError
+from domainlm.keys import MODE_VARIABLE, PRODUCTION
 from domainlm.ledger import entries
 from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.log import Ledger
@@ -23,7 +25,7 @@ from domainlm.ledger.signing import keys_of_pem, load_key, new_key, public_pem, 
 from domainlm.ledger.trust import LOG, RECORDER, ROOT, Gate, Member, Policy
 
 ROOT_KEY = "development-root.pem"  # private, beside the services' keys: what makes it fit for development alone
-MADE, STANDS, WAITS = "made", "stands", "waits"
+MADE, STANDS, WAITS, PRODUCTION_WANTED = "made", "stands", "waits", "production wanted"
 
 
 def bootstrap() -> str:
@@ -31,7 +33,7 @@ def bootstrap() -> str:
 
     Returns:
         `made`; `stands` where there is a policy already; `waits` where a root was pinned and its first policy has not
-        been entered yet.
+        been entered yet; `production wanted` where `DOMAINLM_MODE` is production, for which no root is made here.
 
     Raises:
         SecretError: there is a ledger and its pinned root is missing, or keys cannot be read or written.
@@ -49,6 +51,8 @@ def bootstrap() -> str:
     private = keys_folder() / ROOT_KEY
     if root_file().exists() and not private.exists():
         return WAITS
+    if os.environ.get(MODE_VARIABLE) == PRODUCTION:
+        return PRODUCTION_WANTED
     root = _key(private)
     pin([root.public_key])
     services = make_service_keys()

@@ -97,6 +97,12 @@ def _by_child(request: Request, timeout_s: float) -> Answer:
         )
     except subprocess.TimeoutExpired:
         raise _silent(timeout_s, "signer") from None
+    if not done.stdout:  # only the class of what it died of: its words could quote an entry
+        said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2].partition(":")[0]
+        raise ArtifactError(
+            f"the signer ended with code {done.returncode} ({said:.80}); whether the entry was added is not known",
+            "signer", "look with `domainlm audit verify`, then repeat",
+        )  # fmt: skip
     rest = memoryview(done.stdout)
 
     def read(count: int) -> bytes:

@@ -242,7 +242,9 @@ def _listening(path: Path, others: bool) -> Iterator[socket.socket]:
     """
     if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
         raise ConfigurationError("is too long for a socket", str(path), f"at most {MAX_SOCKET_PATH_BYTES} bytes")
-    path.parent.mkdir(mode=0o711 if others else 0o700, parents=True, exist_ok=True)
+    if not path.parent.is_dir():
+        path.parent.mkdir(mode=0o700, parents=True)
+        path.parent.chmod(0o711 if others else 0o700)
     if stat.S_IMODE(path.parent.stat().st_mode) & 0o022:
         raise ConfigurationError(
             "lies in a folder that others may write, who could put a socket of their own there", str(path),

@@ -54,6 +54,20 @@ MAY_SIGN: dict[str, tuple[str, ...]] = {
 } | {kind: (RECORDER,) for kind in MACHINE_MADE}
 CLOCK_TOLERANCE_S = 120  # writers on several machines
 OFFLINE_TOLERANCE_S = 7 * 86_400  # what people sign on a machine that has no network may be entered days later
+# public keys of small order, without their sign bit: anybody can make signatures under them, so that whoever got one
+# listed could deny all that it signed (the list of libsodium 1.0, crypto_core/ed25519)
+_WEAK_KEYS = frozenset(
+    bytes.fromhex(text)
+    for text in (
+        "00" * 32,
+        "01" + "00" * 31,
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ec" + "ff" * 30 + "7f",
+        "ed" + "ff" * 30 + "7f",
+        "ee" + "ff" * 30 + "7f",
+    )
+)
 _NAME = re.compile(r"\w[\w.@ -]{0,63}")
 _IDENTITY = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -519,6 +533,8 @@ def _check_key(keyid: str, key: Mapping[str, Any]) -> None:
         raise ValueError("not an ed25519 key in its one spelling")
     if keyid != expected.keyid:
         raise ValueError("not the id of this key")
+    if public[:31] + bytes([public[31] & 0x7F]) in _WEAK_KEYS:
+        raise ValueError("a key under which anybody can sign")
 
 
 def _check_day(text: str) -> None:

@@ -193,6 +193,13 @@ def test_a_ledger_for_development_is_made_by_one_command_and_says_what_it_is(hom
     )
 
 
+def test_in_production_no_root_is_made_here(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOMAINLM_MODE", "production")
+    assert "--production --root" in do("audit", "init")
+    assert not root_file().exists() and not keys_folder().exists()
+    assert "pinned root is missing" in do("audit", "signer", "ping", code=1).replace("signing key", "pinned root")
+
+
 def test_what_waits_is_entered_by_a_command(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     do("audit", "init")
     with monkeypatch.context() as away:

@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from domainlm.errors import EvidenceRefused
-from domainlm.ledger import entries
+from domainlm.ledger import entries, trust
 from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.trust import MACHINE_MADE, MAY_SIGN, Gate, Member, Policy, Revocation, Rules, identity, present
 
@@ -311,6 +312,19 @@ def test_a_policy_that_breaks_the_rules_is_refused(change: dict[str, Any]) -> No
     house = House()
     refused("bad-policy", lambda: house.succeed(**change), house.gate)
     house.succeed()
+
+
+def test_a_key_under_which_anybody_can_sign_is_refused() -> None:
+    house = House()
+    forgery = bytes([1]) + bytes(63)  # made without any private key
+    for weak in trust._WEAK_KEYS:
+        for sign_bit in (0, 0x80):
+            public = weak[:31] + bytes([weak[31] | sign_bit])
+            if sign_bit == 0:  # the list holds what it says: the forgery verifies for one message in eight
+                assert any(trust._signed(public, forgery, bytes([message])) for message in range(256))
+            key = SSlibKey.from_crypto(Ed25519PublicKey.from_public_bytes(public))
+            keys = first_policy().keys | {key.keyid: key.to_dict()}
+            refused("bad-policy", lambda k=keys: house.succeed(keys=k), house.gate)
 
 
 def test_a_policy_of_another_ledger_of_another_signer_or_by_another_name_is_refused() -> None:
