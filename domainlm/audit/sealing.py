@@ -78,8 +78,10 @@ def unseal(
             pyrage.decrypt_io(stream, plain, _identities(identity))
         else:
             raise SecretError("is encrypted", where, "give --identity FILE, or --passphrase to be asked for it")
-    except pyrage.DecryptError:
+    except (pyrage.DecryptError, OSError) as error:
         plain.close()
+        if isinstance(error, OSError) and error.errno:  # the disk's; what fails within the stream has no number
+            raise
         raise EvidenceRefused(
             "does not open: another key or passphrase, or it was altered", where, "check which key it was sealed for"
         ) from None
