@@ -217,7 +217,9 @@ def _descend(value: Any, parts: list[str]) -> Iterable[Any]:
 
 
 def _empty(value: Any) -> bool:
-    """No value: false and zero are values."""
+    """No value, or a record of nothing but such: false and zero are values."""
+    if isinstance(value, BaseModel):
+        return all(_empty(inner) for inner in dict(value).values())
     return value is None or value == "" or (isinstance(value, list | dict | tuple) and not value)
 
 

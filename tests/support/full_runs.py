@@ -171,19 +171,24 @@ def reported(folder: Path, approved: bool = True, rules: Rules | None = None, **
     first, second = full_run(1), full_run(2, **changes)
     assert first.model is not None and second.model is not None
     moments = (NOON + timedelta(minutes=minute) for minute in range(1, 60))
+
+    def approve(who: str, manifest: RunManifest, run: str, *conditions: Condition) -> str:
+        assert manifest.model is not None
+        act = Approval(
+            model=f"{manifest.model.name}/{manifest.model.version}", identity=manifest.model.identity, run=run,
+            decision="approve", reason="scores and controls seen", conditions=list(conditions),
+        )  # fmt: skip
+        return made.state(who, entries.APPROVAL, act, time=next(moments)).entry
+
     before = made.enter_run(first, next(moments)).entry
-    promotion = Promotion(model="domainlm-finance/1", identity=first.model.identity, approvals=[before])
+    rests = [approve(who, first, before) for who in ("victor", "anna")]
+    promotion = Promotion(model="domainlm-finance/1", identity=first.model.identity, approvals=rests)
     made.state("recorder", entries.PROMOTION, promotion, time=next(moments))
     run = made.enter_run(second, next(moments)).entry
     if approved:
-        condition = Condition(id="card", text="add the model card to the inventory", due="2026-12-31")
-        for who, conditions in (("victor", [condition]), ("anna", [])):
-            act = Approval(
-                model="domainlm-finance/2", identity=second.model.identity, run=run, decision="approve",
-                reason="scores and controls seen", conditions=conditions,
-            )  # fmt: skip
-            entry = made.state(who, entries.APPROVAL, act, time=next(moments)).entry
-            if conditions:
-                met = ConditionMet(approval=entry, condition="card", evidence="inventory number 17")
-                made.state(who, entries.CONDITION_MET, met, time=next(moments))
+        card = Condition(id="card", text="add the model card to the inventory", due="2026-12-31")
+        entry = approve("victor", second, run, card)
+        met = ConditionMet(approval=entry, condition="card", evidence="inventory number 17")
+        made.state("victor", entries.CONDITION_MET, met, time=next(moments))
+        approve("anna", second, run)
     return Reported(made, second.model.identity)
