@@ -61,6 +61,8 @@ def on_cleanup() -> None:
             found = manifest_of(run.id)
             if found.status != COMPLETED:
                 found = manifest_of(run.id, status=FAILED)
+            manifests.write(found)
+        if not (found := manifests.read(path)).rows:
             manifests.write(with_rows(found))
         if not completed_later:
             enter(manifests.read(path))

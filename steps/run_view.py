@@ -17,7 +17,7 @@ from domainlm.digests import digest_json
 from domainlm.errors import DomainLMError, SecretError
 from domainlm.ledger import manifest as manifests
 from domainlm.ledger.asked import asked
-from domainlm.ledger.authorship import Origin, authors_of, whoever_runs
+from domainlm.ledger.authorship import NOBODY_KNOWS, Origin, authors_of, whoever_runs
 from domainlm.ledger.checkout import ROOMS, changed_files, code_state, file_digests, shown
 from domainlm.ledger.machine import environment_state, hardware_state, process_alive
 from domainlm.ledger.manifest import (
@@ -31,6 +31,7 @@ from domainlm.ledger.manifest import (
     RunManifest,
     StepEntry,
 )
+from domainlm.ledger.trust import identity
 from domainlm.names import CHOSEN, MEASURED, RECORD, REGISTER
 from domainlm.project import SOURCE_ROOT, project_root
 from domainlm.reports import Report
@@ -59,7 +60,8 @@ def manifest_of(run_id: UUID, *, status: str | None = None, error: BaseException
         error: the exception that ended it, if there was one.
     """
     run = Client().get_pipeline_run(run_id, hydrate=True)
-    steps = [_entry(step.get_hydrated_version()) for step in run.steps.values() if step.name != RECORD]
+    hydrated = _hydrated(run)
+    steps = [_entry(step) for name, step in hydrated.items() if name != RECORD]
     steps.sort(key=lambda entry: (entry.started, entry.name))
     broken = next((entry for entry in steps if entry.status == FAILED), None)
     if status is None:
@@ -90,7 +92,7 @@ def manifest_of(run_id: UUID, *, status: str | None = None, error: BaseException
         found.code = code_state() | {"files": _code_files(found.configuration["file"], pack)}
         found.environment = environment_state() | {PROCESS: {"host": socket.gethostname(), "pid": os.getpid()}}
         found.hardware = hardware_state()
-        found.authors = _authors(found, run, [_NOT_STATED], None)
+        found.authors = _not_yet_known(run)
     else:
         found.code, found.environment, found.hardware = start.code, start.environment, start.hardware
         found.authors, found.rows = start.authors, start.rows
@@ -98,16 +100,16 @@ def manifest_of(run_id: UUID, *, status: str | None = None, error: BaseException
     if status in (COMPLETED, FAILED):
         edited = changed_files(found.code["files"], _code_files(found.configuration["file"], pack))
         found.code |= {"changed": edited, "dirty": True} if edited else {}
-    return _with_reports(found, run) if status in ENDED else found
+    return _with_reports(found, run, hydrated) if status in ENDED else found
 
 
-def _with_reports(found: RunManifest, run: PipelineRunResponse) -> RunManifest:
+def _with_reports(found: RunManifest, run: PipelineRunResponse, steps: dict[str, StepRunResponse]) -> RunManifest:
     """Add what the stages said, as far as the run came."""
-    reports = reports_of(run.id, only_readable=True)
+    reports = _reports(steps, only_readable=True)
     found.sources, found.model = sources_of(reports), model_of(reports)
     found.verdicts = verdicts_of(reports, found.steps)
     found.metrics, found.intervals = metrics_of(reports)
-    found.base = _base(run)
+    found.base = _base(steps)
     if found.status != INTERRUPTED:  # the process that finds it is not the one that ran it
         entries = [
             entry
@@ -115,18 +117,29 @@ def _with_reports(found: RunManifest, run: PipelineRunResponse) -> RunManifest:
             for entry in getattr(reports.get(name), "sources", ())
         ]
         origins = [Origin(entry.steward, [file.uri for file in entry.files]) for entry in entries]
-        found.authors = _authors(found, run, origins or [_NOT_STATED], commit_of_champion(_registered_name(run)))
+        found.authors = _authors(found, run, origins or [_NOT_STATED], commit_of_champion(_registered_name(steps)))
     return found
+
+
+def _not_yet_known(run: PipelineRunResponse) -> Authors:
+    """Whoever started it; who wrote what is looked up at the end, and stays unknown where a run was killed."""
+    unknown = [NOBODY_KNOWS]
+    return Authors(code=unknown, configuration=unknown, data=unknown, trained_by=identity(_runner(run)[0]))
+
+
+def _runner(run: PipelineRunResponse) -> list[str]:
+    """With a ZenML server the run says who was signed in; the store of one's own machine knows "default" only."""
+    runner = whoever_runs(project_root())
+    return [run.user.name, *runner] if run.user and run.user.name != "default" else runner
 
 
 def _authors(found: RunManifest, run: PipelineRunResponse, sources: list[Origin], champion: str | None) -> Authors:
     configuration = found.configuration
     places = [place for place in (configuration["file"], configuration["parameters"].get("pack", "")) if place]
-    runner = whoever_runs(project_root())
-    # with a ZenML server the run says who was signed in; the store of one's own machine knows "default" only
-    if run.user and run.user.name != "default":
-        runner = [run.user.name, *runner]
-    made = authors_of(SOURCE_ROOT, project_root(), places, sources, champion, runner, configuration["overrides"])
+    made = authors_of(
+        SOURCE_ROOT, project_root(), places, sources, champion, _runner(run), configuration["overrides"],
+        found.code["commit"],
+    )  # fmt: skip
     if found.code["dirty"]:
         made.code = sorted({*made.code, made.trained_by})
     return made
@@ -145,15 +158,15 @@ def _code_files(configuration: str, pack: str) -> dict[str, str]:
     return file_digests(SOURCE_ROOT, ROOMS) | file_digests(project_root(), own)
 
 
-def _registered_name(run: PipelineRunResponse) -> str:
-    step = run.steps.get(REGISTER)
+def _registered_name(steps: dict[str, StepRunResponse]) -> str:
+    step = steps.get(REGISTER)
     return str(step.config.parameters.get("name", "")) if step else ""
 
 
-def _base(run: PipelineRunResponse) -> dict[str, Any]:
+def _base(steps: dict[str, StepRunResponse]) -> dict[str, Any]:
     """The base's card, as its artifact's metadata repeat it: the weights, which may be many gigabytes, stay unread."""
-    for step in run.steps.values():
-        if versions := step.get_hydrated_version().outputs.get("base"):
+    for step in steps.values():
+        if versions := step.outputs.get("base"):
             card = versions[0].run_metadata
             return {name: value for name, value in card.items() if isinstance(value, str | int | float | bool)}
     return {}
@@ -253,26 +266,33 @@ def show_records(run_id: UUID, visit: Visit, most_rows: int) -> None:
                 visit(name, output, str(versions[0].content_hash), versions[0].load)
 
 
-def reports_of(run_id: UUID, only_readable: bool = False) -> dict[str, Report]:
+def reports_of(run_id: UUID) -> dict[str, Report]:
     """The reports of a run by artifact name, those of the embedded base's stages under `base_...`.
 
-    Args:
-        run_id: ZenML's id of the run.
-        only_readable: leave out what was changed or cannot be read, for a manifest that must be written all the same.
-
     Raises:
-        ArtifactError: a report was changed, unless `only_readable`.
+        ArtifactError: a report was changed after it was stored.
     """
+    return _reports(_hydrated(Client().get_pipeline_run(run_id, hydrate=True)))
+
+
+def _reports(steps: dict[str, StepRunResponse], only_readable: bool = False) -> dict[str, Report]:
+    """As `reports_of`; without those that were changed or cannot be read, for a manifest that must be written all the
+    same: it then says nothing of that stage."""
     found: dict[str, Report] = {}
-    for step in Client().get_pipeline_run(run_id, hydrate=True).steps.values():
-        for name, versions in step.get_hydrated_version().outputs.items():
+    for step in steps.values():
+        for name, versions in step.outputs.items():
             if versions[0].data_type.attribute.endswith(REPORT_NAMES):
                 try:
                     found[f"base_{name}" if step.name.startswith("base_") else name] = versions[0].load()
-                except Exception:  # a store that is away, too: the manifest then says nothing of this stage
+                except Exception:  # a store that is away, too
                     if not only_readable:
                         raise
     return found
+
+
+def _hydrated(run: PipelineRunResponse) -> dict[str, StepRunResponse]:
+    """Name -> step with its inputs, outputs and metadata; each costs some 10 ms, so that nobody asks twice."""
+    return {name: step.get_hydrated_version() for name, step in run.steps.items()}
 
 
 def reap_interrupted() -> list[Path]:

@@ -55,6 +55,7 @@ def authors_of(
     champion: str | None,
     runner: Sequence[str],
     overridden: bool = False,
+    commit: str = "HEAD",
 ) -> Authors:
     """The authors of one run.
 
@@ -67,10 +68,11 @@ def authors_of(
         runner: names of whoever started the run; the first becomes `trained_by`, the others count as authors of the
             configuration, since whoever starts a run decides what it runs with.
         overridden: whether values of the configuration were given by hand.
+        commit: of the code that ran; the present one by default.
     """
     uncommitted = list(runner) if _changed(code, CODE) else []
     return Authors(
-        code=_identities(_since(code, champion) + uncommitted),
+        code=_identities(_since(code, champion, commit) + uncommitted),
         configuration=_identities(
             _last_of(project, configuration, runner) + list(runner if overridden else runner[1:])
         ),
@@ -79,17 +81,17 @@ def authors_of(
     )
 
 
-def _since(root: Path, champion: str | None) -> list[str]:
+def _since(root: Path, champion: str | None, commit: str) -> list[str]:
     """Authors and co-authors of the commits to the code since the champion's."""
-    if git(root, "rev-parse", "HEAD") is None:
+    if git(root, "rev-parse", "--verify", "--end-of-options", f"{commit}^{{commit}}") is None:
         return [NOBODY_KNOWS]
     whole = git(root, "rev-parse", "--is-shallow-repository") == "false"
     lost = [] if whole else [NOBODY_KNOWS]
     if champion is not None:
-        if _COMMIT.fullmatch(champion) and git(root, "merge-base", "--is-ancestor", champion, "HEAD") is not None:
-            return lost + _people(git(root, "log", f"--format={_PEOPLE}", f"{champion}..HEAD", "--", *CODE))
+        if _COMMIT.fullmatch(champion) and git(root, "merge-base", "--is-ancestor", champion, commit) is not None:
+            return lost + _people(git(root, "log", f"--format={_PEOPLE}", f"{champion}..{commit}", "--", *CODE))
         lost = [NOBODY_KNOWS]
-    return lost + _people(git(root, "log", f"-{FIRST_COMMITS}", f"--format={_PEOPLE}", "--", *CODE))
+    return lost + _people(git(root, "log", f"-{FIRST_COMMITS}", f"--format={_PEOPLE}", commit, "--", *CODE))
 
 
 def _last_of(root: Path, places: Sequence[str | Path], runner: Sequence[str]) -> list[str]:

@@ -95,6 +95,14 @@ def test_before_the_first_champion_the_last_hundred_commits_count(root: Path) ->
     assert of(root).code == ids(TINA)
 
 
+def test_code_that_was_checked_out_while_the_run_was_at_work_does_not_count(root: Path) -> None:
+    ran = git(root, "rev-parse", "HEAD")
+    commit(root, "steps/train.py", ANNA)
+    assert of(root, commit=ran).code == ids(TINA)
+    assert of(root, commit="").code == ids(NOBODY_KNOWS)
+    assert of(root, commit="--all").code == ids(NOBODY_KNOWS)
+
+
 def test_a_shallow_clone_leaves_an_unknown_author(root: Path, tmp_path: Path) -> None:
     commit(root, "steps/train.py", ANNA)
     subprocess.run(["git", "clone", "-q", "--depth", "1", f"file://{root}", str(tmp_path / "shallow")], check=True)
