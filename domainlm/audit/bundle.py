@@ -333,7 +333,7 @@ class Bundle:
         try:
             found = parse_canonical(self.open(CONTENTS).read())
             version = found["version"] if found["format"] == FORMAT else None
-            if version == VERSION and not isinstance(version, bool):
+            if version == VERSION and version is not True:
                 return Contents(**found)
         except (ValueError, TypeError, KeyError, ValidationError):
             raise EvidenceRefused(f"its {CONTENTS} is not one", self.where, "ask for it again", "malformed") from None
