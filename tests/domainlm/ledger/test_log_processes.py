@@ -137,8 +137,15 @@ def test_eight_signers_lose_nothing_and_the_verdict_is_good(url: str, benchmark:
     assert found["writers_entries"] == 120 and found["writers_verdict"] == "good"
 
 
-def test_killed_writers_leave_a_good_ledger(benchmark: ModuleType, tmp_path: Path) -> None:
-    found = benchmark.kills(tmp_path, True, 12)
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_killed_writers_leave_a_good_ledger(
+    benchmark: ModuleType, tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    if kind == "postgresql":
+        cluster = request.getfixturevalue("cluster")
+        found = benchmark.kills(tmp_path, True, 12, lambda: fresh(cluster))
+    else:
+        found = benchmark.kills(tmp_path, True, 12)
     assert found["kills"] == found["kills_recovered"] == 12
     assert found["kills_false_verdicts"] == found["kills_entries_lost"] == found["kills_others_hindered"] == 0
 
