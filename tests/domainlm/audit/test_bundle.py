@@ -248,7 +248,8 @@ def test_a_replaced_artifact_is_named(made: SmallLedger, one_model: Path, tmp_pa
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        ({"version": 2}, "unknown-version"), ({"version": True}, "unknown-version"), ({"version": "1"}, "unknown-version"),
+        ({"version": 2}, "unknown-version"), ({"version": True}, "unknown-version"),
+        ({"version": "1"}, "unknown-version"),
         ({"format": "other"}, "malformed"), ({"more": 1}, "malformed"), ({"model": "x"}, "malformed"),
         ({"size": -1}, "malformed"), ({"files": []}, "malformed"), ({"artifacts": {"x": "0" * 64}}, "malformed"),
         ({"artifacts": {"x": "../../x"}}, "malformed"), ({"origin": "bank/cards"}, "foreign-entry"),
