@@ -1,9 +1,166 @@
-"""`domainlm audit`: serve: the officer's page."""
+"""`domainlm audit`: serve (the officer's page), sign-in (answer its question with a personal key)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
+
+if TYPE_CHECKING:
+    from domainlm.audit.acts import Read
+    from domainlm.audit.page.desk import Desk
+    from domainlm.audit.verification import Verification
+    from domainlm.ledger.log import Ledger
+    from domainlm.ledger.settings import AuditSettings
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+Key = Annotated[Path, typer.Option("--key", help="Your private key, a PEM file.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    app.command("serve")(serve)
+    app.command("sign-in")(sign_in)
+
+
+def serve(
+    host: Annotated[str, typer.Option("--host", help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen at.")] = 8642,
+    public_url: Annotated[
+        str, typer.Option("--public-url", help="As browsers reach it, such as https://audit.bank.example.")
+    ] = "",
+    idle_minutes: Annotated[int, typer.Option("--idle-minutes", min=1, max=480, help="A session ends then.")] = 15,
+    verify_minutes: Annotated[int, typer.Option("--verify-minutes", min=1, help="Between two verifications.")] = 10,
+) -> None:
+    """Serve the officer's page until it is stopped."""
+    from cli.environment import enter_project, quiet_libraries
+
+    enter_project(ready=False)
+    quiet_libraries()
+    import uvicorn
+
+    from domainlm.audit.page.app import create_app
+    from domainlm.audit.page.desk import PageSettings
+    from domainlm.ledger.settings import evidence_folder
+
+    settings = PageSettings(
+        public_url=_checked_url(host, port, public_url),
+        idle_s=60 * idle_minutes,
+        verify_every_s=60 * verify_minutes,
+    )
+    app = create_app(_desk(), settings, evidence_folder() / "page")
+    app.state.office.book.refresh()  # the whole ledger, before anybody waits for it
+    typer.echo(f"The officer's page is at {settings.public_url} (stop it with Ctrl+C)")
+    # no access log: addresses hold what people search for, and looks stand in the ledger
+    uvicorn.run(
+        app, host=host, port=port, log_level="warning", access_log=False, server_header=False, proxy_headers=False,
+        limit_concurrency=200, h11_max_incomplete_event_size=64 << 10,
+    )  # fmt: skip
+
+
+def sign_in(challenge: Annotated[str, typer.Argument(help="The question that the page shows.")], key: Key) -> None:
+    """Answer the page's question with your key, and print what to paste."""
+    from rich.console import Console
+
+    from domainlm.audit.page.challenges import Challenge
+    from domainlm.ledger.signing import is_sealed, load_key
+
+    found = Challenge.parse(challenge)
+    Console(stderr=True).print(
+        f"You sign in to {found.page} (ledger {found.ledger}), until {found.expires}.", markup=False, highlight=False
+    )
+    passphrase = typer.prompt("Passphrase of the key", hide_input=True, err=True) if is_sealed(key) else ""
+    typer.echo(found.answered(load_key(key, passphrase)))
+
+
+def _checked_url(host: str, port: int, public_url: str) -> str:
+    """Scheme, host and port as browsers state them.
+
+    Raises:
+        ConfigurationError: it is none, or sessions would travel a network in clear.
+    """
+    from urllib.parse import urlsplit
+
+    from domainlm.errors import ConfigurationError
+
+    if not public_url:
+        public_url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    parts = urlsplit(public_url.rstrip("/"))
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query or parts.username:
+        raise ConfigurationError("is no address of a page", "--public-url", "such as https://audit.bank.example")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise ConfigurationError(
+            "would send sessions in clear over a network", "--public-url",
+            "put a TLS proxy before it and give its https address; see docs/officer.md",
+        )  # fmt: skip
+    usual = {"http": 80, "https": 443}[parts.scheme]
+    netloc = parts.netloc.lower().removesuffix(f":{usual}")
+    return f"{parts.scheme}://{netloc}"
+
+
+def _desk() -> Desk:
+    from domainlm.audit.approvals import decide
+    from domainlm.audit.page.desk import Desk
+    from domainlm.ledger.client import new_gate, open_ledger, submit_signed
+    from domainlm.ledger.settings import AuditSettings
+
+    settings = AuditSettings.load()
+    ledger = open_ledger(settings)
+    return Desk(
+        origin=settings.origin,
+        size=lambda: ledger.frontier.size,
+        entries=ledger.entries,
+        new_gate=lambda: new_gate(settings),
+        checkpoints=ledger.checkpoints,
+        verify=lambda: _verify(ledger, settings),
+        submit=submit_signed,
+        record=_record,
+        decide=decide,
+        reports=_reports(),
+    )
+
+
+def _verify(ledger: Ledger, settings: AuditSettings) -> Verification:
+    """As `domainlm audit verify` does it, without loading the artifacts."""
+    from domainlm.audit.cross_checks import manifest_files, within
+    from domainlm.audit.verification import examine
+    from domainlm.ledger.anchors import published
+    from domainlm.ledger.settings import root_keyids
+    from domainlm.project import home
+
+    outside = published(settings.anchors, settings.origin)
+    checkpoints = ledger.checkpoints()  # before the entries, since others may append
+    found, evidence = examine(ledger.raw(), checkpoints, outside, settings.origin, root_keyids(), stored=ledger.leaves)
+    return found.with_findings([*within(evidence), *manifest_files(evidence, sorted((home() / "runs").glob("*.json")))])
+
+
+def _record(looks: Sequence[Read]) -> None:
+    """Enter looks in one request to the signer."""
+    import secrets
+
+    from domainlm.digests import digest_bytes
+    from domainlm.ledger import entries
+    from domainlm.ledger.calls import ask
+    from domainlm.ledger.protocol import Act, Request
+
+    ask(
+        Request(
+            do="record",
+            acts=[
+                Act(
+                    kind=entries.READ,
+                    subjects={"page": look.subject or digest_bytes(look.page.encode())},
+                    content=look.model_dump(mode="json"),
+                    nonce=secrets.token_hex(8),
+                )
+                for look in looks
+            ],
+        ),
+        timeout_s=120,
+    )
+
+
+def _reports() -> dict[str, Any]:
+    return {}
