@@ -87,6 +87,7 @@ def _headline(subject: Subject) -> tuple[Tone, str]:
         return "caution", words("headline.unanchored")
     reserved = (
         not subject.is_covered
+        or _of_gates(subject)
         or subject.model.verdict != SHOWN
         or subject.manifest.code.get("dirty", True)
         or not subject.policy.rules.production
@@ -97,10 +98,10 @@ def _headline(subject: Subject) -> tuple[Tone, str]:
 
 def _notices(subject: Subject) -> tuple[Notice, ...]:
     """The verdicts behind the headline: evidence, approval, what was shown, where it stands."""
-    return tuple(
-        Notice(tone, subject.words(f"tone.{tone}"), text)
-        for tone, text in (*_of_evidence(subject), _of_approval(subject), _of_claim(subject), _of_place(subject))
-    )
+    told = [_of_approval(subject), *_of_gates(subject), _of_claim(subject), _of_place(subject)]
+    if subject.verification.verdict == BROKEN:  # what broken evidence says is told, and never in green
+        told = [("plain", text) for _, text in told]
+    return tuple(Notice(tone, subject.words(f"tone.{tone}"), text) for tone, text in (*_of_evidence(subject), *told))
 
 
 def _of_evidence(subject: Subject) -> list[tuple[Tone, str]]:
@@ -124,6 +125,21 @@ def _of_approval(subject: Subject) -> tuple[Tone, str]:
     if decision.standing:
         return "good", words("approved.standing")
     return "good", words("approved.yes", count=len(decision.approvals))
+
+
+def _of_gates(subject: Subject) -> list[tuple[Tone, str]]:
+    """The gates of the pipeline that did not open, or of which nothing is recorded; nothing where all did."""
+    words, verdicts = subject.words, subject.manifest.verdicts
+    told: list[tuple[Tone, str]] = []
+    for gate, section, good in (("redaction", "privacy", "passed"), ("validation", "contract", "kept")):
+        said = [verdicts[part].get("verdict") for part in (gate, f"base_{gate}") if verdicts.get(part)]
+        if not verdicts.get(gate):
+            told.append(("bad", words(f"{section}.unknown")))
+        elif set(said) != {good}:
+            told.append(("bad", words("privacy.failed" if section == "privacy" else "contract.broken")))
+    if verdicts.get("licence", {}).get("allowed") is not True:
+        told.append(("bad", words("gate.closed")))
+    return told
 
 
 def _of_claim(subject: Subject) -> tuple[Tone, str]:
@@ -160,6 +176,6 @@ def _standing(subject: Subject) -> list[Section]:
             for one in worst[:MOST_FINDINGS]
         ]
         head = tuple(words(f"finding.{column}") for column in ("severity", "code", "where", "what"))
-        blocks: list[Block] = [Table(words("findings"), head, tuple(lines))]
+        blocks: list[Block] = [Table(words("findings.worst"), head, tuple(lines))]
         found.append(Section("findings", words("findings"), tuple(blocks)))
     return found

@@ -11,6 +11,7 @@ from domainlm.audit.report.proof import CHECKPOINT
 from domainlm.errors import EvidenceRefused
 
 LAYOUT = Path(__file__).parent / "layout"
+LONGEST_WORD = 22  # letters of a word that a table makes room for; longer ones are broken
 _PRINTED = re.compile(rf'<pre id="{CHECKPOINT}">\n(.*?)</pre>', re.DOTALL)
 
 
@@ -20,6 +21,7 @@ def to_html(document: Document) -> str:
 
     environment = Environment(loader=FileSystemLoader(LAYOUT), autoescape=True, undefined=StrictUndefined)
     environment.tests["code"] = lambda value: isinstance(value, Code)
+    environment.tests["long"] = lambda value: any(len(word) > LONGEST_WORD for word in value.split())
     style = (LAYOUT / "report.css").read_text(encoding="utf-8").replace('"FOOTER"', _css_string(document.footer))
     return environment.get_template("report.html.jinja").render(document=document, style=style) + "\n"
 

@@ -165,13 +165,13 @@ def contract(subject: Subject) -> Section:
 def training(subject: Subject) -> Section:
     """By whom, with which code and recipe, on what, and at which cost."""
     words, manifest = subject.words, subject.manifest
-    train = next((step for step in manifest.steps if step.name == "train"), None)
+    train, lock = next((step for step in manifest.steps if step.name == "train"), None), manifest.code.get("lock")
     rows: list[tuple[str, str | tuple[str, ...]]] = [
         (words("training.when"), plain(f"{manifest.started or '?'}, {manifest.ended or '?'}")),
         (words("training.pipeline"), plain(manifest.pipeline)),
         (words("training.by"), plain(_who(subject))),
         (words("training.code"), _code(subject)),
-        (words("training.lock"), Code(plain(manifest.code.get("lock") or words("not-recorded")))),
+        (words("training.lock"), Code(plain(lock)) if lock else words("not-recorded")),
         (words("training.configuration"), _configuration(subject)),
         (words("training.hardware"), _hardware(subject)),
     ]

@@ -132,6 +132,28 @@ def test_without_a_published_checkpoint_it_never_says_intact(ledger: Reported) -
     assert "The evidence is intact" not in told and "no checkpoint was published outside" in told
 
 
+@pytest.mark.parametrize(
+    ("gate", "said", "notice"),
+    [
+        ("redaction", {"verdict": "failed"}, "The redaction did not pass."),
+        ("base_redaction", {"verdict": "failed"}, "The redaction did not pass."),
+        ("redaction", {}, "Treat the model as if it had learnt from personal data."),
+        ("validation", {"verdict": "broken"}, "The data break their contract."),
+        ("licence", {"allowed": False, "verdict": "refused"}, "No licence gate is recorded that allows this use"),
+    ],
+)
+def test_a_gate_that_did_not_open_stands_in_the_verdict(tmp_path: Path, gate: str, said: dict, notice: str) -> None:
+    ledger = reported(tmp_path, verdicts=full_run(2).verdicts | {gate: said})
+    found = document(ledger)
+    assert (found.tone, found.headline) == ("caution", "Approved and anchored, with reservations.")
+    assert [one.tone for one in found.notices if notice in one.text] == ["bad"]
+
+
+def test_what_broken_evidence_says_is_never_in_green(ledger: Reported) -> None:
+    broken = ledger.verification().model_copy(update={"verdict": "broken"})
+    assert {one.tone for one in document(ledger, verification=broken).notices} == {"bad", "plain"}
+
+
 def test_what_is_missing_stands_below_the_verdict(tmp_path: Path) -> None:
     ledger = reported(tmp_path, approved=False)
     found = document(ledger)
