@@ -63,7 +63,7 @@ class SigningService:
     ) -> None:
         self.ledger, self.recorder, self.log, self.recorder_name = ledger, recorder, log, recorder_name
         self._memory, self._clock = memory, clock
-        self._known = Remembered()
+        self._known, self._kept = Remembered(), 0
         self._gate = Gate(ledger.origin, root_keyids, remember=False)
 
     def ready(self) -> int:
@@ -86,7 +86,7 @@ class SigningService:
         except BaseException:
             self._gate.state = self._known.gate
             raise
-        self._known = known
+        self._keep(known)
         return known.tree.size
 
     def record(self, *statements: Mapping[str, Any]) -> list[Receipt]:
@@ -127,9 +127,7 @@ class SigningService:
         except BaseException:
             self._gate.state = self._known.gate  # what was judged and not added must not count
             raise
-        self._known = after
-        if self._memory:
-            self._memory.keep(after)
+        self._keep(after)
         return [
             found
             if isinstance(found, EvidenceRefused)
@@ -181,8 +179,14 @@ class SigningService:
         """Take over what another signer of these keys knows more."""
         found = self._memory.recall() if self._memory else None
         if found is not None and found.tree.size > self._known.tree.size:
-            self._known = found
+            self._known, self._kept = found, found.tree.size
             self._gate.state = found.gate
+
+    def _keep(self, known: Remembered) -> None:
+        self._known = known
+        if self._memory and known.tree.size > self._kept:
+            self._memory.keep(known)
+            self._kept = known.tree.size
 
     def _caught_up(self, stored: Frontier) -> Frontier:
         """The tree over what is stored, from what is known and the entries that other signers added since.

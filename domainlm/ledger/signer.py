@@ -39,6 +39,7 @@ RECORDER_KEY, LOG_KEY, MEMORY = "recorder.pem", "log.pem", "signer-memory.json"
 BATCH_REQUESTS = 256
 CONNECTIONS = 64
 IDLE_S = 60.0  # a connection that says nothing for so long is closed
+SETTLE_S = 0.05
 MAX_SOCKET_PATH_BYTES = 107  # Linux, unix(7)
 _PEER = struct.Struct("3i")  # pid, uid, gid: unix(7)
 
@@ -132,7 +133,7 @@ class Server:
         self.desk, self.path, self.allowed = desk, path, allowed
         self._queue: asyncio.Queue[tuple[Request, int, asyncio.Future[Answer]]] = asyncio.Queue()
         self._free = asyncio.Semaphore(CONNECTIONS)
-        self._stopping = False
+        self._open: dict[asyncio.StreamWriter, tuple[asyncio.StreamReader, asyncio.Task[None] | None]] = {}
 
     async def serve(self, ready: Callable[[], None] = lambda: None) -> None:
         """Answer until SIGTERM or SIGINT; what was asked before is answered first.
@@ -150,8 +151,13 @@ class Server:
             worker = asyncio.create_task(self._work())
             ready()
             await stop.wait()
-            self._stopping = True
             server.close()
+            await asyncio.sleep(SETTLE_S)  # a connection that was just accepted becomes a task some turns later
+            for writer, (reader, _) in self._open.items():  # what came whole is answered; nothing more is read
+                writer.transport.pause_reading()  # type: ignore[attr-defined]
+                reader.feed_eof()
+            if tasks := [task for _, task in self._open.values() if task]:
+                await asyncio.wait(tasks, timeout=IDLE_S)
             await self._queue.join()
             worker.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -173,6 +179,7 @@ class Server:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         uid = peer_uid(writer.get_extra_info("socket"))
+        self._open[writer] = reader, asyncio.current_task()
         try:
             if uid != os.getuid() and uid not in self.allowed:
                 error = EvidenceRefused("is not allowed here", f"user {uid}", "serve with --allow-uid", "wrong-role")
@@ -186,6 +193,7 @@ class Server:
         except (ConnectionError, TimeoutError, asyncio.IncompleteReadError):
             pass  # the client is gone; what it had asked whole is in the ledger all the same
         finally:
+            del self._open[writer]
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
@@ -201,8 +209,6 @@ class Server:
             request = protocol.read_request(raw)
         except DomainLMError as error:
             return Answer.of(error)
-        if self._stopping:
-            return None
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         await self._queue.put((request, uid, future))
         return await future

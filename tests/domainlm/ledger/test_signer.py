@@ -138,8 +138,12 @@ def test_a_served_signer_records_adds_and_stops_when_it_is_told_to(
         with pytest.raises(EvidenceRefused) as refused:
             client.submit_signed(Envelope.sign(statement, root))
         assert refused.value.code == "wrong-role"
-        process.send_signal(signal.SIGTERM)
-        assert "stopped" in process.communicate(timeout=WAIT_S)[0]
+        with socket.socket(socket.AF_UNIX) as silent, socket.socket(socket.AF_UNIX) as halfway:
+            for connection in (silent, halfway):
+                connection.connect(str(short))
+            halfway.sendall(b"\0\0")
+            process.send_signal(signal.SIGTERM)
+            assert process.communicate(timeout=WAIT_S) == ("stopped\n", "")
         assert process.returncode == 0 and not short.exists()
         with pytest.raises(ArtifactError, match="cannot be reached"):
             client.ping()
