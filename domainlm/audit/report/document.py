@@ -38,9 +38,10 @@ class Notice:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names and values."""
+    """Names and values, under a caption where the section's title does not say what they are."""
 
     rows: tuple[tuple[str, str | tuple[str, ...]], ...]
+    caption: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from domainlm.audit.evidence import Stated
 from domainlm.audit.report.document import Block, Facts, Listing, Notice, Paragraph, Section, Table, plain
 from domainlm.audit.report.subject import Subject
@@ -38,7 +40,7 @@ def approvals(subject: Subject) -> Section:
         columns = ("condition", "who", "due", "state")
         head = tuple(words(f"approvals.{column}") for column in columns)
         blocks.append(Table(words("approvals.conditions"), head, tuple(conditions)))
-    blocks += [Paragraph(words("approvals.authors")), Facts(_authors(subject))]
+    blocks.append(Facts(_authors(subject), words("approvals.authors")))
     return Section("approvals", words("approvals"), tuple(blocks))
 
 
@@ -47,7 +49,10 @@ def _line(subject: Subject, stated: Stated) -> tuple[str, ...]:
     member = subject.policy.members.get(who)
     roles = ", ".join(words.name("role", role) for role in member.roles) if member else ""
     counts = stated.digest in subject.decision.approvals
-    until = act.until or (words("approvals.by-policy") if act.decision == "approve" else "")
+    until = act.until
+    if not until and act.decision == "approve":  # as `domainlm.audit.approvals` counts
+        given = entries.parse_time(stated.header.time).date()
+        until = (given + timedelta(days=subject.policy.rules.approval_days)).isoformat()
     role = subject.decision.counted.get(who, "")
     return (
         plain(who), roles, words.name("decision", act.decision), plain(act.reason), stated.header.time[:10],

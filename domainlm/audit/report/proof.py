@@ -44,7 +44,7 @@ def limits(subject: Subject) -> Section:
     if subject.verification.verdict == UNANCHORED:
         found.append(words("limit.unanchored"))
     if manifest.code.get("dirty", True):
-        found.append(words("limit.dirty"))
+        found.append(words("limit.dirty-files" if manifest.code.get("files") else "limit.dirty"))
     if manifest.code.get("changed"):
         found.append(words("limit.changed"))
     if manifest.configuration.get("overrides"):

@@ -102,7 +102,7 @@ def test_it_says_what_an_officer_asks_for(ledger: Reported) -> None:
         "CC-BY-4.0: name the authors", "customer-messages", "contract clause 7", "customer-service", "4,840",
         "Every text passed the redaction", "PERSON 1,502", "The data keep their contract", "commit b9491778",
         "Intel Xeon, 4 cores, 16 GiB", "0.12 USD", "0.732 [0.701, 0.761]", "+0.010", "numeric answers not shown",
-        "victor validator approved", "add the model card to the inventory", "met, entry 7", "tina",
+        "victor validator approved", "2027-02-18", "add the model card to the inventory", "met, entry 7", "tina",
         "champion of domainlm-finance is domainlm-finance/1", "What the model memorised", "General Data Protection",
         "no legal advice", "domainlm audit verify --bundle", "not entered in the ledger",
     ):  # fmt: skip
