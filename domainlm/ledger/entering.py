@@ -12,20 +12,21 @@ import base64
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
 from domainlm.digests import digest_bytes
-from domainlm.errors import DomainLMError
+from domainlm.errors import ArtifactError, DomainLMError
 from domainlm.keys import MODE_VARIABLE, PRODUCTION, write_secret_file
-from domainlm.ledger import client, entries
+from domainlm.ledger import calls, client, entries
 from domainlm.ledger import manifest as manifests
 from domainlm.ledger.checkpoints import Checkpoint
 from domainlm.ledger.log import Ledger
 from domainlm.ledger.machine import process_alive
-from domainlm.ledger.manifest import FORMAT, RUNNING, RunManifest
+from domainlm.ledger.manifest import RUNNING, RunManifest
+from domainlm.ledger.protocol import Act, Request
 from domainlm.ledger.provenance import entry_of
 from domainlm.ledger.settings import AuditSettings, evidence_folder, root_file
 from domainlm.locks import alone
@@ -33,6 +34,7 @@ from domainlm.reports import Report
 
 ENTERED, WAITING, NO_LEDGER = "entered", "waiting", "no ledger"
 PATIENCE_S = 60.0
+RUNS_AT_ONCE = 16  # of some 0.2 MB each
 _BEFORE_THE_RUN = timedelta(hours=1)  # no entry of a run is older than the run; clocks differ by less
 _BLOCK = 100
 _HEAD_CHARACTERS = 1000  # the status of a manifest's file stands before its first step
@@ -95,16 +97,7 @@ def enter(manifest: RunManifest) -> Entered:
 
     Raises nothing of domainlm's own: what stands in the way is the reason of a `waiting`.
     """
-    manifest = manifest.sealed()
-    if not has_ledger():
-        return Entered(run_id=manifest.run_id, state=NO_LEDGER)
-    try:
-        with alone(_receipts(), PATIENCE_S) as free:
-            if not free:
-                return _waits(manifest, "another process is at it")
-            return receipt_of(manifest.run_id) or _recorded(manifest, _found(manifest) or _submitted(manifest))
-    except (DomainLMError, OSError, ValueError, KeyError, TypeError) as error:
-        return _waits(manifest, error.what if isinstance(error, DomainLMError) else type(error).__name__)
+    return _enter([manifest])[0]
 
 
 def enter_waiting() -> list[Entered]:
@@ -113,32 +106,27 @@ def enter_waiting() -> list[Entered]:
     if not has_ledger():
         return []
     client.flush_spool()  # other acts that wait
-    done = []
-    for path in waiting_manifests():
-        try:
-            found = manifests.read(path)
-        except DomainLMError:  # it was changed: verification names it
-            continue
-        if _at_work(found):
-            continue
-        done.append(enter(found))
-        if done[-1].state == WAITING:  # the others would wait as well
+    found = [manifest for path in waiting_manifests() if (manifest := _readable(path)) and not _at_work(manifest)]
+    done: list[Entered] = []
+    for start in range(0, len(found), RUNS_AT_ONCE):
+        batch = found[start : start + RUNS_AT_ONCE]
+        became = _enter(batch)
+        if len(batch) > 1 and any(one.state == WAITING for one in became):
+            became = [enter(one) for one in batch]  # one that is refused keeps none of the others out
+        done += became
+        if all(one.state == WAITING for one in became):  # the others would wait as well
             break
     return done
 
 
 def waiting_manifests() -> list[Path]:
-    """Manifests of runs that have ended and of which there is no receipt; by their heads, since there may be many.
-
-    Those of the format before there was a ledger stay what they are: they lack what an entry is for.
-    """
+    """Manifests of runs that have ended and of which there is no receipt; by their heads, since there may be many."""
     found = []
     for path in sorted(manifests.manifest_folder().glob("*.json")):
         if not (_receipts() / path.name).exists():
-            with open(path, encoding="utf-8") as stream:
-                head = stream.read(_HEAD_CHARACTERS)
-            if f'"format": "{FORMAT}"' in head and f'"status": "{RUNNING}"' not in head:
-                found.append(path)
+            with open(path, encoding="utf-8", errors="replace") as stream:
+                if f'"status": "{RUNNING}"' not in stream.read(_HEAD_CHARACTERS):
+                    found.append(path)
     return found
 
 
@@ -167,23 +155,54 @@ def _receipts() -> Path:
     return folder
 
 
-def _waits(manifest: RunManifest, reason: str) -> Entered:
-    return Entered(run_id=manifest.run_id, state=WAITING, reason=reason)
+def _readable(path: Path) -> RunManifest | None:
+    try:
+        return manifests.read(path)
+    except DomainLMError:  # it was changed: verification names it
+        return None
 
 
-def _recorded(manifest: RunManifest, found: Entered) -> Entered:
-    write_secret_file(_receipts() / f"{manifest.run_id}.json", found.model_dump(mode="json"), replace=True)
+def _enter(runs: Sequence[RunManifest]) -> list[Entered]:
+    if not has_ledger():
+        return [Entered(run_id=run.run_id, state=NO_LEDGER) for run in runs]
+    done: dict[str, Entered] = {}
+    try:
+        with alone(_receipts(), PATIENCE_S) as free:
+            if not free:
+                raise ArtifactError("another process is at it", str(_receipts()))
+            for run in runs:
+                if known := receipt_of(run.run_id) or _found(run):
+                    done[run.run_id] = _recorded(known)
+            for entered in _submitted([run for run in runs if run.run_id not in done]):
+                done[entered.run_id] = _recorded(entered)
+        reason = ""
+    except (DomainLMError, OSError, ValueError, KeyError, TypeError) as error:
+        reason = error.what if isinstance(error, DomainLMError) else type(error).__name__
+    return [done.get(run.run_id) or Entered(run_id=run.run_id, state=WAITING, reason=reason) for run in runs]
+
+
+def _recorded(found: Entered) -> Entered:
+    write_secret_file(_receipts() / f"{found.run_id}.json", found.model_dump(mode="json"), replace=True)
     return found
 
 
-def _submitted(manifest: RunManifest) -> Entered:
-    subjects, content = entry_of(manifest)
-    # one nonce a run, so that whoever repeats an act is known again
-    receipt = client.submit(entries.RUN, subjects, content, digest_bytes(manifest.run_id.encode())[:16])
-    size = Checkpoint.parse(receipt.checkpoint, "the signer's answer").size
-    return Entered(
-        run_id=manifest.run_id, state=ENTERED, number=receipt.number, entry=receipt.entry, size=size
-    )  # fmt: skip
+def _submitted(runs: Sequence[RunManifest]) -> list[Entered]:
+    """One request to the signer for all; it enters all or none."""
+    if not runs:
+        return []
+    acts = []
+    for run in runs:
+        subjects, content = entry_of(run)
+        # one nonce a run, so that whoever repeats an act is known again
+        nonce = digest_bytes(run.run_id.encode())[:16]
+        acts.append(Act(kind=entries.RUN, subjects=subjects, content=content, nonce=nonce))
+    return [
+        Entered(
+            run_id=run.run_id, state=ENTERED, number=receipt.number, entry=receipt.entry,
+            size=Checkpoint.parse(receipt.checkpoint, "the signer's answer").size,
+        )
+        for run, receipt in zip(runs, calls.ask(Request(do="record", acts=acts)).receipts, strict=True)
+    ]  # fmt: skip
 
 
 def _found(manifest: RunManifest) -> Entered | None:
@@ -193,7 +212,7 @@ def _found(manifest: RunManifest) -> Entered | None:
     except DomainLMError:  # only the signer may reach it; then the receipt is all there is
         return None
     mark = f'"run_id":"{manifest.run_id}"'.encode()
-    begun = entries.parse_time(manifest.started) if manifest.started else None
+    begun = manifests.moment_of(manifest.started)
     for number, raw in _backwards(ledger):
         payload = base64.b64decode(json.loads(raw)["payload"])
         if mark in payload:

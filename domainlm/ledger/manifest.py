@@ -204,6 +204,14 @@ def time_of(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def moment_of(text: str) -> datetime | None:
+    """Undo `time_of`; None where no time is stated. Manifests of the first format have no zone: they are UTC."""
+    if not text:
+        return None
+    found = datetime.fromisoformat(text)
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
 def now() -> str:
     """The present moment, as manifests write it."""
     return time_of(datetime.now(UTC))

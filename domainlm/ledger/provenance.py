@@ -12,7 +12,7 @@ from typing import Any
 
 from domainlm import __version__
 from domainlm.digests import digest_json
-from domainlm.ledger.manifest import RunManifest
+from domainlm.ledger.manifest import RunManifest, moment_of, time_of
 
 MANIFEST = "domainlm_manifest"  # the extension field that holds the whole manifest
 BUILD_TYPE = "urn:domainlm:pipeline:v1"  # docs/record.md says what its parameters mean
@@ -26,8 +26,10 @@ def entry_of(manifest: RunManifest) -> tuple[dict[str, str], dict[str, Any]]:
     Args:
         manifest: of a run that has ended, however it did.
     """
-    manifest = manifest.sealed()
-    return subjects_of(manifest), predicate_of(manifest) | {MANIFEST: manifest.model_dump(mode="json")}
+    manifest = manifest if manifest.digest else manifest.sealed()
+    # one that was written before some field was there is entered as it was written
+    whole = manifest.model_dump(mode="json", exclude_unset=True)
+    return subjects_of(manifest), predicate_of(manifest) | {MANIFEST: whole}
 
 
 def subjects_of(manifest: RunManifest) -> dict[str, str]:
@@ -38,7 +40,7 @@ def subjects_of(manifest: RunManifest) -> dict[str, str]:
 
 def predicate_of(manifest: RunManifest) -> dict[str, Any]:
     """The predicate without extension fields. A time that is not known is left out."""
-    when = {"startedOn": manifest.started, "finishedOn": manifest.ended}
+    when = {"startedOn": moment_of(manifest.started), "finishedOn": moment_of(manifest.ended)}
     configuration = manifest.configuration
     return {
         "buildDefinition": {
@@ -59,7 +61,7 @@ def predicate_of(manifest: RunManifest) -> dict[str, Any]:
         },
         "runDetails": {
             "builder": {"id": BUILDER, "version": {"domainlm": __version__}},
-            "metadata": {"invocationId": manifest.run_id} | {name: time for name, time in when.items() if time},
+            "metadata": {"invocationId": manifest.run_id} | {name: time_of(at) for name, at in when.items() if at},
             "byproducts": [
                 {"name": f"{step.name}/{name}", "digest": {"sha256": digest}}
                 for step in manifest.steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import socket
 import subprocess
@@ -12,11 +13,14 @@ import pytest
 from small_ledgers import small_run
 
 from domainlm.audit.evidence import Evidence
+from domainlm.digests import digest_json
 from domainlm.errors import ArtifactError, DomainLMError, EvidenceRefused
-from domainlm.ledger import bootstrap, client, entering, entries
+from domainlm.ledger import bootstrap, calls, client, entering, entries
 from domainlm.ledger import manifest as manifests
 from domainlm.ledger.entering import ENTERED, NO_LEDGER, WAITING, enter, enter_waiting, receipt_of
+from domainlm.ledger.envelopes import MAX_ENTRY_BYTES
 from domainlm.ledger.manifest import FAILED, INTERRUPTED, RUNNING, RunManifest
+from domainlm.ledger.provenance import MANIFEST
 from domainlm.ledger.settings import evidence_folder
 
 
@@ -65,7 +69,7 @@ def test_without_a_signer_the_run_waits_and_the_next_one_enters_it(
 ) -> None:
     manifests.write(now())
     with monkeypatch.context() as patched:
-        patched.setattr(client, "submit", down)
+        patched.setattr(calls, "ask", down)
         waits = enter(now())
         assert waits.state == WAITING and "cannot be reached" in waits.line(anchored=True)
         assert receipt_of(waits.run_id) is None and runs() == []
@@ -96,16 +100,37 @@ def test_a_changed_manifest_is_not_entered(ledger: Path) -> None:
     assert enter_waiting() == [] and runs() == []
 
 
-def test_a_manifest_from_before_the_ledger_stays_what_it_is(ledger: Path) -> None:
-    manifests.write(now(format="domainlm.run/1"))
+def test_manifests_from_before_the_ledger_are_entered_as_they_were_written(ledger: Path) -> None:
+    old = {
+        "format": "domainlm.run/1", "run_id": "1", "run_name": "run", "pipeline": "p", "status": "completed",
+        "started": "2026-11-21T06:43:54.495", "ended": "", "key_id": "k", "failure": None, "configuration": {},
+        "steps": [{"name": "train", "status": "completed", "cached": False, "parameters": {}, "inputs": {},
+                   "outputs": {"adapter": "a" * 64}, "code": "", "started": "", "ended": ""}],
+        "code": {"commit": "c" * 40, "dirty": False, "lock": ""}, "environment": {},
+    }  # fmt: skip
+    old["digest"] = digest_json(old)
+    (manifests.manifest_folder() / "1.json").write_text(json.dumps(old, indent=2))
+    manifests.write(now(2))
+    assert [found.state for found in enter_waiting()] == [ENTERED, ENTERED]
+    ((_, envelope), _) = list(client.evidence_entries())[1:]
+    assert envelope.statement["predicate"][MANIFEST] == old
     assert enter_waiting() == []
+
+
+def test_one_that_is_refused_keeps_none_of_the_others_out(ledger: Path) -> None:
+    huge = "x" * MAX_ENTRY_BYTES
+    for number in (1, 2, 3):
+        manifests.write(now(number, configuration={"file": huge if number == 2 else "", "parameters": {}}))
+    done = {found.run_id[-1]: found for found in enter_waiting()}
+    assert [done[number].state for number in "123"] == [ENTERED, WAITING, ENTERED]
+    assert "bytes" in done["2"].reason and len(runs()) == 2
 
 
 def test_a_refused_entry_is_said_and_hinders_nothing(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses(*_: object, **__: object) -> None:
         raise EvidenceRefused("bears a time before an earlier entry's", "new entry 0", "", "clock-set-back")
 
-    monkeypatch.setattr(client, "submit", refuses)
+    monkeypatch.setattr(calls, "ask", refuses)
     assert enter(now()).reason == "bears a time before an earlier entry's"
 
 
@@ -119,11 +144,12 @@ def test_production_asks_the_signer_before_a_run_starts(home: Path, monkeypatch:
     entering.require_ledger("development")
     with pytest.raises(DomainLMError):
         entering.require_ledger("production")
+    bootstrap.bootstrap()
+    entering.require_ledger("production")
     monkeypatch.setenv("DOMAINLM_MODE", "production")
+    monkeypatch.setenv("DOMAINLM_SIGNER_KEYS", str(home / "elsewhere"))
     with pytest.raises(DomainLMError):
         entering.require_ledger("")
-    bootstrap.bootstrap()
-    entering.require_ledger("")
 
 
 def _enter(run: RunManifest) -> tuple[str, int]:
