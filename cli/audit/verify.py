@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from domainlm.errors import ConfigurationError, SecretError
+
 if TYPE_CHECKING:
     from domainlm.audit.evidence import Evidence
     from domainlm.audit.verification import Verification
@@ -51,7 +53,7 @@ def verify(
 
     if bundle is not None:
         if artifacts:
-            raise typer.BadParameter("a bundle has no stores to load from", param_hint="--artifacts")
+            raise ConfigurationError("a bundle has no stores to load from", "--artifacts", "verify the project with it")
         found, evidence = _verify_bundle(bundle, root, anchor or [], identity, passphrase)
         found = found.with_findings(within(evidence))
     else:
@@ -90,7 +92,7 @@ def _verify_bundle(
     from domainlm.audit.bundle import examine_bundle
 
     if root is None:
-        raise typer.BadParameter("a bundle is verified with the root's public key: give --root", param_hint="--root")
+        raise ConfigurationError("a bundle is verified with the root's public key", "--root", "give its PEM file")
     secret = typer.prompt("Passphrase", hide_input=True) if passphrase else ""
     return examine_bundle(bundle, root_keys(root), given(anchor), identity=identity, passphrase=secret)
 
@@ -115,7 +117,6 @@ def _verify_project(root: Path | None, anchor: list[str]) -> tuple[Verification,
 
 def root_keys(path: Path) -> frozenset[str]:
     """Ids of the keys in a PEM file."""
-    from domainlm.errors import SecretError
     from domainlm.ledger.signing import keys_of_pem
 
     try:
