@@ -58,12 +58,12 @@ class Ledger:
             ) from None  # fmt: skip
         self._open_file(create)
         with self.named():
-            if create:
+            with self.engine.connect() as connection:  # who finds a ledger waits for no writer
+                there = not create or sa.inspect(connection).has_table(STATE.name)
+                found = connection.execute(sa.select(STATE.c.origin)).scalar() if there else None
+            if found is None and create:
                 with self.writing() as connection:
                     found = store.create(connection, origin)
-            else:
-                with self.engine.connect() as connection:
-                    found = connection.execute(sa.select(STATE.c.origin)).scalar()
         if found is None:
             raise EvidenceRefused("holds entries and no state", self.place, "restore it from a copy", "edited")
         if found != origin:

@@ -44,6 +44,7 @@ def engine(url: str) -> sa.Engine:
 
     Raises:
         sqlalchemy.exc.ArgumentError, NoSuchModuleError, ImportError: there is no such database or driver.
+        ArtifactError: at its first connection: the server confirms what a crash may lose.
     """
     made = sa.create_engine(
         url,
@@ -65,18 +66,10 @@ def create(connection: sa.Connection, origin: str) -> str | None:
 
     Returns:
         The ledger that the database holds: the new one, or the one that is there; None where entries have no state.
-
-    Raises:
-        ArtifactError: the server confirms what a crash may lose.
     """
     if connection.dialect.name == "postgresql":
         # two that create at the same time would collide in the catalogue
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext("domainlm.ledger"))))
-        if connection.exec_driver_sql("SHOW fsync").scalar() == "off":
-            raise ArtifactError(
-                "runs with fsync=off, so that a crash loses entries", str(connection.engine.url.host or "PostgreSQL"),
-                "switch fsync on in postgresql.conf",
-            )  # fmt: skip
     _METADATA.create_all(connection)
     found = connection.execute(sa.select(STATE.c.origin)).scalar()
     if found is None and connection.execute(sa.select(sa.func.max(ENTRIES.c.number))).scalar() is None:
@@ -99,6 +92,11 @@ def _durable_sqlite(connection: Any, _record: Any) -> None:
 
 def _durable_postgresql(connection: Any, _record: Any) -> None:
     with connection.cursor() as cursor:
+        if cursor.execute("SHOW fsync").fetchone() == ("off",):
+            raise ArtifactError(
+                "runs with fsync=off, so that a crash loses entries", connection.info.host or "PostgreSQL",
+                "switch fsync on in postgresql.conf",
+            )  # fmt: skip
         cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED")
         cursor.execute(f"SET lock_timeout = {int(LOCK_S * 1000)}")
         cursor.execute(

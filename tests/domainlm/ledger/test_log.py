@@ -490,6 +490,7 @@ def test_who_waits_too_long_for_a_turn_is_told(tmp_path: Path, monkeypatch: pyte
         with pytest.raises(ArtifactError, match="locked"):
             other.append(some(1))
         assert list(other.raw()) == []  # readers do not wait, and see what was committed
+        assert opened(tmp_path).frontier.size == 0  # nor does who opens it
     assert other.append(some(1)) == [1]
 
 
