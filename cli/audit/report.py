@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,23 +63,6 @@ def report(
         typer.echo(f"{path}")
     typer.echo(document.headline)
     raise typer.Exit(1 if verification.verdict == "broken" else 0)
-
-
-def makers(pack: Path = PACK) -> dict[str, Callable[[Evidence, str, Verification, str], bytes]]:
-    """What the officer's page hands out: file ending -> (evidence, identity, verification, language) to the file."""
-    from domainlm.audit.approvals import decide
-    from domainlm.audit.regulation import read_checklist
-    from domainlm.audit.report import build, to_html, to_pdf
-    from domainlm.ledger.client import open_ledger
-
-    ledger, found = open_ledger(), read_checklist(pack)
-
-    def page(evidence: Evidence, identity: str, verification: Verification, language: str) -> str:
-        notes, decision = ledger.checkpoints(), decide(evidence, identity)
-        note = notes[-1] if notes else ""
-        return to_html(build(evidence, identity, verification, decision, language, checkpoint=note, checklist=found))
-
-    return {"html": lambda *given: page(*given).encode(), "pdf": lambda *given: to_pdf(page(*given))}
 
 
 def checklist(

@@ -104,15 +104,6 @@ def test_without_a_model_the_checklist_is_the_page_of_the_docs() -> None:
     assert json.loads(do("checklist", "--json"))["sources"]["gdpr"]["verified"] is True
 
 
-def test_the_officers_page_hands_out_the_same_reports(bank: Reported, tmp_path: Path) -> None:
-    do("report", MODEL, "--html", "model.html", "--pdf", "model.pdf", code=0)
-    from cli.audit.report import at_hand, makers
-
-    verification, evidence, _ = at_hand()
-    for ending, make in makers().items():
-        assert make(evidence, bank.identity, verification, "en") == (tmp_path / f"model.{ending}").read_bytes()
-
-
 def test_a_broken_ledger_gives_a_report_that_says_so_and_the_exit_code(bank: Reported, tmp_path: Path) -> None:
     import sqlite3
 
