@@ -56,7 +56,9 @@ def register(
         tracking_uri=tracking_uri(), artifacts=home() / "mlflow" / "artifacts",
     )  # fmt: skip
     log_metadata(registration.summary())
-    evidence = {"digests": registration.digests, "registry_version": registration.version}
+    evidence = {
+        "digests": registration.digests, "registry_name": registration.name, "registry_version": registration.version,
+    }  # fmt: skip
     log_metadata(evidence | {"handling_class": registration.handling}, infer_model=True)
     return registration
 

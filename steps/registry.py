@@ -10,22 +10,17 @@ from zenml.models import ModelVersionResponse
 from zenml.utils.pagination_utils import depaginate
 
 from domainlm.audit.promotion import Champion, RegisteredVersion
-from domainlm.digests import digest_json
 from domainlm.errors import RegistrationError
-from domainlm.project import home
-from domainlm.register.champion import PARTS, champions, set_champion, stated_identity, stored_version
+from domainlm.register import champion as mlflows
 
 MLFLOW, ZENML = "MLflow", "ZenML"
+DIGESTS = "digests"  # what `steps.register` and `steps.record` log for a model version
 
 
 def tracking_uri() -> str:
     """The stack's MLflow; a stack without one gets a database inside the project."""
     tracker = Client().active_stack.experiment_tracker
-    if tracker is not None and hasattr(tracker, "get_tracking_uri"):
-        return tracker.get_tracking_uri()
-    folder = home() / "mlflow"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return f"sqlite:///{folder / 'mlflow.db'}"
+    return tracker.get_tracking_uri() if hasattr(tracker, "get_tracking_uri") else mlflows.local_store()
 
 
 class StackRegistries:
@@ -37,48 +32,36 @@ class StackRegistries:
         self._uri = tracking_uri()
 
     def version(self, name: str, version: str, runs: Sequence[str]) -> RegisteredVersion:
-        """The version as both have it, digests of its files computed now.
-
-        Args:
-            runs: ZenML's ids of the runs that registered it, the latest last.
-        """
-        stored = stored_version(self._uri, name, version)
+        """The version as both have it, digests of its files computed now; `runs` registered it, the latest last."""
+        stored = mlflows.stored_version(self._uri, name, version)
         made = _made_by(runs, f"{name}/{version}")
         return RegisteredVersion(
-            label=f"{name}/{version}", verified=stored.verified, files=stored.files,
-            identities={MLFLOW: stored.identity, ZENML: _identity(made)}, digests=stored.digests,
+            label=f"{name}/{version}", verified=stored.verified, files=stored.files, digests=stored.digests,
+            identities={MLFLOW: stored.identity, ZENML: mlflows.identity_of(made.run_metadata.get(DIGESTS))},
         )  # fmt: skip
 
     def identity(self, name: str, version: str) -> str:
         """What MLflow's tag says; empty where there is no such version."""
-        return stated_identity(self._uri, name, version)
+        return mlflows.stated_identity(self._uri, name, version)
 
     def champions(self) -> list[Champion]:
         """Every champion of either registry."""
         found = [
             Champion(registry=MLFLOW, name=name, version=version, identity=identity)
-            for name, (version, identity) in champions(self._uri).items()
+            for name, (version, identity) in mlflows.champions(self._uri).items()
         ]
         for version in depaginate(Client().list_model_versions, stage=ModelStages.PRODUCTION, hydrate=True):
-            registered = str(version.run_metadata.get("registry_version", ""))
-            found.append(
-                Champion(registry=ZENML, name=version.model.name, version=registered, identity=_identity(version))
-            )
+            logged = version.run_metadata
+            name, number = logged.get("registry_name", version.model.name), str(logged.get("registry_version", ""))
+            identity = mlflows.identity_of(logged.get(DIGESTS))
+            found.append(Champion(registry=ZENML, name=name, version=number, identity=identity))
         return found
 
     def crown(self, name: str, version: str, runs: Sequence[str]) -> None:
         """Make a version the champion in both; twice is as once. ZenML then archives the champion before."""
         made = _made_by(runs, f"{name}/{version}")
-        set_champion(self._uri, name, version)
+        mlflows.set_champion(self._uri, name, version)
         Client().update_model_version(made.model.id, made.id, stage=ModelStages.PRODUCTION, force=True)
-
-
-def registry_champions() -> dict[str, str]:
-    """Name -> identity of its champion; where the registries differ, both, so that it equals no identity."""
-    found: dict[str, set[str]] = {}
-    for champion in StackRegistries().champions():
-        found.setdefault(champion.name, set()).add(champion.identity)
-    return {name: " and ".join(sorted(identities)) for name, identities in found.items()}
 
 
 def _made_by(runs: Sequence[str], label: str) -> ModelVersionResponse:
@@ -91,11 +74,3 @@ def _made_by(runs: Sequence[str], label: str) -> ModelVersionResponse:
         if found is not None:
             return found.get_hydrated_version()
     raise RegistrationError("has no version in ZenML's registry", label, "train it again, with `model:` configured")
-
-
-def _identity(version: ModelVersionResponse) -> str:
-    """From the digests that the run logged for its model version; empty where it logged none."""
-    digests = version.run_metadata.get("digests")
-    if not isinstance(digests, dict) or not set(PARTS) <= set(digests):
-        return ""
-    return digest_json({part: digests[part] for part in PARTS})

@@ -23,6 +23,7 @@ from domainlm.ledger.trust import MAY_SIGN
 
 Act = Approval | ConditionMet | StandingApproval
 KINDS = {Approval: entries.APPROVAL, ConditionMet: entries.CONDITION_MET, StandingApproval: entries.STANDING}
+OWN = "/tuned"  # how a metric's name ends that is the model's own (`domainlm.evaluate`)
 MIN_DIGITS = 8  # of a digest, where a person types one
 
 
@@ -255,8 +256,8 @@ def _approval_lines(evidence: Evidence, act: Approval) -> list[str]:
             f"code: commit {str(run.code.get('commit', ''))[:12] or 'unknown'}"
             + ("" if run.code.get("dirty") is False else ", with uncommitted changes"),
             f"evaluation: {run.model.verdict or 'no verdict'}",
-            *(f"{gate}: {_flat(said)}" for gate, said in sorted(run.verdicts.items())),
-            *(f"{metric}: {value:.6g}" for metric, value in sorted(run.metrics.items())),
+            *(f"{gate}: {_said(found)}" for gate, found in sorted(run.verdicts.items())),
+            *_metric_lines(run.metrics),
         ]
     else:
         lines.append("it is a standing approval")
@@ -279,8 +280,18 @@ def _standing_lines(act: StandingApproval) -> list[str]:
     return [*lines, "only from a clean work tree, with its evaluation's claim shown", f"reason: {act.reason}"]
 
 
-def _flat(said: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in said.items())
+def _said(verdict: Mapping[str, Any]) -> str:
+    """A gate's word; all that it says where it has none."""
+    return str(verdict.get("verdict") or ", ".join(f"{name} {value}" for name, value in verdict.items()))
+
+
+def _metric_lines(metrics: Mapping[str, float]) -> list[str]:
+    """The model's own scores; those of baselines and controls are counted."""
+    own = {name: value for name, value in metrics.items() if name.endswith(OWN)} or metrics
+    lines = [f"{name}: {value:.6g}" for name, value in sorted(own.items())]
+    if rest := len(metrics) - len(own):
+        lines.append(f"and {rest} scores of baselines and controls: `domainlm audit report` shows them")
+    return lines
 
 
 def _starts(digest: str, text: str) -> bool:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domainlm.artifacts import CARD_FILE, BaseCheckpoint
-from domainlm.digests import digest_folder
+from domainlm.digests import digest_folder, digest_json
 from domainlm.errors import RegistrationError
+from domainlm.project import home
 from domainlm.register.registration import IDENTITY, VERIFIED, pointed_at
 from domainlm.register.serving import ADAPTER, BASE, TOKENIZER
 from domainlm.register.settings import CHAMPION
@@ -42,6 +43,20 @@ class StoredVersion(Report):
     digests: dict[str, str]
     verified: bool
     files: dict[str, str]
+
+
+def local_store() -> str:
+    """MLflow's store and registry inside the project, for a stack that has none."""
+    folder = home() / "mlflow"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def identity_of(digests: Any) -> str:
+    """The identity that logged digests make; empty where a part is missing."""
+    if not isinstance(digests, Mapping) or not set(PARTS) <= set(digests):
+        return ""
+    return digest_json({part: digests[part] for part in PARTS})
 
 
 def stored_version(uri: str, name: str, version: str) -> StoredVersion:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pydantic import ValidationError
 
 from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
 from domainlm.digests import digest_folder
@@ -219,6 +220,13 @@ def test_a_version_that_comes_back_changed_gets_no_alias_and_does_not_count(regi
     monkeypatch.undo()
     again = registry()
     assert again.version == "2" and not again.existing
+
+
+def test_registering_crowns_nobody_and_cannot_be_told_to(registry):
+    found = registry()
+    assert set(registry.client.get_registered_model(found.name).aliases) == {"candidate"}
+    with pytest.raises(ValidationError, match="`domainlm promote` alone"):
+        RegisterSettings(alias="champion")
 
 
 def test_mlflows_own_settings_are_as_before(registry):
