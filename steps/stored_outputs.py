@@ -49,8 +49,9 @@ def _digest(version: ArtifactVersionResponse) -> str | None:
     """The digest that the store states, once its content has been compared with it."""
     try:
         version.load()
-    except (ArtifactErased, FileNotFoundError):
+    except ArtifactError as error:
+        gone = isinstance(error, ArtifactErased) or isinstance(error.__cause__, FileNotFoundError)
+        return None if gone else ""
+    except FileNotFoundError:
         return None
-    except ArtifactError:
-        return ""
     return str(version.content_hash)
