@@ -123,7 +123,7 @@ class Ledger:
         """The frontier, which nobody else changes until the transaction ends.
 
         Raises:
-            EvidenceRefused: the store contradicts itself; see `disagreement`.
+            EvidenceRefused: the store contradicts itself; the code says how.
         """
         frontier = self._frontier(connection.execute(_STATE.with_for_update()).one())
         if not self._agrees:
