@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from domainlm.audit.acts import Read
+    from domainlm.audit.evidence import Evidence
     from domainlm.audit.page.desk import Desk
     from domainlm.audit.verification import Verification
     from domainlm.ledger.log import Ledger
-    from domainlm.ledger.settings import AuditSettings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 Key = Annotated[Path, typer.Option("--key", help="Your private key, a PEM file.")]
@@ -62,17 +63,12 @@ def serve(
 
 def sign_in(challenge: Annotated[str, typer.Argument(help="The question that the page shows.")], key: Key) -> None:
     """Answer the page's question with your key, and print what to paste."""
-    from rich.console import Console
-
+    from cli.audit.keys import opened
     from domainlm.audit.page.challenges import Challenge
-    from domainlm.ledger.signing import is_sealed, load_key
 
     found = Challenge.parse(challenge)
-    Console(stderr=True).print(
-        f"You sign in to {found.page} (ledger {found.ledger}), until {found.expires}.", markup=False, highlight=False
-    )
-    passphrase = typer.prompt("Passphrase of the key", hide_input=True, err=True) if is_sealed(key) else ""
-    typer.echo(found.answered(load_key(key, passphrase)))
+    typer.echo(f"You sign in to {found.page} (ledger {found.ledger}), until {found.expires}.", err=True)
+    typer.echo(found.answered(opened(key)))
 
 
 def _checked_url(host: str, port: int, public_url: str) -> str:
@@ -101,6 +97,7 @@ def _checked_url(host: str, port: int, public_url: str) -> str:
 
 
 def _desk() -> Desk:
+    from cli.audit.report import at_hand
     from domainlm.audit.approvals import decide
     from domainlm.audit.page.desk import Desk
     from domainlm.ledger.client import new_gate, open_ledger, submit_signed
@@ -114,26 +111,31 @@ def _desk() -> Desk:
         entries=ledger.entries,
         new_gate=lambda: new_gate(settings),
         checkpoints=ledger.checkpoints,
-        verify=lambda: _verify(ledger, settings),
+        verify=lambda: at_hand()[0],  # as `domainlm audit verify` does it, without loading the artifacts
         submit=submit_signed,
         record=_record,
         decide=decide,
-        reports=_reports(),
+        reports={"html": partial(_report, ledger, "html"), "pdf": partial(_report, ledger, "pdf")},
     )
 
 
-def _verify(ledger: Ledger, settings: AuditSettings) -> Verification:
-    """As `domainlm audit verify` does it, without loading the artifacts."""
-    from domainlm.audit.cross_checks import manifest_files, within
-    from domainlm.audit.verification import examine
-    from domainlm.ledger.anchors import published
-    from domainlm.ledger.settings import root_keyids
-    from domainlm.project import home
+def _report(
+    ledger: Ledger, ending: str, evidence: Evidence, identity: str, verification: Verification, language: str
+) -> bytes:
+    """As `domainlm audit report` makes it, with the latest checkpoint that the verification covers."""
+    from cli.audit.report import PACK
+    from domainlm.audit.approvals import decide
+    from domainlm.audit.regulation import read_checklist
+    from domainlm.audit.report import build, to_html, to_pdf
+    from domainlm.ledger.checkpoints import Checkpoint
 
-    outside = published(settings.anchors, settings.origin)
-    checkpoints = ledger.checkpoints()  # before the entries, since others may append
-    found, evidence = examine(ledger.raw(), checkpoints, outside, settings.origin, root_keyids(), stored=ledger.leaves)
-    return found.with_findings([*within(evidence), *manifest_files(evidence, sorted((home() / "runs").glob("*.json")))])
+    notes = [note for note in ledger.checkpoints() if Checkpoint.parse(note, "a checkpoint").size <= verification.size]
+    document = build(
+        evidence, identity, verification, decide(evidence, identity), language,
+        checkpoint=notes[-1] if notes else "", checklist=read_checklist(PACK),
+    )  # fmt: skip
+    page = to_html(document)
+    return page.encode() if ending == "html" else to_pdf(page)
 
 
 def _record(looks: Sequence[Read]) -> None:
@@ -160,7 +162,3 @@ def _record(looks: Sequence[Read]) -> None:
         ),
         timeout_s=120,
     )
-
-
-def _reports() -> dict[str, Any]:
-    return {}

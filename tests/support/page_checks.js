@@ -30,7 +30,7 @@
       if (measured < 4.5) found.push([one.outerHTML.slice(0, 100), measured.toFixed(2)]);
     }
     for (const one of document.querySelectorAll("svg text")) {
-      const box = one.parentElement.querySelector("rect");
+      const box = one.closest("a").querySelector("rect");
       const measured = ratio(getComputedStyle(one).fill, getComputedStyle(box).fill);
       if (measured < 4.5) found.push([one.outerHTML.slice(0, 100), measured.toFixed(2)]);
     }

@@ -6,60 +6,14 @@ from then on every page of evidence is refused, until somebody looked and starte
 
 from __future__ import annotations
 
-import heapq
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
 
-from domainlm.audit.acts import MODELS
 from domainlm.audit.evidence import Evidence, Stated
 from domainlm.audit.page.desk import Desk
 from domainlm.errors import EvidenceRefused
 from domainlm.ledger import entries
-from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.merkle import leaf_hash
-from domainlm.ledger.trust import Gate
-
-
-class IndexedEvidence(Evidence):
-    """Evidence that finds entries by kind and by model without reading all of them: a page asks it for many models."""
-
-    def __init__(self, read: Iterable[tuple[int, Envelope]], gate: Gate) -> None:
-        self._kinds: dict[str, list[Stated]] = defaultdict(list)
-        self._about: dict[str, list[Stated]] = defaultdict(list)
-        super().__init__(read, gate)
-
-    def extend(self, read: Iterable[tuple[int, Envelope]]) -> None:
-        """As `Evidence.extend`."""
-        first = len(self.stated)
-        try:
-            super().extend(read)
-        finally:
-            self._index(self.stated[first:])
-
-    def until(self, number: int) -> Evidence:
-        """As `Evidence.until`."""
-        earlier = super().until(number)
-        earlier._kinds, earlier._about = defaultdict(list), defaultdict(list)
-        earlier._index(earlier.stated)
-        return earlier
-
-    def of_kind(self, *kinds: str) -> Iterator[Stated]:
-        """As `Evidence.of_kind`."""
-        return heapq.merge(*(self._kinds.get(kind, ()) for kind in set(kinds)), key=lambda stated: stated.number)
-
-    def about(self, identity: str, *kinds: str) -> list[Stated]:
-        """As `Evidence.about`."""
-        wanted = kinds or MODELS
-        return [stated for stated in self._about.get(identity, ()) if stated.header.kind in wanted]
-
-    def _index(self, found: Iterable[Stated]) -> None:
-        for stated in found:
-            self._kinds[stated.header.kind].append(stated)
-            act = stated.act
-            if stated.header.kind in MODELS:
-                for identity in {getattr(act, "identity", ""), *getattr(act, "models", ())} - {""}:
-                    self._about[identity].append(stated)
 
 
 class Book:
@@ -73,7 +27,6 @@ class Book:
         models: identity -> the first run that registered it, in order.
         runs: run id -> its latest entry, in order of the first.
         promotions: registered name -> its promotions, in order.
-        numbers: an entry's digest -> its number.
         reads: the access log.
         leaves: hash of each entry in the ledger's tree.
     """
@@ -83,11 +36,10 @@ class Book:
         self._lock = threading.Lock()
         self._fault: EvidenceRefused | None = None
         self._indexed = 0
-        self.evidence = IndexedEvidence((), desk.new_gate())
+        self.evidence = Evidence((), desk.new_gate())
         self.models: dict[str, Stated] = {}
         self.runs: dict[str, Stated] = {}
         self.promotions: dict[str, list[Stated]] = defaultdict(list)
-        self.numbers: dict[str, int] = {}
         self.reads: list[Stated] = []
         self.leaves: list[bytes] = []
 
@@ -141,7 +93,6 @@ class Book:
     def _index(self) -> None:
         for stated in self.evidence.stated[self._indexed :]:
             act, kind = stated.act, stated.header.kind
-            self.numbers[stated.digest] = stated.number
             self.leaves.append(leaf_hash(stated.envelope.to_bytes()))
             if kind == entries.RUN:
                 self.runs[act.run_id] = stated

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from securesystemslib.dsse import Envelope as DSSE
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Key, Signature, Signer
@@ -25,6 +25,7 @@ from domainlm.reports import Report
 
 SIGN_IN_TYPE = "application/vnd.domainlm.sign-in+json"
 LIFE_S = 300
+TIME = r"^[0-9T:.-]{10,30}Z$"
 MOST_PENDING = 10_000
 
 
@@ -39,11 +40,12 @@ class Challenge(Report):
         expires: until when an answer counts, UTC.
     """
 
-    page: str
-    ledger: str
-    nonce: str
-    time: str
-    expires: str
+    # patterns: what a page made up is printed in a terminal before it is signed
+    page: str = Field(pattern=r"^https?://[A-Za-z0-9.:\[\]-]{1,260}$")
+    ledger: str = Field(pattern=r"^[A-Za-z0-9._:/-]{1,200}$")
+    nonce: str = Field(pattern=r"^[0-9a-f]{64}$")
+    time: str = Field(pattern=TIME)
+    expires: str = Field(pattern=TIME)
 
     @property
     def payload(self) -> bytes:

@@ -4,18 +4,20 @@ described. Only places and sizes are computed here; the template writes them out
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 import networkx as nx
 
-from domainlm.audit.page.words import cut
+from domainlm.audit.page.words import visible
 from domainlm.ledger.manifest import RunManifest
 from domainlm.names import INGEST, REGISTER
 
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 186, 46, 22, 34, 8
 BEND = 14  # room for a line between two boxes
+LETTERS = 20  # that a box has room for
 MOST_NODES = 400  # more are no picture; the table beside it holds all
 SWEEPS = 6
 SOURCE, STEP, ARTIFACT, MODEL = "source", "step", "artifact", "model"
@@ -78,9 +80,9 @@ def graph(manifest: RunManifest) -> nx.DiGraph:
             found.add_edge(node, reader)
     if manifest.model is not None:
         label = f"{manifest.model.name}/{manifest.model.version}"
-        found.add_node("model", kind=MODEL, label=label, detail=manifest.model.identity[:12], anchor="summary")
+        found.add_node(MODEL, kind=MODEL, label=label, detail=manifest.model.identity[:12], anchor="summary")
         parts = [made[digest] for digest in manifest.model.digests.values() if digest in made]
-        found.add_edges_from((part, "model") for part in (*parts, steps.get(REGISTER)) if part)
+        found.add_edges_from((part, MODEL) for part in (*parts, steps.get(REGISTER)) if part)
     return found
 
 
@@ -102,7 +104,7 @@ def picture(manifest: RunManifest) -> Picture | None:
             corners[node] = (x, MARGIN + depth * (HEIGHT + GAP_Y))
             x += widths[node] + GAP_X
     nodes = [
-        Node(data["kind"], cut(data["label"], 24), cut(data["detail"], 24), data["anchor"], *corners[node])
+        Node(data["kind"], _fitting(data["label"]), _fitting(data["detail"]), data["anchor"], *corners[node])
         for node, data in sorted(found.nodes(data=True), key=lambda item: (corners[item[0]][1], corners[item[0]][0]))
     ]
     return Picture(
@@ -113,12 +115,24 @@ def picture(manifest: RunManifest) -> Picture | None:
     )
 
 
+def _fitting(text: str) -> str:
+    """As much of a name as a box has room for; letters of East Asian scripts take twice the room."""
+    room, text = LETTERS, visible(text)
+    for place, letter in enumerate(text):
+        room -= 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        if room < 0:
+            return f"{text[: max(0, place - 1)]}…"
+    return text
+
+
 def _depths(found: nx.DiGraph) -> dict[Any, int]:
     """Layer of each node: below all that it was made from; what was made from nothing just above its first reader."""
     depths = {node: depth for depth, layer in enumerate(nx.topological_generations(found)) for node in layer}
     for node in found:
         if not found.pred[node] and found.succ[node]:
             depths[node] = min(depths[after] for after in found.succ[node]) - 1
+    if MODEL in found:
+        depths[MODEL] = max(depths.values())  # also where the run does not say what it was made from
     return depths
 
 

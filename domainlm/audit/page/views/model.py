@@ -62,8 +62,11 @@ def report(visit: Visit) -> Response:
     if verification is None:
         raise ArtifactError("was not verified yet, and a report states the verdict", visit.office.desk.origin,
                             "wait for the verification, or see why it failed")  # fmt: skip
+    evidence = visit.book.evidence.until(verification.size)  # what the verdict is about, and no more
+    if not evidence.registered(stated.act.model.identity):
+        raise ArtifactError("was entered after the last verification", f"entry {stated.number}", "verify again")
     visit.note("report", stated.act.model.identity)
-    content = made(visit.book.evidence, stated.act.model.identity, verification, visit.language)
+    content = made(evidence, stated.act.model.identity, verification, visit.language)
     return download(content, f"{stated.act.model.name}-{stated.act.model.version}.{ending}", KINDS[ending])
 
 

@@ -21,5 +21,6 @@ def access(visit: Visit) -> Response:
     found = [stated for stated in reversed(reads) if not person or stated.act.person == person]
     return visit.page(
         "access.html", slice=Slice.of(visit, found), person=person,
-        people=sorted({stated.act.person for stated in reads}), models=visit.book.models, numbers=visit.book.numbers,
+        people=sorted({stated.act.person for stated in reads}), models=visit.book.models,
+        entry=visit.book.evidence.entry,
     )  # fmt: skip
