@@ -89,6 +89,11 @@ class SigningService:
         self._keep(known)
         return known.tree.size
 
+    def holds(self, envelope: Envelope) -> bool:
+        """Whether the ledger has this very entry already."""
+        with self.ledger.named(), self.ledger.engine.connect() as connection:
+            return _stands(connection, leaf_hash(envelope.to_bytes()))
+
     def record(self, *statements: Mapping[str, Any]) -> list[Receipt]:
         """Sign machine-made statements and add them. Raises as `add`."""
         return self.add([self.recorded(statement) for statement in statements])

@@ -22,6 +22,7 @@ import stat
 import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from domainlm.errors import ConfigurationError, DomainLMError, EvidenceRefused, PlaceTaken
@@ -33,7 +34,7 @@ from domainlm.ledger.protocol import Answer, Request
 from domainlm.ledger.service import SigningService
 from domainlm.ledger.settings import AuditSettings, keys_folder, root_keyids
 from domainlm.ledger.signing import load_key
-from domainlm.ledger.trust import MACHINE_MADE, RECORDER
+from domainlm.ledger.trust import CLOCK_TOLERANCE_S, MACHINE_MADE, RECORDER, now
 
 RECORDER_KEY, LOG_KEY, MEMORY = "recorder.pem", "log.pem", "signer-memory.json"
 BATCH_REQUESTS = 256
@@ -90,17 +91,45 @@ class Desk:
             except Exception as error:
                 outcomes = [error] * len(wanted)
             for (place, _), outcome in zip(wanted, outcomes, strict=True):
-                answers[place] = Answer.of(outcome) if isinstance(outcome, Exception) else Answer(receipts=outcome)
+                if isinstance(outcome, Exception):
+                    answers[place] = Answer.of(outcome)
+                else:
+                    request = asked[place][0]
+                    answers[place] = Answer(receipts=outcome[-len(request.acts or request.envelopes) :])
         return [answer for answer in answers if answer is not None]
 
     def _envelopes(self, request: Request, uid: int) -> list[Envelope]:
         if request.do == "add":
             found = [Envelope.parse(text.encode(), f"envelope {place}") for place, text in enumerate(request.envelopes)]
+            found = [*self._received(found), *found]
         else:
             found = [self._recorded(act, uid) for act in request.acts]
         if not found:
             raise EvidenceRefused("names no entry", "request to the signer", "name one", "malformed")
         return found
+
+    def _received(self, envelopes: Sequence[Envelope]) -> list[Envelope]:
+        """What says that entries which were signed a while ago were received now.
+
+        It moves the log's clock to the present before they are judged: a stolen key's owner must not look as if she had
+        signed before it was stolen, only because nothing else was entered meanwhile.
+        """
+        moment = now()
+        late = [
+            envelope
+            for place, envelope in enumerate(envelopes)
+            if moment - entries.parse_time(entries.header(envelope, f"envelope {place}").time)
+            > timedelta(seconds=CLOCK_TOLERANCE_S)
+            and not self.service.holds(envelope)
+        ]
+        if not late or not self.service.ledger.frontier.size:  # a ledger begins with its policy
+            return []
+        content = {"person": "signer", "page": "received", "subject": late[0].digest}
+        subjects = {f"received/{place}": envelope.digest for place, envelope in enumerate(late)}
+        statement = entries.statement(
+            entries.READ, self.service.ledger.origin, self.service.recorder_name, subjects, content, moment
+        )
+        return [self.service.recorded(statement)]
 
     def _recorded(self, act: protocol.Act, uid: int) -> Envelope:
         if act.kind not in entries.KINDS:

@@ -210,7 +210,7 @@ class Policy(Report):
         return {keyid: SSlibKey.from_dict(keyid, dict(self.keys[keyid])) for keyid in self.keys if keyid in wanted}
 
     def doubts(self, keyid: str, moment: datetime) -> Revocation | None:
-        """The revocation for which a signature of that moment is not believed; None where it stands."""
+        """The revocation for which a signature of that moment, by the log's clock, is not believed; else None."""
         revoked = self.revoked.get(keyid)
         return revoked if revoked and moment >= entries.parse_time(revoked.since) else None
 
@@ -388,13 +388,13 @@ class Gate:
             for keyid in presented.signed:
                 numbers, times = self._signed.setdefault(keyid, (array("q"), array("d")))
                 numbers.append(index)
-                times.append(moment.timestamp())
+                times.append(clock.timestamp())  # a thief would claim an earlier time
         return header
 
     def tainted(self) -> Iterator[Taint]:
         """Entries that stand in the log and whose key was revoked later with effect from before them.
 
-        They passed when they were made, and stay in the log. Whether what they say still counts is for those to
+        Before and after go by the log's clock. They passed when they were made, and stay in the log. Whether what they say still counts is for those to
         decide who rely on it (`Policy.doubts`).
         """
         for keyid, since in sorted(self._revoked.items()):

@@ -14,9 +14,11 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from domainlm.errors import ArtifactError, ConfigurationError, DomainLMError, EvidenceRefused, SecretError
 from domainlm.ledger import bootstrap, calls, client, entries, protocol, signer
@@ -25,7 +27,7 @@ from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.protocol import Act, Answer, Request
 from domainlm.ledger.settings import AuditSettings, keys_folder, root_file, spool_folder
 from domainlm.ledger.signing import load_key
-from domainlm.ledger.trust import Gate
+from domainlm.ledger.trust import Gate, now
 
 NOWHERE = {"page": "0" * 64}
 SERVE = "from cli.main import app; app()"
@@ -48,13 +50,15 @@ def ledger(home: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def serving(path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def serving(path: Path, *arguments: str, typed: str = "") -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-c", SERVE, "audit", "signer", "serve", "--socket", str(path), *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        assert process.stdout is not None
+        assert process.stdout is not None and process.stdin is not None
+        process.stdin.write(typed)
+        process.stdin.flush()
         line = process.stdout.readline()
         assert line.startswith("ready"), line + process.communicate(timeout=WAIT_S)[1]
         yield process
@@ -316,6 +320,41 @@ def test_eight_children_at_once_lose_nothing(ledger: Path) -> None:
     for thread in threads:
         thread.join(WAIT_S)
     assert sorted(receipts) == list(range(1, 9)) and admitted() == 9
+
+
+def test_what_was_signed_a_while_ago_is_entered_behind_the_time_at_which_it_was_received(ledger: Path) -> None:
+    policy, digest = bootstrap.policy_in_force(client.open_ledger(), client.new_gate())
+    policy = policy.model_copy(update={"version": 2, "previous": digest})
+    moment = now()
+    statement = bootstrap.policy_statement(policy, "root", moment - timedelta(days=3))
+    signed = Envelope.sign(statement, load_key(keys_folder() / bootstrap.ROOT_KEY))
+    for _ in range(2):  # repeated, it is there already
+        assert client.submit_signed(signed).number == 2
+    (received,) = [envelope for number, envelope in client.evidence_entries() if number == 1]
+    assert entries.subjects(received) == {"received/0": signed.digest}
+    assert entries.parse_time(entries.header(received, "").time) > moment - timedelta(seconds=1)
+    assert entries.content(received) == {"person": "signer", "page": "received", "subject": signed.digest}
+    later = Envelope.sign(bootstrap.policy_statement(policy, "root", moment - timedelta(days=8)),
+                          load_key(keys_folder() / bootstrap.ROOT_KEY))  # fmt: skip
+    with pytest.raises(EvidenceRefused) as refused:
+        client.submit_signed(later)
+    assert refused.value.code == "clock-set-back" and admitted() == 3
+
+
+def test_sealed_service_keys_are_opened_once_by_a_served_signer_and_by_no_child(ledger: Path, short: Path) -> None:
+    for name in (signer.RECORDER_KEY, signer.LOG_KEY):
+        path = keys_folder() / name
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+        path.write_bytes(key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"correct horse battery"),
+        ))  # fmt: skip
+    with pytest.raises(SecretError, match="passphrase"):
+        submit(entries.READ, NOWHERE, {})
+    for typed, opens in (("wrong\nwrong\n", False), ("correct horse battery\n" * 2, True)):
+        with contextlib.suppress(AssertionError), serving(short, typed=typed):
+            assert opens and ask(short, Request(do="record", acts=[act()])).receipts[0].number == 1
+    assert admitted() == 2
 
 
 def test_a_second_signer_on_the_same_socket_and_unsafe_places_are_refused(

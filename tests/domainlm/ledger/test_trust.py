@@ -203,6 +203,16 @@ def test_what_a_later_revocation_casts_doubt_on_is_named_and_stays_in_the_log() 
     assert policy.doubts(IDS["victor"], doubtful) is None
 
 
+def test_what_a_thief_dates_back_is_tainted_by_the_time_at_which_it_was_entered() -> None:
+    house = House()
+    since = START + timedelta(days=2)
+    house.enter(entries.APPROVAL, "anna", {}, time=START)
+    house.enter(entries.READ, "recorder", {}, time=since + timedelta(hours=1))
+    house.enter(entries.APPROVAL, "anna", {}, time=START + timedelta(minutes=1))  # signed with the stolen key
+    house.succeed(revoked={IDS["anna"]: Revocation(since=_text(since), reason="stolen")})
+    assert [taint.number for taint in house.gate.tainted()] == [3]
+
+
 def test_a_key_that_is_merely_replaced_taints_nothing() -> None:
     house = House()
     house.enter(entries.READ, "recorder", {}, time=START + timedelta(minutes=1))
