@@ -394,8 +394,8 @@ class Gate:
     def tainted(self) -> Iterator[Taint]:
         """Entries that stand in the log and whose key was revoked later with effect from before them.
 
-        Before and after go by the log's clock. They passed when they were made, and stay in the log. Whether what they say still counts is for those to
-        decide who rely on it (`Policy.doubts`).
+        Before and after go by the log's clock. They passed when they were made, and stay in the log. Whether what they
+        say still counts is for those to decide who rely on it (`Policy.doubts`).
         """
         for keyid, since in sorted(self._revoked.items()):
             numbers, times = (self._signed or {}).get(keyid, ((), ()))
