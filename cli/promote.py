@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from domainlm.audit.evidence import Evidence
     from domainlm.audit.promotion import Registries
     from domainlm.audit.verification import Verification
+    from domainlm.ledger.log import Ledger
+    from domainlm.ledger.settings import AuditSettings
 
 
 def promote(
@@ -24,9 +26,11 @@ def promote(
     enter_project()
     quiet_libraries()
     from domainlm.audit.promotion import promote
+    from domainlm.audit.statements import printable
     from domainlm.errors import ConfigurationError
     from domainlm.ledger import entries
-    from domainlm.ledger.client import open_ledger, submit
+    from domainlm.ledger.client import submit
+    from domainlm.ledger.settings import AuditSettings
     from steps.registry import StackRegistries
 
     if check:
@@ -37,12 +41,12 @@ def promote(
         raise ConfigurationError("names no version", "promote", "for example `domainlm promote 3`")
     verification, evidence = examined()
     done = promote(
-        name or _only_name(evidence), version, examine=lambda: (verification, evidence), ledger=open_ledger(),
-        registries=StackRegistries(), dry_run=dry_run,
+        name or _only_name(evidence), version, examine=lambda: (verification, evidence),
+        ledger=present_ledger(AuditSettings.load()), registries=StackRegistries(), dry_run=dry_run,
         append=lambda act: submit(entries.PROMOTION, {act.model: act.identity}, act.model_dump(mode="json")),
     )  # fmt: skip
     for line in done.warnings:
-        typer.echo(line, err=True)
+        typer.echo(printable(line), err=True)
     if done.already:
         typer.echo(f"{done.label} is the champion already, in the ledger and in both registries")
     elif dry_run:
@@ -58,12 +62,19 @@ def examined() -> tuple[Verification, Evidence]:
     """The project's ledger, verified and read."""
     from domainlm.audit.verification import examine
     from domainlm.ledger.anchors import published
-    from domainlm.ledger.client import open_ledger
     from domainlm.ledger.settings import AuditSettings, root_keyids
 
-    settings, ledger = AuditSettings.load(), open_ledger()
+    settings, roots = AuditSettings.load(), root_keyids()
+    ledger = present_ledger(settings)
     outside, checkpoints = published(settings.anchors, settings.origin), ledger.checkpoints()
-    return examine(ledger.raw(), checkpoints, outside, settings.origin, root_keyids(), stored=ledger.leaves)
+    return examine(ledger.raw(), checkpoints, outside, settings.origin, roots, stored=ledger.leaves)
+
+
+def present_ledger(settings: AuditSettings) -> Ledger:
+    """The project's ledger; one that is missing is not made."""
+    from domainlm.ledger.log import Ledger
+
+    return Ledger(settings.ledger_url, settings.origin, create=False)
 
 
 def _only_name(evidence: Evidence) -> str:
@@ -78,6 +89,7 @@ def _only_name(evidence: Evidence) -> str:
 
 def _check(registries: Registries) -> None:
     from domainlm.audit.promotion import alias_findings, stored_findings
+    from domainlm.audit.statements import printable
 
     verification, evidence = examined()
     champions = registries.champions()
@@ -86,9 +98,9 @@ def _check(registries: Registries) -> None:
     for name in sorted({champion.name for champion in champions}):
         findings += stored_findings(evidence, registries, name)
     for finding in findings:
-        typer.echo(finding.line())
+        typer.echo(printable(finding.line()))
     for champion in champions:
-        typer.echo(f"{champion.registry}: {champion.name}/{champion.version} ({champion.identity[:16]})")
+        typer.echo(printable(f"{champion.registry}: {champion.name}/{champion.version} ({champion.identity[:16]})"))
     if findings:
         raise typer.Exit(1)
     typer.echo("the registries show what the ledger promoted" if champions else "there is no champion")

@@ -150,10 +150,13 @@ def _desk(key: Path | None, out: Path | None) -> Desk:
 
 def _evidence() -> Evidence:
     """What the ledger says; an entry that does not pass the gate ends the command."""
+    from cli.promote import present_ledger
     from domainlm.audit.evidence import Evidence
-    from domainlm.ledger.client import evidence_entries, new_gate
+    from domainlm.ledger.settings import AuditSettings, root_keyids
+    from domainlm.ledger.trust import Gate
 
-    return Evidence(evidence_entries(), new_gate())
+    settings, roots = AuditSettings.load(), root_keyids()
+    return Evidence(present_ledger(settings).entries(), Gate(settings.origin, roots))
 
 
 def _sign(desk: Desk, act: Any, by: str, yes: bool) -> None:

@@ -17,6 +17,7 @@ from pydantic import Field
 from domainlm.audit.acts import Promotion
 from domainlm.audit.approvals import Decision, bars, check_promotion, decide, label_of, registrations
 from domainlm.audit.evidence import Evidence, Stated
+from domainlm.audit.statements import printable
 from domainlm.audit.verification import Verification
 from domainlm.digests import digest_json
 from domainlm.errors import ApprovalRefused, EvidenceRefused
@@ -128,7 +129,7 @@ def promote(
     if verification.verdict == BROKEN:
         first = next(finding for finding in verification.findings if finding.severity == BROKEN)
         raise ApprovalRefused(
-            f"the ledger is broken: {first.line()}",
+            f"the ledger is broken: {printable(first.line())}",
             label,
             "see `domainlm audit verify`; nothing is promoted until then",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import os
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -654,3 +655,48 @@ def test_no_sequence_of_acts_of_one_person_allows_what_takes_two(tmp_path_factor
             given_.append(desk.stand(person))
         found = desk.decide()
         assert not found.allowed and found.missing and len(found.counted) <= 1
+
+
+EVERYBODY = st.lists(
+    st.tuples(
+        st.sampled_from(["anna", "victor", "olga"]),
+        st.sampled_from(["approve", "approve", "reject", "revoke"]),
+        st.sampled_from(["", "2026-11-20", "2027-01-01"]),
+        st.sampled_from([True, True, False]),
+    ),
+    max_size=7,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    acts=EVERYBODY, authors=st.sets(st.sampled_from(["anna", "victor", "olga"]), max_size=2),
+    officers=st.integers(0, 2), validators=st.integers(0, 2),
+)  # fmt: skip
+def test_the_decision_is_what_the_rules_say_of_everybodys_last_word(
+    tmp_path_factory, acts, authors, officers, validators
+):
+    """Against a second telling of the rules: who may be counted, and whether some way to share the roles suffices."""
+    wrote = Authors(
+        code=[TINA, *(identity(f"{name}@bank.example") for name in sorted(authors))],
+        configuration=[TINA], data=[TINA], trained_by=TINA,
+    )  # fmt: skip
+    desk = Desk(
+        tmp_path_factory.mktemp("all"), Rules(officers=officers, validators=validators), small_run(authors=wrote)
+    )
+    last = {}
+    for person, act, until, right in acts:
+        desk.say(person, act, until=until, run=desk.run if right else "f" * 64)
+        last[person] = act, until != "2026-11-20" and right
+    able = [person for person, word in last.items() if word == ("approve", True) and person not in authors]
+    officers, validators = (officers, validators) if officers + validators else (1, 0)
+    enough = any(
+        sum(role == "officer" for role in roles) >= officers
+        and sum(role == "validator" for role in roles) >= validators
+        for roles in itertools.product(*(PEOPLE[person] for person in able))
+    )
+    rejected = any(word[0] == "reject" for word in last.values())
+    found = desk.decide()
+    assert found.allowed == (enough and not rejected)
+    assert set(found.counted) == set(able) and len(found.approvals) == len(able)
+    assert bool(found.missing) != found.allowed
