@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from domainlm.audit.report.html import checkpoint_of_html
 from domainlm.audit.report.words import Words
-from domainlm.errors import ConfigurationError, EvidenceRefused, StageFailed
+from domainlm.errors import ArtifactError, ConfigurationError, EvidenceRefused, StageFailed
 
 ATTACHED = "checkpoint.txt"
 VARIANT = "pdf/a-3b"
@@ -74,9 +74,13 @@ def _written(html: str) -> tuple[bytes, set[str]]:
         note = checkpoint_of_html(html)
     except EvidenceRefused:
         note = ""
-    created = datetime.fromisoformat(_CREATED.search(html)[1])  # type: ignore[index]
+    said = _CREATED.search(html)
+    if said is None:
+        raise ArtifactError("is no page of a report", "report", "make it with `domainlm audit report`")
+    created = datetime.fromisoformat(said[1])
     dates = {"created": created, "modified": created}
-    attached = Attachment(string=note, name=ATTACHED, relationship="Data", url_fetcher=_nothing, **dates)
+    about = {"name": ATTACHED, "description": "signed checkpoint of the ledger", "relationship": "Data"}
+    attached = Attachment(string=note, url_fetcher=_nothing, **about, **dates)
     attachments = [attached] if note else []
     with _silent():
         document = HTML(string=html, url_fetcher=_nothing).render(pdf_tags=True)

@@ -427,6 +427,11 @@ def test_a_checkpoint_that_is_not_the_ledgers_is_not_printed(ledger: Reported, t
         read_checkpoint(b"%PDF-1.7 torn")
 
 
+def test_only_a_page_of_a_report_becomes_a_pdf() -> None:
+    with pytest.raises(ArtifactError, match="no page of a report"):
+        to_pdf("<html><body>hello</body></html>")
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=400))
 def test_plain_text_never_hides_turns_or_breaks_anything(text: str) -> None:
