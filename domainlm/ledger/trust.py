@@ -209,11 +209,6 @@ class Policy(Report):
         wanted -= set(self.revoked) if in_force else set()
         return {keyid: SSlibKey.from_dict(keyid, dict(self.keys[keyid])) for keyid in self.keys if keyid in wanted}
 
-    def doubts(self, keyid: str, moment: datetime) -> Revocation | None:
-        """The revocation for which a signature of that moment, by the log's clock, is not believed; else None."""
-        revoked = self.revoked.get(keyid)
-        return revoked if revoked and moment >= entries.parse_time(revoked.since) else None
-
 
 class Presented(NamedTuple):
     """What the gate needs to know of an entry; small, so that it can come from another process.
@@ -395,7 +390,7 @@ class Gate:
         """Entries that stand in the log and whose key was revoked later with effect from before them.
 
         Before and after go by the log's clock. They passed when they were made, and stay in the log. Whether what they
-        say still counts is for those to decide who rely on it (`Policy.doubts`).
+        say still counts is for those to decide who rely on it.
         """
         for keyid, since in sorted(self._revoked.items()):
             numbers, times = (self._signed or {}).get(keyid, ((), ()))
