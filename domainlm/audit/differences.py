@@ -19,7 +19,8 @@ from typing import NamedTuple
 from domainlm.ledger.findings import Finding
 from domainlm.ledger.merkle import Frontier
 
-MAX_HASHES = 3_000_000  # spent on trying what happened, about 3 s; behind that only the bracket is named
+MAX_STEPS = 3_000_000  # hashes spent on trying what happened, about 3 s; behind that only the bracket is named
+MAX_PASSES = 10  # over the whole log, likewise
 MAX_REPAIRS = 100
 MAX_LISTED = 100
 
@@ -78,12 +79,10 @@ class Log:
 
     def name(self, places: Sequence[int]) -> str:
         """Entries by their numbers: "entry 3", "entries 3, 4 and 9", or the first and last of many."""
-        numbers = [str(self.numbers[place]) for place in places]
-        if len(numbers) == 1:
-            return f"entry {numbers[0]}"
-        if len(numbers) > 6:
-            return f"{len(numbers)} entries from {numbers[0]} to {numbers[-1]}"
-        return f"entries {', '.join(numbers[:-1])} and {numbers[-1]}"
+        if len(places) > 6:
+            return f"{len(places)} entries from {self.numbers[places[0]]} to {self.numbers[places[-1]]}"
+        *others, last = (str(self.numbers[place]) for place in places)
+        return f"entries {', '.join(others)} and {last}" if others else f"entry {last}"
 
 
 def compare(log: Log, marks: Iterable[Mark]) -> Fit:
@@ -174,16 +173,17 @@ class _Search:
 
     def __init__(self, log: Log) -> None:
         self.log = log
-        self.hashes_left = MAX_HASHES
+        self.steps_left = MAX_STEPS + MAX_PASSES * len(log.leaves)
         self._kept: list[bytes] | None = None
         self._odd: list[int] | None = None
 
     def run(self, frontier: Frontier, tail: Held, mark: Mark, covered: int) -> tuple[Finding, Held] | None:
         """The first alteration that explains the mark, and the tail without it."""
         width = mark.size - frontier.size
+        self.steps_left -= len(tail)
         for tried in self._tries(tail, width, covered - frontier.size):
-            self.hashes_left -= width
-            if self.hashes_left < 0:
+            self.steps_left -= width
+            if self.steps_left < 0:
                 return None
             if len(tried.window) == width and frontier.extended(leaf for _, leaf in tried.window).root == mark.root:
                 return tried.finding(), tried.tail()
