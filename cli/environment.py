@@ -24,6 +24,7 @@ def enter_project(*, ready: bool = True) -> Path:
     Raises:
         ConfigurationError: this is no project, or it has not been set up.
     """
+    os.umask(0o077)  # what ZenML and MLflow write is as private as what we write: their folders are 0755 else
     root = project_root()
     os.environ.update(environment())
     os.chdir(root)
