@@ -17,6 +17,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import ExitStack
+from datetime import datetime
 from functools import partial
 from multiprocessing import get_context
 from typing import NamedTuple, TypeVar
@@ -175,10 +176,13 @@ def examine(
 ) -> tuple[Verification, Evidence]:
     """`verify_entries`, and what the entries that passed say: each was read, and its signature checked, once.
 
+    The evidence can be extended by later entries, which its gate then checks itself.
+
     Args:
         skip: kinds of entries that the evidence leaves out: who looked at what is much, and decides nothing.
     """
-    evidence, findings = Evidence((), _Passed(origin, root_keyids)), Findings()
+    gate, findings = _Passed(origin, root_keyids), Findings()
+    evidence = Evidence((), gate)
 
     def keep(number: int, envelope: Envelope) -> None:
         if envelope.statement["predicate"][entries.ENTRY]["kind"] in skip:
@@ -189,13 +193,18 @@ def examine(
             findings.refused(error)
 
     verification = verify_entries(read, checkpoints, published, origin, root_keyids, stored=stored, keep=keep)
+    gate.trusting = False
     return verification.with_findings(findings.all()), evidence
 
 
 class _Passed(Gate):
-    """A gate for entries whose signatures were checked a moment ago."""
+    """A gate for entries whose signatures were checked a moment ago; a strict one for what follows them."""
 
-    def admit(self, index: int, envelope: Envelope, where: str = "", now: object = None) -> Header:
+    trusting = True
+
+    def admit(self, index: int, envelope: Envelope, where: str = "", now: datetime | None = None) -> Header:
+        if not self.trusting:
+            return super().admit(index, envelope, where, now)
         signed = tuple(keyid for keyid, _ in envelope.signatures)
         header = entries.header(envelope, where)
         policy = envelope if header.kind == entries.POLICY else None

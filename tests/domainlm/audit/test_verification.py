@@ -16,6 +16,7 @@ from small_ledgers import ORIGIN, SmallLedger, small_ledger, small_run
 from domainlm.audit import verification as module
 from domainlm.audit.acts import Read
 from domainlm.audit.verification import MAX_OF_A_CODE, Verification, examine, verify_entries
+from domainlm.errors import EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.anchors import Published
 from domainlm.ledger.checkpoints import Checkpoint
@@ -345,6 +346,17 @@ def test_what_passed_is_handed_on_as_evidence_without_a_second_check(made: Small
     )
     assert [stated.number for stated in evidence.stated] == list(range(25)) and found.verdict == "unanchored"
     assert set(evidence.models()) == {small_run(number).model.identity for number in range(24)}
+
+
+def test_what_follows_is_checked_by_the_evidence_itself(made: SmallLedger) -> None:
+    _, evidence = examine(made.ledger.raw(), made.ledger.checkpoints(), [], ORIGIN, made.root_keyids)
+    good = envelope(made)
+    forged = Envelope(good.payload, ((good.signatures[0][0], bytes(64)),))
+    with pytest.raises(EvidenceRefused) as raised:
+        evidence.extend([(25, forged)])
+    assert raised.value.code == "bad-signature"
+    evidence.extend([(25, good)])
+    assert evidence.stated[-1].number == 25
 
 
 def test_evidence_leaves_out_what_was_refused(made: SmallLedger) -> None:
