@@ -42,7 +42,10 @@ CARVED = 64  # gzip streams that are looked for inside other bytes
 
 _SEPARATORS = re.compile(r"[\s\-‐-―−./()+_,:·]+")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{12,}")
-_WRAPPED_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/_-]{40,}(?:\\n|\\r|[\r\n \t])+)+[A-Za-z0-9+/_-]{2,}")
+# A run is tried from its first letter only and never given back, or one unbroken megabyte would take hours.
+_WRAPPED_BASE64 = re.compile(
+    rb"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/_-]{40,}+(?:\\n|\\r|[\r\n \t])+)+[A-Za-z0-9+/_-]{2,}"
+)
 _HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]{12,}")
 _JSON_ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|U([0-9a-fA-F]{8})|(["\\/bfnrt\']))')
 _SIMPLE = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
