@@ -50,7 +50,7 @@ PAGES: tuple[tuple[str, str, View, str], ...] = (
     ("/statements/{draft}/statement.json", "GET", signing.unsigned, visits.SIGN),
     ("/compare", "GET", compare.show, visits.MODELS),
     ("/runs", "GET", runs.listing, visits.MODELS),
-    ("/runs/{run}", "GET", runs.show, visits.MODELS),
+    ("/runs/{run:path}", "GET", runs.show, visits.MODELS),
     ("/verification", "GET", verifying.show, visits.MODELS),
     ("/verification", "POST", verifying.ask, visits.MODELS),
     ("/verification/status", "GET", verifying.status, visits.MODELS),

@@ -25,7 +25,7 @@ from domainlm.audit.page.desk import Desk, PageSettings
 from domainlm.audit.page.reads import ReadLog
 from domainlm.audit.page.sessions import Limiter, Session, Sessions
 from domainlm.audit.page.watch import Watch
-from domainlm.audit.page.words import LANGUAGES, cut, say, visible, words
+from domainlm.audit.page.words import LANGUAGES, cut, say, translated, visible, words
 from domainlm.errors import DomainLMError
 from domainlm.ledger.trust import OFFICER, TRAINER, VALIDATOR, Member, now
 
@@ -116,6 +116,10 @@ class Visit:
     def say(self, key: str, **values: Any) -> str:
         """A sentence in the visitor's language."""
         return say(self.language, key, **values)
+
+    def told(self, sentence: str) -> Markup:
+        """What another part of domainlm said, in the visitor's language where it was translated."""
+        return translated(self.language, sentence)
 
     def meaning(self, code: str) -> str:
         """What a finding's code means; a code that nobody translated stands for itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from functools import cache
@@ -14,6 +15,7 @@ from markupsafe import Markup
 FOLDER = Path(__file__).parent / "translations"
 LANGUAGES = {"en": "English", "ko": "한국어"}
 DEFAULT = "en"
+SENTENCE = 500  # characters of a sentence that are shown
 _KEPT = frozenset("\n\t")
 
 
@@ -30,6 +32,25 @@ def say(language: str, key: str, **values: Any) -> str:
         KeyError: nobody translated it.
     """
     return words(language)[key].format(**values)
+
+
+def translated(language: str, sentence: str) -> Markup:
+    """A sentence that another part of domainlm said in English, in a language; where nobody translated it, as it is,
+    marked as English for screen readers."""
+    for pattern, other in _sentences(language):
+        if match := pattern.fullmatch(sentence):
+            return Markup("<bdi>{}</bdi>").format(visible(cut(other.format_map(match.groupdict()), SENTENCE)))
+    return Markup('<bdi lang="en">{}</bdi>').format(visible(cut(sentence, SENTENCE)))
+
+
+@cache
+def _sentences(language: str) -> tuple[tuple[re.Pattern[str], str], ...]:
+    path = FOLDER / f"sentences.{language}.yaml"
+    found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return tuple(
+        (re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.{1,400}?)", re.escape(english)), re.DOTALL), other)
+        for english, other in found.items()
+    )
 
 
 def preferred(cookie: str | None, accepted: str) -> str:
