@@ -1,0 +1,84 @@
+"""What a manifest repeats of the stages' reports: sources, verdicts, the model; and a gate that failed says so."""
+
+from __future__ import annotations
+
+from domainlm.digests import digest_json
+from domainlm.ledger.manifest import FAILED, StepEntry
+from domainlm.ledger.trust import identity
+from domainlm.licences import LicenceVerdict
+from domainlm.register import Registration
+from domainlm.reports import Report
+from domainlm.sources import SourceEntry, SourceFile, SourceManifest
+from domainlm.validate import ContractVerdict
+from steps.run_facts import metrics_of, model_of, sources_of, verdicts_of
+
+
+def source(name: str, steward: str = "") -> SourceEntry:
+    return SourceEntry(
+        name=name, uri=f"{name}.csv", form="qa_text", task="definition", licence="MIT", consent="public",
+        purpose="model-training", jurisdiction="kr", language="ko", steward=steward, rows=3, header=("QA_text",),
+        files=(SourceFile(uri=f"{name}.csv", sha256="a" * 64, size_bytes=9),),
+    )  # fmt: skip
+
+
+def contract(success: bool) -> ContractVerdict:
+    return ContractVerdict(
+        suite="records", suite_digest="b" * 64, great_expectations="1", rows=3, success=success, results=(),
+        test_rows={},
+    )  # fmt: skip
+
+
+class Trained(Report):
+    """As much of a training's report as the manifest asks for."""
+
+    licence: LicenceVerdict | None = None
+
+
+def test_sources_of_the_base_and_of_the_fine_tuning_are_told_apart() -> None:
+    found = sources_of(
+        {
+            "base_source_manifest": SourceManifest(sources=(source("corpus"),), split_salt=""),
+            "source_manifest": SourceManifest(sources=(source("letters", "Olga@bank.example"),), split_salt=""),
+        }
+    )
+    assert [(one.stage, one.name, one.files) for one in found] == [
+        ("base_ingest", "corpus", {"corpus.csv": "a" * 64}), ("ingest", "letters", {"letters.csv": "a" * 64}),
+    ]  # fmt: skip
+    assert [one.steward for one in found] == ["", identity("olga@bank.example")]
+
+
+def test_a_source_without_a_steward_has_the_digest_of_before_there_were_any() -> None:
+    assert "steward" not in SourceManifest(sources=(source("letters"),), split_salt="").model_dump_json()
+
+
+def test_each_gate_says_its_verdict() -> None:
+    licence = LicenceVerdict(
+        purpose="model-training", base=["MIT"], data=["CC-BY-4.0"], allowed=True, duties=["name the author"],
+        refusals=[], table_version=1, table_checked="2026-11",
+    )  # fmt: skip
+    reports = {"contract_verdict": contract(True), "base_contract_verdict": contract(False)}
+    found = verdicts_of({**reports, "training_report": Trained(licence=licence)}, [])
+    assert (found["validation"]["verdict"], found["base_validation"]["verdict"]) == ("kept", "broken")
+    assert found["licence"]["verdict"] == "allowed with duties" and found["licence"]["duties"] == "name the author"
+    for told in found.values():
+        assert all(isinstance(value, str | int | float | bool) for value in told.values()), "not flat"
+
+
+def test_a_gate_whose_step_failed_says_so() -> None:
+    steps = [StepEntry(name=name, status=FAILED) for name in ("base_redact", "validate", "train")]
+    assert verdicts_of({}, steps) == {"base_redaction": {"verdict": FAILED}, "validation": {"verdict": FAILED}}
+
+
+def test_a_run_that_did_not_come_so_far_has_no_model_and_no_metrics() -> None:
+    assert model_of({}) is None and metrics_of({}) == ({}, {}) and sources_of({}) == []
+
+
+def test_the_model_is_named_by_the_digest_over_all_that_it_came_from() -> None:
+    digests = {part: part[0] * 64 for part in ("adapter", "base", "data")}
+    registration = Registration(
+        name="domainlm-finance", version="3", run_id="r", model_uri="models:/domainlm-finance/3", existing=False,
+        verdict="shown", digests=digests, licences=["MIT"], handling="internal", aliases=["candidate"],
+    )  # fmt: skip
+    found = model_of({"registration": registration})
+    assert found is not None and found.identity == digest_json(digests)
+    assert (found.version, found.handling, found.verdict) == ("3", "internal", "shown")
