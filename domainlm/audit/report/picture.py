@@ -19,6 +19,7 @@ from domainlm.ledger.manifest import COMPLETED, StepEntry
 WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 680, 26, 14, 15, 6
 BOX_WIDTH, CROSSING_WIDTH = 196, 24
 NAME_LONGEST = 26
+Point = str | tuple[str, str, int]  # a box by its name, or where an arrow from one box to another crosses a layer
 FONT = "'Noto Sans CJK KR', 'Noto Sans KR', 'DejaVu Sans', 'Liberation Sans', sans-serif"
 MONO = "'DejaVu Sans Mono', 'Liberation Mono', monospace"
 INK, LINE, STEP, ENDS, FAILED = "#1c2733", "#5b6b7c", "#f3f6f9", "#e3edf9", "#fbe6e6"
@@ -57,21 +58,21 @@ def _graph(subject: Subject) -> tuple[dict[str, Node], set[tuple[str, str]]]:
         for digest in step.outputs.values():
             makers.setdefault(digest, step.name)
     arrows = {
-        (makers[digest], name)
+        (f"step:{makers[digest]}", f"step:{name}")
         for name, step in steps.items()
         for digest in step.inputs.values()
         if digest in makers and makers[digest] != name
     }
-    nodes = {name: _step(step) for name, step in steps.items()}
+    nodes = {f"step:{name}": _step(step) for name, step in steps.items()}
     for stage in sorted({source.stage for source in manifest.sources} & set(steps)):
         count = sum(source.stage == stage for source in manifest.sources)
         nodes[f"sources:{stage}"] = Node(words("lineage.sources", count=count), fill=ENDS)
-        arrows.add((f"sources:{stage}", stage))
+        arrows.add((f"sources:{stage}", f"step:{stage}"))
     nodes["model:"] = Node(plain(subject.name, NAME_LONGEST), model.identity[:8], ENDS)
     nodes["people:"] = Node(words("lineage.approvals", count=len(subject.decision.approvals)), fill=ENDS)
     nodes["place:"] = Node(words("lineage.champion" if subject.is_champion else "lineage.not-champion"), fill=ENDS)
     last = "register" if "register" in steps else manifest.steps[-1].name
-    arrows |= {(last, "model:"), ("model:", "people:"), ("people:", "place:")}
+    arrows |= {(f"step:{last}", "model:"), ("model:", "people:"), ("people:", "place:")}
     return nodes, arrows
 
 
@@ -89,69 +90,79 @@ def _svg(nodes: dict[str, Node], arrows: Iterable[tuple[str, str]], told: str) -
     graph.add_edges_from(sorted(arrows))
     while not networkx.is_directed_acyclic_graph(graph):  # a manifest that was made up; the picture still ends
         graph.remove_edge(*sorted(networkx.find_cycle(graph))[0])
-    layers = [sorted(layer) for layer in networkx.topological_generations(graph)]
+    layers: list[list[Point]] = [sorted(layer) for layer in networkx.topological_generations(graph)]
     lines = _through(layers, sorted(networkx.transitive_reduction(graph).edges))
     places = _places(layers, lines)
     height = max(top for _, top in places.values()) + BOX_HEIGHT + MARGIN
     drawn = [_arrow([places[point] for point in line]) for line in lines]
-    drawn += [_box(nodes[name], *places[name]) for layer in layers for name in layer if name in nodes]
+    drawn += [_box(nodes[point], *places[point]) for layer in layers for point in layer if isinstance(point, str)]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{WIDTH}" height="{height:.0f}" '
         f'viewBox="0 0 {WIDTH} {height:.0f}"><title>{escape(told)}</title>{"".join(drawn)}</svg>'
     )
 
 
-def _through(layers: list[list[str]], edges: list[tuple[str, str]]) -> list[list[str]]:
+def _through(layers: list[list[Point]], edges: list[tuple[str, str]]) -> list[list[Point]]:
     """The points that each arrow runs through: where it crosses layers, it gets a place of its own in each of them.
 
     After Sugiyama, Tagawa and Toda, Methods for visual understanding of hierarchical system structures (1981).
     """
     depth = {name: number for number, layer in enumerate(layers) for name in layer}
-    lines = []
+    lines: list[list[Point]] = []
     for tail, head in edges:
-        crossed = [f"{tail}>{head}>{number}" for number in range(depth[tail] + 1, depth[head])]
+        crossed = [(tail, head, number) for number in range(depth[tail] + 1, depth[head])]
         for number, point in enumerate(crossed, depth[tail] + 1):
             layers[number].append(point)
         lines.append([tail, *crossed, head])
     return lines
 
 
-def _places(layers: list[list[str]], lines: list[list[str]]) -> dict[str, tuple[float, float]]:
+def _places(layers: list[list[Point]], lines: list[list[Point]]) -> dict[Point, tuple[float, float]]:
     """Middle and top of each box or crossing: layers from top to bottom, each point near what it came from."""
-    before: dict[str, list[str]] = {}
+    before: dict[Point, list[Point]] = {}
     for line in lines:
         for tail, head in pairwise(line):
             before.setdefault(head, []).append(tail)
-    places: dict[str, tuple[float, float]] = {}
+    places: dict[Point, tuple[float, float]] = {}
     top = float(MARGIN)
     for layer in layers:
         wanted = {name: _middle([places[parent][0] for parent in before.get(name, [])]) for name in layer}
-        for row in _rows(sorted(layer, key=lambda name: (wanted[name], name))):
+        for row in _rows(sorted(layer, key=lambda name: (wanted[name], str(name)))):
             for name, middle in zip(row, _spread(row, wanted), strict=True):
                 places[name] = (middle, top)
             top += BOX_HEIGHT + GAP_Y
     return places
 
 
-def _spread(row: list[str], wanted: dict[str, float]) -> list[float]:
-    """Where the middles of a row come to stand: as near to where each is wanted as the widths allow."""
+def _spread(row: list[Point], wanted: dict[Point, float]) -> list[float]:
+    """Where the middles of a row come to stand: near to where each is wanted, side by side, within the picture."""
     middles: list[float] = []
     for name in row:
-        room = middles[-1] + (_wide(row[len(middles) - 1]) + _wide(name)) / 2 + GAP_X if middles else float("-inf")
+        room = middles[-1] + _apart(row[len(middles) - 1], name) if middles else float("-inf")
         middles.append(max(wanted[name], room))
     shift = sum(wanted[name] - middle for name, middle in zip(row, middles, strict=True)) / len(row)
-    shift = max(shift, MARGIN + _wide(row[0]) / 2 - middles[0])
-    shift = min(shift, WIDTH - MARGIN - _wide(row[-1]) / 2 - middles[-1])
-    return [middle + shift for middle in middles]
+    edge = MARGIN + _wide(row[0]) / 2
+    for number, name in enumerate(row):  # not beyond the left edge
+        middles[number] = max(middles[number] + shift, edge)
+        edge = middles[number] + (_apart(name, row[number + 1]) if number + 1 < len(row) else 0)
+    edge = WIDTH - MARGIN - _wide(row[-1]) / 2
+    for number in reversed(range(len(row))):  # nor beyond the right one
+        middles[number] = min(middles[number], edge)
+        edge = middles[number] - (_apart(row[number - 1], row[number]) if number else 0)
+    return middles
+
+
+def _apart(left: Point, right: Point) -> float:
+    return (_wide(left) + _wide(right)) / 2 + GAP_X
 
 
 def _middle(places: list[float]) -> float:
     return sum(places) / len(places) if places else WIDTH / 2
 
 
-def _rows(names: list[str]) -> Iterator[list[str]]:
+def _rows(names: list[Point]) -> Iterator[list[Point]]:
     """A layer, broken where it would be wider than the page."""
-    row: list[str] = []
+    row: list[Point] = []
     for name in names:
         if row and sum(map(_wide, row)) + _wide(name) + GAP_X * len(row) > WIDTH - 2 * MARGIN:
             yield row
@@ -160,8 +171,8 @@ def _rows(names: list[str]) -> Iterator[list[str]]:
     yield row
 
 
-def _wide(name: str) -> int:
-    return CROSSING_WIDTH if ">" in name else BOX_WIDTH
+def _wide(point: Point) -> int:
+    return BOX_WIDTH if isinstance(point, str) else CROSSING_WIDTH
 
 
 def _arrow(points: list[tuple[float, float]]) -> str:
