@@ -59,7 +59,7 @@ def anchor(
     from domainlm.ledger import entries
     from domainlm.ledger.anchors import publish
     from domainlm.ledger.checkpoints import Checkpoint
-    from domainlm.ledger.client import submit
+    from domainlm.ledger.client import Spooled, submit_or_spool
     from domainlm.ledger.settings import AuditSettings
 
     settings = AuditSettings.load()
@@ -80,7 +80,10 @@ def anchor(
         if place.same_volume:
             typer.echo("warning: that folder may lie on the ledger's own volume, and go with it", err=True)
         content = {"place": done.place, "size": size, "note": done.note}
-        submit(entries.ANCHOR, {"checkpoint": digest_bytes(done.note.encode())}, content)
+        # it is published whether or not a signer can take the entry now
+        outcome = submit_or_spool(entries.ANCHOR, {"checkpoint": digest_bytes(done.note.encode())}, content)
+        if isinstance(outcome, Spooled):
+            typer.echo(f"not entered yet, the next run or `domainlm audit signer flush` does: {outcome.why}", err=True)
     if failed:
         raise typer.Exit(1)
 

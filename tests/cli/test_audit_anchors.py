@@ -146,3 +146,15 @@ def test_without_any_place_or_ledger_the_command_says_what_is_missing(
     with pytest.raises(ArtifactError, match="there is no ledger"):
         do("checkpoint")
     assert list(home.rglob("ledger.sqlite")) == []
+
+
+def test_where_no_signer_answers_everything_is_published_and_entered_later(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as away:
+        away.setenv("DOMAINLM_SIGNER_KEYS", str(place / "nowhere"))
+        done = do("anchor")
+        assert done.exit_code == 0 and done.output.count("published: size 1") == 2
+        assert done.output.count("not entered yet") == 2 and not anchored()
+    assert do("signer", "flush").exit_code == 0
+    assert len({act.place for act in anchored()}) == 2
