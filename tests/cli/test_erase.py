@@ -1,0 +1,159 @@
+"""`domainlm erase`, legal holds, backup and restore, as a person types them; the store itself is tried end to end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from small_ledgers import PEOPLE, SmallLedger, small_ledger
+from typer.testing import CliRunner
+
+from cli.main import app
+from domainlm.audit.holds import standing
+from domainlm.errors import DomainLMError
+from domainlm.keys import KeyRing, create_development_key
+from domainlm.ledger import entries
+from domainlm.ledger.settings import evidence_folder
+from domainlm.ledger.signing import new_key
+from steps.erased import erased_subjects, erasure_register
+
+REASON = "request 2026-117"
+
+
+def do(*arguments: str, code: int = 0, typed: str | None = None) -> str:
+    """Run a command in this process; returns what it printed, and what it raised."""
+    done = CliRunner().invoke(app, list(arguments), input=typed)
+    if code == 0 and done.exception:
+        raise done.exception
+    assert done.exit_code == code, done.output
+    return done.output + (str(done.exception) if done.exception else "")
+
+
+@pytest.fixture(autouse=True)
+def as_it_was() -> Iterator[None]:
+    variables, folder, mask = dict(os.environ), Path.cwd(), os.umask(0o022)
+    yield
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(folder)
+    os.umask(mask)
+
+
+@pytest.fixture
+def ledger(home: Path, monkeypatch: pytest.MonkeyPatch) -> SmallLedger:
+    create_development_key()
+    made = small_ledger(evidence_folder())
+    for name, value in made.as_files().items():
+        monkeypatch.setenv(name, value)
+    return made
+
+
+@pytest.fixture
+def subject(ledger: SmallLedger) -> str:
+    return KeyRing.load().keyed_id("subject", "PERSON", "ottoline quist")
+
+
+def key(ledger: SmallLedger, who: str) -> str:
+    assert who in PEOPLE
+    return str(ledger.folder / f"{who}.pem")
+
+
+def test_an_officer_holds_and_another_releases(ledger: SmallLedger, subject: str) -> None:
+    said = do("audit", "hold", subject, "--case", "C-1", "--reason", "litigation 2026", "--key", key(ledger, "anna"))
+    assert said.startswith("held: entry 1 (")
+    raw = b"".join(entry for _, entry in ledger.ledger.raw())
+    assert subject.encode() not in raw
+    assert "entry 1: a person, by anna since" in do("audit", "holds")
+    register = erasure_register(KeyRing.load())
+    committed = standing(ledger.evidence())[0].act.commitment
+    assert register.held(committed) == subject
+    said = do("audit", "release", "1", "--reason", "settled out of court", "--key", key(ledger, "olga"))
+    assert said == "released: hold of entry 1, by entry 2\n"
+    assert do("audit", "holds") == "no legal hold stands\n"
+    assert register.held(committed) is None, "the salt is still there"
+    assert "no legal hold stands under this name" in do(
+        "audit", "release", "1", "--reason", "settled out of court", "--key", key(ledger, "olga"), code=1
+    )
+
+
+def test_a_data_version_is_held_by_its_digest(ledger: SmallLedger) -> None:
+    do(
+        "audit",
+        "hold",
+        "--data",
+        "a" * 64,
+        "--case",
+        "C-2",
+        "--reason",
+        "litigation 2026",
+        "--key",
+        key(ledger, "anna"),
+    )
+    assert standing(ledger.evidence())[0].act.data == "a" * 64
+    assert f"data {'a' * 12}…" in do("audit", "holds")
+
+
+@pytest.mark.parametrize("who", ["victor", "tina"])
+def test_who_is_no_officer_cannot_hold(ledger: SmallLedger, subject: str, who: str) -> None:
+    said = do(
+        "audit", "hold", subject, "--case", "C-1", "--reason", "litigation 2026", "--key", key(ledger, who), code=1
+    )
+    assert "it takes one of: officer" in said
+    assert not list(ledger.evidence().of_kind(entries.HOLD))
+
+
+def test_a_stranger_s_key_and_a_wrong_passphrase_are_refused(ledger: SmallLedger, subject: str, tmp_path: Path) -> None:
+    new_key(tmp_path / "stranger.pem")
+    new_key(tmp_path / "sealed.pem", "a long passphrase")
+    hold = ("audit", "hold", subject, "--case", "C-1", "--reason", "litigation 2026", "--key")
+    assert "does not list this key" in do(*hold, str(tmp_path / "stranger.pem"), code=1)
+    said = do(*hold, str(tmp_path / "sealed.pem"), code=1, typed="another one\n")
+    assert "check the file and the passphrase" in said
+    assert "another one" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "name a subject id, or --data"),
+        (("--data", "abc"), "64 hexadecimal digits"),
+        (("Ottoline Quist",), "no subject id of this institution's keys"),
+    ],
+)
+def test_a_hold_on_nothing_or_on_a_name_is_refused(ledger: SmallLedger, arguments: tuple[str, ...], said: str) -> None:
+    found = do(
+        "audit",
+        "hold",
+        *arguments,
+        "--case",
+        "C-1",
+        "--reason",
+        "litigation 2026",
+        "--key",
+        key(ledger, "anna"),
+        code=1,
+    )
+    assert said in found
+    assert "Ottoline" not in found
+
+
+def test_a_run_on_a_machine_without_the_register_is_refused(home: Path) -> None:
+    keys = KeyRing.new("bank-key")
+    assert erased_subjects(keys, "") == frozenset()
+    register = erasure_register(keys)
+    from domainlm.audit.suppression import Plan
+
+    gone = keys.keyed_id("subject", "PERSON", "anna")
+    register.intend(gone, Plan(reason=REASON, by="anna"))
+    assert erased_subjects(keys, register.mark()) == {gone}
+    for mark in ("", "0" * 64):
+        with pytest.raises(DomainLMError, match="start the run again"):
+            erased_subjects(keys, mark)
+
+
+def test_new_files_of_a_command_are_their_owner_s_alone(ledger: SmallLedger, home: Path) -> None:
+    do("audit", "holds")
+    (home / "written").write_text("after a command")
+    assert (home / "written").stat().st_mode & 0o777 == 0o600
