@@ -11,6 +11,8 @@ from small_ledgers import ORIGIN, SmallLedger, small_ledger, small_run
 
 from domainlm.audit.acts import Approval, Condition, ConditionMet, Promotion
 from domainlm.audit.approvals import Decision, decide
+from domainlm.audit.regulation import read_checklist
+from domainlm.audit.report import Document, build
 from domainlm.audit.verification import Verification, verify_entries
 from domainlm.digests import digest_json
 from domainlm.ledger import entries
@@ -20,6 +22,8 @@ from domainlm.ledger.trust import Rules
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 TODAY = NOON.date() + timedelta(days=1)
+ROOT = Path(__file__).resolve().parents[2]
+HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>&lt;\u202egpj.exe\x00</style>'{{7*7}}"
 # step -> (what it consumes, what it makes, whether the cache served it)
 STEPS: dict[str, tuple[tuple[str, ...], tuple[str, ...], bool]] = {
     "base_ingest": ((), ("base_sources",), False),
@@ -192,3 +196,38 @@ def reported(folder: Path, approved: bool = True, rules: Rules | None = None, **
         made.state("victor", entries.CONDITION_MET, met, time=next(moments))
         approve("anna", second, run)
     return Reported(made, second.model.identity)
+
+
+def hostile(folder: Path) -> Reported:
+    """The same with names that try to be markup, to break out of a style sheet, and to turn the direction of text."""
+    source = Source(
+        name=HOSTILE, uri=HOSTILE, rows=1, licence=HOSTILE, consent=HOSTILE * 40, purpose=HOSTILE, jurisdiction="kr",
+        handling=HOSTILE,
+    )  # fmt: skip
+    whole = full_run(2)
+    steps = [whole.steps[0].model_copy(update={"name": HOSTILE, "outputs": {HOSTILE: HOSTILE}}), *whole.steps[1:]]
+    model = whole.model.model_copy(update={"name": f"a{HOSTILE}", "licences": [HOSTILE], "handling": HOSTILE})
+    verdicts = whole.verdicts | {
+        "licence": {"purpose": HOSTILE, "duties": HOSTILE, "verdict": HOSTILE},
+        "redaction": {f"entities_{HOSTILE}": 3, "verdict": HOSTILE, "records_in": HOSTILE,
+                      f"name_canaries_{HOSTILE}": 1.0},
+        "evaluation": {f"claim, {HOSTILE}": HOSTILE},
+    }  # fmt: skip
+    return reported(
+        folder, sources=[*full_sources(), source], steps=steps, model=model, verdicts=verdicts, run_name=HOSTILE,
+        metrics={f"{HOSTILE}/x/y/tuned": 0.5}, hardware={"processor": HOSTILE, "gpus": [HOSTILE]},
+        code={"commit": HOSTILE, "dirty": False}, configuration={"file": HOSTILE, "overrides": True},
+        base={"name": HOSTILE},
+    )  # fmt: skip
+
+
+def document(
+    ledger: Reported, language: str = "en", verification: Verification | None = None, decision: Decision | None = None,
+    checkpoint: str | None = None,
+) -> Document:  # fmt: skip
+    """The report's document, with the pack's checklist and the ledger's latest checkpoint unless told otherwise."""
+    return build(
+        ledger.made.evidence(), ledger.identity, verification or ledger.verification(), decision or ledger.decision(),
+        language, checkpoint=ledger.note if checkpoint is None else checkpoint,
+        checklist=read_checklist(ROOT / "domains" / "finance"),
+    )  # fmt: skip

@@ -13,43 +13,29 @@ from pathlib import Path
 import pikepdf
 import pytest
 import yaml
-from full_runs import NOON, ORIGIN, Reported, full_run, full_sources, reported
+from full_runs import NOON, ORIGIN, Reported, document, full_run, full_sources, hostile, reported
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domainlm.audit.acts import Approval, Erasure
-from domainlm.audit.approvals import Decision
-from domainlm.audit.regulation import read_checklist
-from domainlm.audit.report import Document, build, read_checkpoint, save, to_html, to_pdf
+from domainlm.audit.report import build, read_checkpoint, save, to_html, to_pdf
 from domainlm.audit.report.document import plain
 from domainlm.audit.report.words import FOLDER, LANGUAGES
-from domainlm.audit.verification import Verification, verify_entries
+from domainlm.audit.verification import verify_entries
 from domainlm.errors import ArtifactError, ConfigurationError, EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.anchors import Published
 from domainlm.ledger.findings import Finding
-from domainlm.ledger.manifest import FAILED, Source
+from domainlm.ledger.manifest import FAILED
 from domainlm.ledger.trust import Rules
 
 ROOT = Path(__file__).resolve().parents[4]
-HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>&lt;\u202egpj.exe\x00</style>'{{7*7}}"
 WORDS_A_MINUTE, MINUTES = 230, 10
 
 
 @pytest.fixture(scope="module")
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> Reported:
     return reported(tmp_path_factory.mktemp("ledger"))
-
-
-def document(
-    ledger: Reported, language: str = "en", verification: Verification | None = None, decision: Decision | None = None,
-    checkpoint: str | None = None,
-) -> Document:  # fmt: skip
-    return build(
-        ledger.made.evidence(), ledger.identity, verification or ledger.verification(), decision or ledger.decision(),
-        language, checkpoint=ledger.note if checkpoint is None else checkpoint,
-        checklist=read_checklist(ROOT / "domains" / "finance"),
-    )  # fmt: skip
 
 
 def text_of(html: str) -> str:
@@ -204,28 +190,6 @@ def test_a_finding_is_shown_with_its_code_and_place(ledger: Reported) -> None:
     changed = ledger.verification().model_copy(update={"verdict": "broken", "findings": faults})
     told = text_of(to_html(document(ledger, verification=changed)))
     assert told.index("broken edited entry 3") < told.index("warning stale-anchor entry 5")
-
-
-def hostile(folder: Path) -> Reported:
-    source = Source(
-        name=HOSTILE, uri=HOSTILE, rows=1, licence=HOSTILE, consent=HOSTILE * 40, purpose=HOSTILE, jurisdiction="kr",
-        handling=HOSTILE,
-    )  # fmt: skip
-    whole = full_run(2)
-    steps = [whole.steps[0].model_copy(update={"name": HOSTILE, "outputs": {HOSTILE: HOSTILE}}), *whole.steps[1:]]
-    model = whole.model.model_copy(update={"name": f"a{HOSTILE}", "licences": [HOSTILE], "handling": HOSTILE})
-    verdicts = whole.verdicts | {
-        "licence": {"purpose": HOSTILE, "duties": HOSTILE, "verdict": HOSTILE},
-        "redaction": {f"entities_{HOSTILE}": 3, "verdict": HOSTILE, "records_in": HOSTILE,
-                      f"name_canaries_{HOSTILE}": 1.0},
-        "evaluation": {f"claim, {HOSTILE}": HOSTILE},
-    }  # fmt: skip
-    return reported(
-        folder, sources=[*full_sources(), source], steps=steps, model=model, verdicts=verdicts, run_name=HOSTILE,
-        metrics={f"{HOSTILE}/x/y/tuned": 0.5}, hardware={"processor": HOSTILE, "gpus": [HOSTILE]},
-        code={"commit": HOSTILE, "dirty": False}, configuration={"file": HOSTILE, "overrides": True},
-        base={"name": HOSTILE},
-    )  # fmt: skip
 
 
 def test_hostile_names_are_text_everywhere(tmp_path: Path) -> None:
