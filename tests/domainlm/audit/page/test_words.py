@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from string import Formatter
+from urllib.parse import quote
 
 import pytest
 from markupsafe import Markup
@@ -114,17 +115,11 @@ def pages_of(page):
         "/models", "/runs", "/entries", "/people", "/access", "/verification", "/search?q=hostile", "/compare",
         *(f"/models/{identity}" for identity in identities),
         *(f"/models/{identity}/decide" for identity in identities[:3]),
-        *(page.client.build_request("GET", f"/runs/{_quoted(run)}").url.raw_path.decode() for run in book.runs if "\n" not in run),
+        *(f"/runs/{quote(run, safe='')}" for run in book.runs if "\n" not in run),
         *(f"/compare?before={identities[0]}&after={identity}" for identity in identities[1:]),
         *(f"/entries/{number}" for number in range(book.size)),
         "/nothing",
     ]  # fmt: skip
-
-
-def _quoted(text):
-    from urllib.parse import quote
-
-    return quote(text, safe="")
 
 
 def test_korean_pages_speak_korean(small):
@@ -166,7 +161,9 @@ def test_hostile_names_are_text_on_every_page(small):
         page.sign_in("anna")
         for path in pages_of(page):
             answer = page.client.get(path)
-            assert answer.status_code == (404 if path == "/nothing" else 200), path
+            # a run's id is a UUID; one that leads out of its folder leads nowhere
+            missing = path == "/nothing" or "..%2F" in path
+            assert answer.status_code == (404 if missing else 200), path
             assert "\u202e" not in answer.text and "\x00" not in answer.text and "\x1b" not in answer.text
             Reader().feed(answer.text)
             assert answer.text.count("<script") == 1
