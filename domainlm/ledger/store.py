@@ -1,7 +1,7 @@
 """The ledger's tables, and what each database needs so that a committed entry is there after a crash.
 
 SQLite: write-ahead log, `synchronous=FULL` (fsync before a commit returns), a writer takes its lock when it begins.
-PostgreSQL (from 14): `synchronous_commit` at least `on`, `fsync=on` (else refused), read committed, the one row of
+PostgreSQL: `synchronous_commit` at least `on`, `fsync=on` (else refused), read committed, the one row of
 `ledger_state` locked while somebody writes.
 """
 

@@ -415,6 +415,39 @@ def test_a_log_torn_at_any_byte_is_a_state_that_was_committed(tmp_path: Path) ->
     assert sizes <= set(roots)
 
 
+def test_a_crash_while_the_write_ahead_log_is_folded_into_the_file_loses_nothing(tmp_path: Path) -> None:
+    """The file then is a mixture of old and new sectors, cut anywhere; the log is whole and mends it."""
+    place = tmp_path / "whole"
+    place.mkdir()
+    ledger = opened(place)
+    ledger.append(some(30, 3000))
+    ledger.close()  # folds the log in
+    roots = {0: Ledger(f"sqlite:///{tmp_path / 'empty.sqlite'}", ORIGIN).frontier.root}
+    ledger = opened(place)
+    for count in (2, 3, 40):
+        ledger.append(some(count, 3000))
+        roots[ledger.frontier.size] = ledger.frontier.root
+    before, wal = ((place / name).read_bytes() for name in ("ledger.sqlite", "ledger.sqlite-wal"))
+    with ledger.engine.connect() as connection:
+        connection.exec_driver_sql("ROLLBACK")
+        assert connection.exec_driver_sql("PRAGMA wal_checkpoint(FULL)").one()[0] == 0
+    after = (place / "ledger.sqlite").read_bytes()
+    assert len(after) > len(before) and after[: len(before)] != before
+    draw = random.Random(13)
+    for number in range(25):
+        length = draw.randrange(len(before), len(after) + 1)
+        sectors = [
+            (after if draw.random() < 0.5 or start >= len(before) else before)[start : start + 512]
+            for start in range(0, len(after), 512)
+        ]
+        copy = tmp_path / f"mixed-{number}"
+        copy.mkdir()
+        (copy / "ledger.sqlite").write_bytes(b"".join(sectors)[:length])
+        (copy / "ledger.sqlite-wal").write_bytes(wal)
+        assert good_prefix(copy, roots) == 75
+        shutil.rmtree(copy)
+
+
 def test_a_copy_cut_at_any_byte_never_passes_for_the_whole(tmp_path: Path) -> None:
     """`cp` of a ledger that did not end: refused by name, or read and found broken against a published checkpoint."""
     made = small_ledger(tmp_path / "ledger")
