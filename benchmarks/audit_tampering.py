@@ -37,9 +37,11 @@ sys.path.insert(0, str(ROOT))
 from securesystemslib.signer import CryptoSigner  # noqa: E402
 
 from domainlm.audit.acts import Read  # noqa: E402
-from domainlm.audit.bundle import ENTRIES, Bundle, export, verify_bundle  # noqa: E402
+from domainlm.audit.bundle import ENTRIES, Bundle, verify_bundle  # noqa: E402
+from domainlm.audit.bundle_export import export  # noqa: E402
 from domainlm.audit.cross_checks import is_entered  # noqa: E402
-from domainlm.audit.verification import Checked, Verification, check_chunk, verify_entries  # noqa: E402
+from domainlm.audit.reading import Checked, check_chunk  # noqa: E402
+from domainlm.audit.verification import Verification, verify_entries  # noqa: E402
 from domainlm.digests import digest_json  # noqa: E402
 from domainlm.errors import EvidenceRefused  # noqa: E402
 from domainlm.ledger import entries  # noqa: E402

@@ -34,7 +34,7 @@ def bundle(
     files = {path.name: path.absolute() for path in artifact or []}
     enter_project(ready=False)
     from domainlm.audit.acts import Read
-    from domainlm.audit.bundle import about, export
+    from domainlm.audit.bundle_export import about, export
     from domainlm.audit.verification import examine
     from domainlm.errors import ConfigurationError, EvidenceRefused
     from domainlm.ledger import entries

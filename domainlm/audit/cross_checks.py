@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from domainlm.audit.approvals import check_promotion, decide
+from domainlm.audit.collected import Findings
 from domainlm.audit.evidence import Evidence, Stated
-from domainlm.audit.verification import Findings
 from domainlm.digests import canonical_json
 from domainlm.ledger import entries
 from domainlm.ledger.findings import Finding

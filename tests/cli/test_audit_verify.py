@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 from small_ledgers import ORIGIN, SmallLedger, small_ledger, small_run
 
-from domainlm.audit.bundle import export
+from domainlm.audit.bundle_export import export
 from domainlm.ledger import entries
 from domainlm.ledger import manifest as manifests
 from domainlm.ledger.anchors import Published

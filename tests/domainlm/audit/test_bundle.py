@@ -11,10 +11,10 @@ import pyrage
 import pytest
 from small_ledgers import ORIGIN, SmallLedger, small_ledger, small_run
 
-from domainlm.audit import bundle as module
-from domainlm.audit import tarball
+from domainlm.audit import bundle_export, tarball
 from domainlm.audit.acts import Approval, Condition, ConditionMet, Promotion, StandingApproval
-from domainlm.audit.bundle import CONTENTS, ENTRIES, PROOFS, about, examine_bundle, export, verify_bundle
+from domainlm.audit.bundle import CONTENTS, ENTRIES, PROOFS, Contents, examine_bundle, verify_bundle
+from domainlm.audit.bundle_export import about, export
 from domainlm.audit.verification import Verification
 from domainlm.digests import canonical_json, digest_bytes, digest_json
 from domainlm.errors import ArtifactError, EvidenceRefused, SecretError
@@ -62,7 +62,7 @@ def one_model(made: SmallLedger, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return path
 
 
-def write(made: SmallLedger, path: Path, **changes) -> module.Contents:
+def write(made: SmallLedger, path: Path, **changes) -> Contents:
     return export(path, made.ledger.raw(), made.ledger.checkpoints(), published(made), ORIGIN, **changes)
 
 
@@ -342,6 +342,6 @@ def test_a_broken_ledger_is_exported_as_it_is(made: SmallLedger, tmp_path: Path)
 
 def test_nothing_is_written_where_a_bundle_is_read(made: SmallLedger, whole: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(bundle_export.tempfile, "tempdir", str(tmp_path))
     verify(made, whole)
     assert list(tmp_path.iterdir()) == []

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from securesystemslib.signer import CryptoSigner
 from small_ledgers import ORIGIN, SmallLedger, small_ledger, small_run
 
-from domainlm.audit import verification as module
+from domainlm.audit import processes, reading
 from domainlm.audit.acts import Read
-from domainlm.audit.verification import MAX_OF_A_CODE, Verification, examine, verify_entries
+from domainlm.audit.collected import MAX_OF_A_CODE
+from domainlm.audit.verification import Verification, examine, verify_entries
 from domainlm.errors import EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.anchors import Published
@@ -316,8 +317,8 @@ def test_findings_of_one_code_are_counted_beyond_a_limit(made: SmallLedger) -> N
 
 
 def test_other_processes_find_the_same(made: SmallLedger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ALONE", 5)
-    monkeypatch.setattr(module, "CHUNK_ENTRIES", 4)
+    monkeypatch.setattr(processes, "ALONE", 5)
+    monkeypatch.setattr(reading, "CHUNK_ENTRIES", 4)
     raws = raws_of(made)
     assert verify(made, raws, processes=2) == verify(made, raws, processes=1)
     broken = [*raws[:9], raws[9].replace(b"A", b"B", 1), *raws[10:15], raws[16], raws[15], *raws[17:]]
@@ -325,8 +326,8 @@ def test_other_processes_find_the_same(made: SmallLedger, monkeypatch: pytest.Mo
 
 
 def test_processes_that_cannot_be_started_are_done_without(made: SmallLedger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ALONE", 5)
-    monkeypatch.setattr(module, "CHUNK_ENTRIES", 4)
+    monkeypatch.setattr(processes, "ALONE", 5)
+    monkeypatch.setattr(reading, "CHUNK_ENTRIES", 4)
     assert verify(made, processes=2, check=_dies).verdict == "good"
 
 
@@ -337,7 +338,7 @@ def _dies(raws: list[bytes], keys: dict[str, bytes]) -> list:
 
     if multiprocessing.parent_process() is not None:
         os._exit(3)
-    return module.check_chunk(raws, keys)
+    return reading.check_chunk(raws, keys)
 
 
 def test_what_passed_is_handed_on_as_evidence_without_a_second_check(made: SmallLedger) -> None:
