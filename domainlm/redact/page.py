@@ -168,6 +168,8 @@ def _head(report: RedactionReport, level: str, reasons: list[str]) -> str:
         "subjects (keyed ids)": report.subjects,
         "characters read": report.characters,
     }
+    if report.erased_rows:
+        figures["left out, erased"] = report.erased_rows
     return (
         f'<h1>Redaction report</h1><section class="verdict {tone}" aria-label="Verdict">'
         f"<p><strong>{escape(level)}</strong></p><p>{sentence}</p>{_list(reasons)}</section><dl>"

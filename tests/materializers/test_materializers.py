@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from safetensors.torch import save_file
 from zenml.artifact_stores import LocalArtifactStore, LocalArtifactStoreConfig
 from zenml.enums import StackComponentType
 
-from domainlm.artifacts import AdapterFolder, Folder
-from domainlm.errors import ArtifactError
+from domainlm.artifacts import TOMBSTONE, AdapterFolder, Folder
+from domainlm.audit.stored import Version, tombstone
+from domainlm.errors import ArtifactErased, ArtifactError
 from domainlm.records import features
 from domainlm.reports import Report
 from materializers import ArrowRecordsMaterializer, FolderMaterializer, ReportMaterializer
@@ -169,3 +171,12 @@ def test_our_types_are_registered_and_none_falls_back_to_pickle() -> None:
     assert materializer_registry[AdapterFolder] is FolderMaterializer
     assert materializer_registry[Folder] is FolderMaterializer
     assert materializer_registry[Figures] is ReportMaterializer
+
+
+@pytest.mark.parametrize("kind", [ArrowRecordsMaterializer, FolderMaterializer, ReportMaterializer])
+def test_what_was_erased_says_so_rather_than_that_it_is_missing(store: LocalArtifactStore, kind: type) -> None:
+    version = Version("1", "prepared_records", "a" * 64, "", "2026-11-01")
+    made = place(kind, store, "gone", "a" * 64)
+    Path(made.uri, TOMBSTONE).write_bytes(tombstone("erasure", "c" * 64, version, date(2026, 11, 21)))
+    with pytest.raises(ArtifactErased, match=r"on the record \(erasure c{16}, 2026-11-21\)"):
+        made.load({ArrowRecordsMaterializer: Dataset, FolderMaterializer: AdapterFolder}.get(kind, Figures))
