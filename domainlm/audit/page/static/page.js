@@ -86,20 +86,24 @@ if (status) {
   const text = document.getElementById("status-text");
   const detail = document.getElementById("status-detail");
   const show = (found) => {
-    if (text.textContent !== found.text) {
-      text.textContent = found.text;
-      text.className = `badge ${found.verdict}`;
-    }
+    if (text.textContent !== found.text) text.textContent = found.text;
+    text.className = `badge ${found.verdict}`;
     if (detail.textContent !== found.detail) detail.textContent = found.detail;
     // the page about the verification shows the findings of the time it was made
     if (location.pathname === "/verification" && found.at && found.at !== status.dataset.at && !found.running) location.reload();
+  };
+  // an old verdict must not pass for a new one
+  const unknown = (reason) => {
+    text.className = "badge never";
+    detail.textContent = status.dataset[reason];
   };
   const ask = async () => {
     try {
       const answer = await fetch("/verification/status", { headers: { accept: "application/json" } });
       if (answer.ok) show(await answer.json());
+      else unknown(answer.status === 401 ? "signedOut" : "away");
     } catch {
-      // the server is gone for a moment; the line shows the last verdict and its time
+      unknown("away");
     }
   };
   setInterval(ask, location.pathname === "/verification" ? 2000 : 15000);
