@@ -100,7 +100,7 @@ def manifest_files(evidence: Evidence, files: Iterable[Path]) -> list[Finding]:
             if not is_entered(raw, entered[path.stem]):
                 findings.add("replaced-artifact", where, "is not what the run's entry holds")
         elif not _at_work(raw):
-            findings.add("missing-manifest", where, "ended, and the ledger has no entry of it")
+            findings.add("missing-manifest", where, "ended, and the ledger has no entry of it that holds")
     return findings.all()
 
 
@@ -130,7 +130,7 @@ def known_runs(evidence: Evidence, runs: Iterable[tuple[str, str]]) -> list[Find
     entered = {stated.act.run_id for stated in evidence.of_kind(entries.RUN)}
     for run_id, name in runs:
         if run_id not in entered:
-            findings.add("missing-manifest", f"run {name}", "ended, and the ledger has no entry of it")
+            findings.add("missing-manifest", f"run {name}", "ended, and the ledger has no entry of it that holds")
     return findings.all()
 
 
