@@ -203,7 +203,7 @@ class SigningService:
         if stored.size < known.size:
             raise EvidenceRefused(
                 f"has {stored.size} entries; the last checkpoint signed here covers {known.size}", place,
-                "restore the later copy", "rolled-back",
+                "restore the later copy; where there is none, see docs/trust.md", "rolled-back",
             )  # fmt: skip
         last = None
         if not known.size and (note := self.ledger.latest_checkpoint()):  # nothing is remembered: then that at least

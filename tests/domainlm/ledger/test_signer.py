@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import struct
@@ -438,6 +439,16 @@ def test_bootstrap_is_repeated_completed_and_never_overwrites(home: Path, monkey
     root_file().unlink()
     with pytest.raises(SecretError, match="pinned root is missing"):
         bootstrap.bootstrap()
+
+
+def test_a_ledger_that_vanished_is_not_begun_anew_under_the_same_keys(ledger: Path) -> None:
+    shutil.rmtree(ledger / "evidence")
+    with pytest.raises(EvidenceRefused) as refused:
+        bootstrap.bootstrap()
+    assert refused.value.code == "rolled-back"
+    shutil.rmtree(ledger / "evidence")
+    shutil.rmtree(keys_folder())
+    assert bootstrap.bootstrap() == bootstrap.MADE
 
 
 def test_two_set_ups_at_once_make_one_ledger(home: Path) -> None:
