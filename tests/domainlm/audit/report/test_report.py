@@ -17,7 +17,7 @@ from full_runs import NOON, ORIGIN, Reported, document, full_run, full_sources, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domainlm.audit.acts import Approval, Erasure
+from domainlm.audit.acts import Approval, Bound, Erasure, Hold, HoldRelease, Promotion, StandingApproval
 from domainlm.audit.report import build, read_checkpoint, save, to_html, to_pdf
 from domainlm.audit.report.document import plain
 from domainlm.audit.report.words import FOLDER, LANGUAGES
@@ -26,8 +26,8 @@ from domainlm.errors import ArtifactError, ConfigurationError, EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.anchors import Published
 from domainlm.ledger.findings import Finding
-from domainlm.ledger.manifest import FAILED
-from domainlm.ledger.trust import Rules
+from domainlm.ledger.manifest import FAILED, Authors
+from domainlm.ledger.trust import Rules, identity
 
 ROOT = Path(__file__).resolve().parents[4]
 WORDS_A_MINUTE, MINUTES = 230, 10
@@ -169,6 +169,52 @@ def test_a_rejection_an_erasure_and_a_development_policy_are_said(tmp_path: Path
     told = text_of(to_html(document(ledger)))
     assert "anna officer rejected bias" in told
     assert "one for development" in told and "were erased since" in told
+
+
+def test_a_champion_is_compared_with_the_one_before_and_a_hold_is_said(tmp_path: Path) -> None:
+    ledger = reported(tmp_path)
+    approvals = ledger.decision().approvals
+    before = ledger.made.evidence().champion("domainlm-finance")
+    assert before is not None
+    promotion = Promotion(
+        model="domainlm-finance/2", identity=ledger.identity, previous=before.act.identity, approvals=approvals
+    )
+    ledger.made.state("recorder", entries.PROMOTION, promotion, time=NOON.replace(hour=14))
+    hold = Hold(commitment="c" * 64, case="2026-7", reason="claim")
+    ledger.made.state("anna", entries.HOLD, hold, time=NOON.replace(hour=15))
+    told = text_of(to_html(document(ledger)))
+    assert "This model is the champion of domainlm-finance, since entry 9." in told
+    assert "0.722 +0.010" in told and "Legal holds in force: 1." in told
+    release = HoldRelease(hold=ledger.made.evidence().stated[-1].digest, reason="settled")
+    ledger.made.state("anna", entries.HOLD_RELEASE, release, time=NOON.replace(hour=16))
+    assert "Legal holds in force" not in text_of(to_html(document(ledger)))
+
+
+def test_a_standing_approval_and_those_who_do_not_count_are_named(tmp_path: Path) -> None:
+    ledger = reported(tmp_path, approved=False)
+    manifest = ledger.made.evidence().models()[ledger.identity].act
+    standing = StandingApproval(
+        model="domainlm-finance", base=manifest.model.digests["base"],
+        sources=[source.name for source in manifest.sources],
+        metrics={"headlines/headlines/accuracy/tuned": Bound(low=0.5)}, until="2026-12-31", uses=2, reason="nightly",
+    )  # fmt: skip
+    ledger.made.state("olga", entries.STANDING, standing, time=NOON.replace(hour=14))
+    act = Approval(
+        model="domainlm-finance/2", identity=ledger.identity, run="0" * 64, decision="approve", reason="wrong run"
+    )
+    ledger.made.state("victor", entries.APPROVAL, act, time=NOON.replace(hour=15))
+    found = document(ledger)
+    told = text_of(to_html(found))
+    assert ledger.decision().standing and found.notices[1].text == "Approved by a standing approval, within its bounds."
+    assert "Standing approval used: entry 6, until 2026-12-31, bounded to 2 promotions." in told
+    assert "Who does not count, and why: victor: approved another run" in told
+
+
+def test_an_author_whom_nobody_knows_and_outsiders_are_counted_not_named(tmp_path: Path) -> None:
+    authors = Authors(code=[identity("tina@bank.example"), identity("stranger@elsewhere.example")], data=[""])
+    told = text_of(to_html(document(reported(tmp_path, authors=authors))))
+    assert "code tina, 1 outside of the policy" in told and "data an author whom nobody knows" in told
+    assert identity("stranger@elsewhere.example") not in told
 
 
 def test_a_run_that_states_little_gives_a_report_that_says_so(tmp_path: Path) -> None:
