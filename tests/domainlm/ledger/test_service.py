@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from postgresql_cluster import binaries, postgresql
 from securesystemslib.signer import CryptoSigner
 
 from domainlm.errors import ArtifactError, EvidenceRefused
@@ -19,7 +22,7 @@ from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.log import Ledger
 from domainlm.ledger.memory import Memory
 from domainlm.ledger.merkle import Frontier, leaf_hash
-from domainlm.ledger.service import SigningService
+from domainlm.ledger.service import Receipt, SigningService
 from domainlm.ledger.trust import Gate, Member, Revocation
 from tests.support.small_ledgers import ORIGIN, SmallLedger, small_ledger
 
@@ -308,3 +311,59 @@ def test_a_signer_is_ready_only_where_it_could_add(small: SmallLedger, tmp_path:
     old = copied(small, "old.sqlite")
     again(small, memory).record(read("b"))
     refusal("rolled-back", again(small, remembering(small), Ledger(f"sqlite:///{old}", ORIGIN)).ready)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'shared.sqlite'}"
+        return
+    pytest.importorskip("psycopg")
+    if binaries() is None:
+        pytest.skip("PostgreSQL is not installed (initdb is missing)")
+    with postgresql() as cluster:
+        yield cluster.url
+
+
+def test_signers_of_two_machines_take_turns_and_each_notices_a_roll_back(small: SmallLedger, url: str) -> None:
+    memories = [small.folder / f"machine-{place}" / "memory.json" for place in range(2)]
+
+    def machine(place: int) -> SigningService:
+        memory = Memory(memories[place], small.keys["log"], ORIGIN, small.root_keyids)
+        return again(small, memory, Ledger(url, ORIGIN))
+
+    machine(0).add([next(small.ledger.entries())[1]])
+    receipts: list[Receipt] = []
+
+    def work(place: int) -> None:
+        service = machine(place)
+        for page in range(10):
+            receipts.extend(service.record(read(f"{place}-{page}"), read(f"{place}-{page}-again")))
+        service.ledger.close()
+
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(receipt.number for receipt in receipts) == list(range(1, 41))
+    ledger = Ledger(url, ORIGIN)
+    assert len(ledger.checkpoints()) == 21  # one a transaction, each the continuation of the one before
+    gate, tree, roots = Gate(ORIGIN, small.root_keyids), Frontier(), {}
+    for number, envelope in ledger.entries():
+        gate.admit(number, envelope)
+        tree = tree.extended([leaf_hash(envelope.to_bytes())])
+        roots[tree.size] = tree.root
+    for note in ledger.checkpoints():
+        found = Checkpoint.parse(note, "")
+        assert found.root == roots[found.size] and found.verified_by(gate.log_keys(found.size))
+    ledger.close()
+    for place in range(2):
+        service = machine(place)
+        assert service.ready() == 41
+        service.ledger.close()
+    empty = Ledger(f"sqlite:///{small.folder / 'empty.sqlite'}", ORIGIN)
+    for place in range(2):
+        memory = Memory(memories[place], small.keys["log"], ORIGIN, small.root_keyids)
+        refusal("rolled-back", again(small, memory, empty).ready)
