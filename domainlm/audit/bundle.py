@@ -52,6 +52,7 @@ from domainlm.reports import Report
 
 FORMAT, VERSION = "domainlm.bundle", 1
 MAX_CONTENTS_BYTES, MAX_LINE_BYTES = 4 << 20, 1 << 20  # of bundle.json; of a line that holds a note or a proof
+MAX_PUBLISHED = 10_000  # copies of published checkpoints
 CONTENTS, CHECKPOINT, CHECKPOINTS = "bundle.json", "checkpoint", "checkpoints.jsonl"
 ENTRIES, PROOFS, CONSISTENCY, PUBLISHED = "entries.jsonl", "proofs.jsonl", "consistency.jsonl", "published.jsonl"
 WHOLE = {CHECKPOINT, CHECKPOINTS, ENTRIES, PUBLISHED}
@@ -329,6 +330,9 @@ class Bundle:
     def _published(self, findings: Findings) -> Iterator[Published]:
         for index, line in enumerate(self._read_lines(PUBLISHED, MAX_LINE_BYTES)):
             where = f"line {index + 1} of {PUBLISHED}"
+            if index == MAX_PUBLISHED:
+                findings.add("too-large", where, f"at most {MAX_PUBLISHED} are allowed")
+                return
             try:
                 found = parse_canonical(line)
                 place, note = found["place"], found["note"]

@@ -17,6 +17,7 @@ from domainlm.audit.bundle import (
     CONTENTS,
     ENTRIES,
     FORMAT,
+    MAX_PUBLISHED,
     PROOFS,
     PUBLISHED,
     VERSION,
@@ -92,7 +93,7 @@ def export(
         path: of the file; one that is there is replaced.
         read: (number, bytes) as stored, in order.
         checkpoints: signed notes beside them; the bundle ends at the largest.
-        published: notes that were published, as far as the exporter knows.
+        published: notes that were published, as far as the exporter knows; the last 10,000 are put in.
         origin: the ledger's name.
         model: identity of the model that it is about; empty for the whole ledger.
         numbers: of the entries to put in, for a model (`about`).
@@ -109,7 +110,9 @@ def export(
     head = max((Checkpoint.parse(note, "a checkpoint") for note in checkpoints), key=lambda found: found.size)
     with ExitStack() as stack:
         files = {CHECKPOINT: _spool(stack, [head.note.encode()])}
-        files[PUBLISHED] = _lines(stack, (canonical_json({"note": p.note, "place": p.place}) for p in published))
+        files[PUBLISHED] = _lines(
+            stack, (canonical_json({"note": p.note, "place": p.place}) for p in published[-MAX_PUBLISHED:])
+        )
         covered = (item for item in read if item[0] < head.size)
         if model:
             files |= _one_model(stack, covered, numbers or set(), head, published, origin)

@@ -47,7 +47,7 @@ class Pool:
                 continue
             try:
                 waiting.append((chunk, task, executor.submit(task)))
-            except (BrokenExecutor, RuntimeError):
+            except (BrokenExecutor, RuntimeError, OSError, AssertionError):  # none can be started here
                 self._broken = True
                 yield from self._finish(waiting, 0)
                 yield chunk, task()
@@ -61,7 +61,7 @@ class Pool:
             chunk, task, future = waiting.popleft()
             try:
                 yield chunk, future.result()
-            except (BrokenExecutor, OSError):  # a process was killed, or none can be started here
+            except BrokenExecutor:  # a process was killed
                 self._broken = True
                 yield chunk, task()
 

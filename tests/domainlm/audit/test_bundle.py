@@ -273,6 +273,7 @@ def test_hostile_files_are_refused_by_name(made: SmallLedger, whole: Path, tmp_p
         ({"published.jsonl": None}, "malformed"), ({"published.jsonl": b"{}\n"}, "malformed"),
         ({"published.jsonl": deep + b"\n"}, "malformed"),
         ({"published.jsonl": b'{"note":1,"place":"x"}\n'}, "malformed"),
+        ({"published.jsonl": b'{"note":"","place":"x"}\n' * 10_001}, "too-large"),
         ({"checkpoint": b"\xff"}, "malformed"), ({"checkpoints.jsonl": b"1\n"}, "malformed"),
         ({"entries": b"x" * (9 << 20) + b"\n"}, "too-large"), ({"entries": b"\n" * 20}, "malformed"),
         ({"entries": b""}, "untrusted-root"),

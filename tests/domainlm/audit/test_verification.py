@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -329,6 +330,16 @@ def test_processes_that_cannot_be_started_are_done_without(made: SmallLedger, mo
     monkeypatch.setattr(processes, "ALONE", 5)
     monkeypatch.setattr(reading, "CHUNK_ENTRIES", 4)
     assert verify(made, processes=2, check=_dies).verdict == "good"
+    for error in (OSError("no sockets"), AssertionError("a daemon has no children"), RuntimeError("shut down")):
+        monkeypatch.setattr(processes.ProcessPoolExecutor, "submit", _raising(error))
+        assert verify(made, processes=2).verdict == "good"
+
+
+def _raising(error: Exception) -> Callable[..., None]:
+    def submit(*_: object) -> None:
+        raise error
+
+    return submit
 
 
 def _dies(raws: list[bytes], keys: dict[str, bytes]) -> list:
