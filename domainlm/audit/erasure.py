@@ -78,15 +78,17 @@ class Places:
 
 @dataclass
 class _Found:
-    """What a search found: rows by subject, versions by id with the ids that each names, and files of no version."""
+    """What a search found: ids of rows by subject, and of the subject itself, as any key spelled them; versions by id
+    with the ids that each names; and files of no version."""
 
     rows: dict[str, set[str]]
+    spelled: dict[str, set[str]]
     versions: dict[str, tuple[Version, set[str]]] = field(default_factory=dict)
     files: dict[Path, set[str]] = field(default_factory=dict)
 
     def of(self, subject: str, named: set[str]) -> bool:
         """Whether a place that names these ids names the subject or one of its rows."""
-        return subject in named or not self.rows.get(subject, set()).isdisjoint(named)
+        return not named.isdisjoint(self.rows.get(subject, set()) | self.spelled.get(subject, set()))
 
 
 class Eraser:
@@ -152,7 +154,7 @@ class Eraser:
         found = self._search(subjects, {}, self._own())
         self._remove(found, "")
         rows = {row for named in found.rows.values() for row in named}
-        self.places.lineage.forget_rows(rows)
+        self.places.lineage.forget_rows(self._present(rows))
         self.places.drop_vault(rows)
         for subject in subjects:
             self.places.lineage.forget(subject)
@@ -166,18 +168,20 @@ class Eraser:
     def _search(self, subjects: Iterable[str], pending: dict[str, Plan], without: Iterable[Path] = ()) -> _Found:
         subjects = frozenset(subjects)
         rows: dict[str, set[str]] = {name: set(pending[name].rows) if name in pending else set() for name in subjects}
+        spelled = {name: {name} for name in subjects}
         versions = [version for version in self.places.store.versions() if not is_erased(self.places.store, version)]
         for version in versions:
             for file in self.places.store.files(version):
                 if file.endswith(RECORDS_SUFFIX):
                     with self.places.store.open(version, file) as stream:
-                        for name, records in rows_naming(stream, subjects).items():
-                            rows[name] |= records
+                        for found_row in rows_naming(stream, subjects, self.register.keys):
+                            rows[found_row.subject].add(found_row.record)
+                            spelled[found_row.subject].add(found_row.spelled)
         for name in subjects:
             for data in self.places.lineage.data_of(name):
                 rows[name].update(row.record for row in self.places.lineage.rows_about(name, data) if row.record)
-        found = _Found(rows)
-        ids = subjects.union(*rows.values())
+        found = _Found(rows, spelled)
+        ids = set().union(*rows.values(), *spelled.values())
         find = finder(ids)
         for version in versions:
             named: set[str] = set()
@@ -213,7 +217,7 @@ class Eraser:
                 "data": sorted(data - {""}),
                 "models": sorted(self._models(subject, fresh, evidence)),
                 "counts": {
-                    "rows": len(found.rows[subject]),
+                    "rows": len(self._present(found.rows[subject])),
                     "artifacts": len(versions),
                     "files": sum(found.of(subject, named) for named in found.files.values()),
                 },
@@ -244,6 +248,10 @@ class Eraser:
                 found.add(run.model.identity)
         return found
 
+    def _present(self, rows: Iterable[str]) -> set[str]:
+        """Ids of records as the present key makes them, as the index of rows and the vault have them."""
+        return {self.register.keys.carried("record", row) for row in rows}
+
     def _in_use(self, subject: str, data: str, use: str) -> bool:
         try:
             about = {row.position for row in self.places.lineage.rows_about(subject, data)}
@@ -257,6 +265,7 @@ class Eraser:
         for subject, (committed, plan) in self.register.pending().items():
             mine = _Found(
                 found.rows,
+                found.spelled,
                 {key: value for key, value in found.versions.items() if found.of(subject, value[1])},
                 {path: named for path, named in found.files.items() if found.of(subject, named)},
             )
@@ -266,7 +275,7 @@ class Eraser:
                 "vault_values": self.places.drop_vault(plan.rows)
                 + self.places.forget_vault(subject, plan.reason, plan.by),
             }
-            self.places.lineage.forget_rows(plan.rows)
+            self.places.lineage.forget_rows(self._present(plan.rows))
             self.places.lineage.forget(subject)
             self.places.mark_models(plan.models)
             self.register.intend(subject, plan.model_copy(update={"counts": plan.counts | counts}))

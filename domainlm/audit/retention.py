@@ -20,7 +20,7 @@ from domainlm.audit.at_rest import at_rest
 from domainlm.audit.evidence import Evidence, Stated
 from domainlm.audit.stored import Store, Version, is_erased, tombstone
 from domainlm.audit.suppression import ErasureRegister
-from domainlm.audit.traces import WEIGHTS, finder
+from domainlm.audit.traces import RECORDS_SUFFIX, WEIGHTS, finder, rows_naming
 from domainlm.ledger import entries
 
 PARTS = ("adapter", "base", "tokenizer")  # of a champion
@@ -118,6 +118,10 @@ class Retention:
                 persons[subject] = stated
         find = finder(persons)
         for file in self.store.files(version) if persons else ():
+            if file.endswith(RECORDS_SUFFIX):
+                with self.store.open(version, file) as stream:
+                    for row in rows_naming(stream, frozenset(persons), self.register.keys):
+                        return persons[row.subject]
             if Path(file).suffix not in WEIGHTS:
                 with self.store.open(version, file) as stream:
                     for subject in find(stream):

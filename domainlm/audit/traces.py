@@ -11,9 +11,9 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from domainlm.keys import ID_HEX_DIGITS, TAG_HEX_DIGITS
+from domainlm.keys import ID_HEX_DIGITS, TAG_HEX_DIGITS, KeyRing
 
 READ_BYTES = 1 << 20
 RECORDS_SUFFIX = ".arrow"
@@ -39,24 +39,38 @@ def finder(ids: Iterable[str]) -> Callable[[BinaryIO], set[str]]:
     return find
 
 
-def rows_naming(stream: BinaryIO, subjects: frozenset[str]) -> dict[str, set[str]]:
-    """Subject -> ids of the records that name them, out of an Arrow stream of records; empty where it holds none.
+class Named(NamedTuple):
+    """A record that names a subject: the subject's present id, and both ids as the data spell them."""
 
-    What cannot be read as records gives nothing: the search for the ids themselves still finds it.
+    subject: str
+    spelled: str
+    record: str
+
+
+def rows_naming(stream: BinaryIO, subjects: frozenset[str], keys: KeyRing) -> set[Named]:
+    """The records of an Arrow stream that name one of some subjects; none where it holds no records.
+
+    Stored records keep the ids of the key that was in force when they were made: each is carried to the present key
+    before it is compared. What cannot be read as records gives nothing: the search for the ids themselves still finds
+    it.
     """
     import pyarrow as pa
 
-    found: dict[str, set[str]] = {}
+    found: set[Named] = set()
+    present: dict[str, str] = {}
     try:
         with pa.ipc.open_stream(stream) as reader:
             if not {"id", "subjects"} <= set(reader.schema.names):
-                return {}
+                return set()
             for batch in reader:
                 for record, persons in zip(
                     batch.column("id").to_pylist(), batch.column("subjects").to_pylist(), strict=True
                 ):
-                    for subject in subjects.intersection(persons or ()):
-                        found.setdefault(subject, set()).add(record)
+                    for spelled in persons or ():
+                        if spelled not in present:
+                            present[spelled] = keys.carried("subject", spelled)
+                        if present[spelled] in subjects:
+                            found.add(Named(present[spelled], spelled, record))
     except (pa.ArrowException, OSError, EOFError):
         pass
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +21,7 @@ from domainlm.digests import digest_bytes, digest_dataset
 from domainlm.keys import KeyRing
 from domainlm.ledger.manifest import StepEntry
 from domainlm.records import features
+from domainlm.redact.access import AccessLog
 from domainlm.redact.quarantine import Quarantine
 from domainlm.redact.vault import Entry, Vault
 
@@ -109,6 +110,22 @@ class SmallHome:
 
     def eraser(self, **changes: Any) -> Eraser:
         return Eraser(self.places(**changes), self.register)
+
+
+def rotated(small: SmallHome) -> SmallHome:
+    """The home after a rotation of the key: stores carried, stored artifacts with the ids that they had."""
+    keys = small.keys.succeeded_by(KeyRing.new("next-key"))
+    small.vault.close()
+    Vault(small.home / "vault", keys).rekey(small.keys)
+    Quarantine(small.home / "quarantine", keys).rekey(small.keys)
+    AccessLog(small.home / "vault", keys).rekey(small.keys)
+    small.lineage.carry(keys)
+    return replace(
+        small, keys=keys, vault=Vault(small.home / "vault", keys),
+        quarantine=Quarantine(small.home / "quarantine", keys),
+        register=ErasureRegister(small.register.path, keys), gone=keys.carried("subject", small.gone),
+        stays=keys.carried("subject", small.stays),
+    )  # fmt: skip
 
 
 def rows_of(keys: KeyRing, persons: dict[int, list[str]], count: int = 40, source: str = "letters") -> Dataset:

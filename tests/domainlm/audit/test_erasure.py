@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from leaks import find_leaks
-from small_homes import REASON, SmallHome, arrow_bytes, rows_of, small_home
+from small_homes import REASON, SmallHome, arrow_bytes, rotated, rows_of, small_home
 from small_ledgers import small_run
 
 from domainlm.artifacts import TOMBSTONE
@@ -141,6 +141,21 @@ def test_a_row_in_whose_older_version_nobody_found_the_person_goes_too(small: Sm
     small.eraser().erase([small.gone], REASON, "anna")
     assert [path.name for path in place.iterdir()] == [TOMBSTONE]
     assert left(small, *KNOWN) == []
+
+
+def test_data_of_before_a_rotation_are_found_by_the_present_id(small: SmallHome) -> None:
+    old = small.gone
+    later = rotated(small)
+    assert later.gone != old
+    done = later.eraser().erase([old], REASON, "anna")  # the old id still names whom it named
+    assert done[later.gone].counts == {
+        "rows": 3, "artifacts": 3, "files": 3, "work_folders": 2, "quarantined": 1, "vault_values": 2,
+    }  # fmt: skip
+    assert done[later.gone].models == [small.identity]
+    rows = [later.keys.carried("record", row) for row in small.rows]
+    found = {Path(leak.place).relative_to(small.home).as_posix() for leak in find_leaks(
+        small.home, [old, later.gone, *small.rows, *rows])}  # fmt: skip
+    assert found <= set(KNOWN)
 
 
 STAGES = (

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from small_homes import SmallHome, small_home
+from small_homes import SmallHome, rotated, small_home
 from small_ledgers import small_run
 
 from domainlm.artifacts import TOMBSTONE
@@ -72,8 +72,10 @@ def test_what_the_champion_is_made_of_stays(small: SmallHome) -> None:
     assert done.kept == [f"adapter {'a' * 12}…: the champion domainlm-finance/5 needs it"]
 
 
-@pytest.mark.parametrize("what", ["data", "person", "register lost"])
+@pytest.mark.parametrize("what", ["data", "person", "person, after a rotation", "register lost"])
 def test_a_legal_hold_wins(small: SmallHome, what: str) -> None:
+    if "rotation" in what:
+        small = rotated(small)
     committed = "" if what == "data" else small.register.hold(small.gone)
     act = Hold(commitment=committed, data=small.redacted if what == "data" else "", case="C-9", reason="litigation")
     small.ledger.state("olga", entries.HOLD, act, {"held": committed or small.redacted})
