@@ -88,8 +88,10 @@ def graph(manifest: RunManifest) -> nx.DiGraph:
 
 def picture(manifest: RunManifest) -> Picture | None:
     """The layers from top to bottom; None where there are no steps, or more boxes than a picture can hold."""
+    if not manifest.steps or sum(1 + len(step.inputs) + len(step.outputs) for step in manifest.steps) > 10 * MOST_NODES:
+        return None  # not even counted
     found = graph(manifest)
-    if not manifest.steps or len(found) > MOST_NODES:
+    if len(found) > MOST_NODES:
         return None
     depths = _depths(found)
     laid, routes = _with_bends(found, depths)

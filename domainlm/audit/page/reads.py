@@ -38,7 +38,8 @@ class ReadLog:
         self.fault: DomainLMError | None = None
 
     def start(self) -> None:
-        """Begin to hand looks on."""
+        """Begin to hand looks on, those first that an earlier process left."""
+        self._wake.set()
         self._thread.start()
 
     def stop(self) -> None:

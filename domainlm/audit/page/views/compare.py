@@ -17,9 +17,14 @@ def show(visit: Visit) -> Response:
     """Choose two, or see their difference."""
     models = visit.book.models
     asked = [visit.asked("before"), visit.asked("after")]
-    choices = [stated.act.model for stated in reversed(models.values())][:MOST_CHOICES]
+    newest = list(reversed(models))[:MOST_CHOICES]
+    shown = [*newest, *(identity for identity in asked if identity in models and identity not in newest)]
+    choices = [models[identity].act.model for identity in shown]
     if not all(asked):
-        return visit.page("compare.html", before=None, after=None, sections={}, scores=[], choices=choices, asked=asked)
+        wanted = [asked[0] or "".join(newest[1:2]), asked[1] or "".join(newest[:1])]
+        return visit.page(
+            "compare.html", before=None, after=None, sections={}, scores=[], choices=choices, asked=wanted
+        )
     before, after = models.get(asked[0]), models.get(asked[1])
     if before is None or after is None:
         raise NotThere

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 from starlette.responses import Response
@@ -88,7 +89,8 @@ def inclusion(visit: Visit, stated: Stated) -> Inclusion | None:
 
 
 def _entry(visit: Visit) -> Stated:
-    number, stated = visit.request.path_params["number"], visit.book.evidence.stated
+    asked, stated = visit.request.path_params["number"], visit.book.evidence.stated
+    number = int(asked) if re.fullmatch(r"[0-9]{1,12}", asked) else -1
     if not 0 <= number < len(stated):
         raise NotThere
     if stated[number].header.kind == entries.READ:

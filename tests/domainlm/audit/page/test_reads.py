@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import time
 
 import pytest
 from page_desks import page_of
@@ -86,6 +87,17 @@ def test_looks_survive_a_crash(tmp_path):
     assert [look.subject for look in entered] == ["a", "b"]
     second.drain()
     assert len(entered) == 2
+
+
+def test_what_a_crash_left_is_entered_at_the_next_start(small):
+    left = ReadLog(small.folder / "page", lambda found: None)
+    left.note(Read(person="anna", page="model", subject=IDENTITY))
+    with page_of(small):
+        for _ in range(200):
+            if looks(small):
+                break
+            time.sleep(0.05)
+    assert [look.subject for look in looks(small)] == [IDENTITY]
 
 
 def test_a_torn_line_costs_no_other_look(tmp_path):

@@ -60,7 +60,7 @@ def test_nobody_opens_anything_without_a_session(small):
     with page_of(small) as page:
         for path, method, _view, right in PAGES:
             assert right, path
-            plain = path.replace(":int", "").replace(":path", "")
+            plain = path.replace(":path", "")
             filled = plain.format(identity=IDENTITY, run="x", draft="x", number=1, ending="html")
             if method == "GET":
                 answer = page.client.get(filled)
@@ -106,6 +106,9 @@ def test_a_validator_sees_no_look_of_others_anywhere(small):
 def test_what_is_not_there_is_not_found(small):
     with page_of(small) as page:
         page.sign_in("anna")
-        for path in ("/models/none", f"/models/{IDENTITY[:12]}", "/runs/none", "/entries/999999", "/statements/none",
-                     "/compare?before=a&after=b", "/entries/-1", f"/models/{IDENTITY}/report.exe"):  # fmt: skip
+        for path in (
+            "/models/none", f"/models/{IDENTITY[:12]}", f"/models/{IDENTITY}/report.exe", "/runs/none",
+            "/entries/999999", "/entries/-1", "/entries/\u0663", "/entries/" + "9" * 5000, "/statements/none",
+            "/compare?before=a&after=b",
+        ):  # fmt: skip
             assert page.client.get(path).status_code == 404, path

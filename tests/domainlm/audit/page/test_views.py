@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from page_desks import desk_of, page_of
+from page_desks import URL, desk_of, page_of
 from rich_runs import failed_run, rich_run
 from small_ledgers import ORIGIN, small_ledger
+from starlette.testclient import TestClient
 
 from domainlm.audit.acts import Approval, Promotion
 from domainlm.audit.page.watch import Watch
@@ -309,3 +311,38 @@ def test_an_unforeseen_error_quotes_nothing(small, caplog):
         answer = page.client.get("/models")
         assert answer.status_code == 500 and "secret" not in answer.text and "secret" not in caplog.text
         assert "RuntimeError" in caplog.text
+
+
+def test_a_form_that_is_none_is_refused(page):
+    for content, kind in (
+        (b"\x00\xff" * 50, "multipart/form-data; boundary=x"),
+        (b"--x\r\nbroken", "multipart/form-data; boundary=x"),
+        (b"csrf=%00", "application/x-www-form-urlencoded"),
+        (b"{}", "application/json"),
+        (b"&".join(b"a%d=1" % number for number in range(500)), "application/x-www-form-urlencoded"),
+    ):
+        answer = page.client.post("/verification", content=content, headers={"origin": URL, "content-type": kind})
+        assert answer.status_code in (400, 403)
+
+
+def test_many_readers_at_once_while_the_ledger_grows(tmp_path):
+    """Every page of every reader is whole, and every look is entered."""
+    small = small_ledger(tmp_path / "ledger")
+    small.enter_run(rich_run(1))
+    paths = ["/models", f"/models/{identity(1)}", "/entries", "/search?q=domainlm", "/entries/1", "/verification"]
+    with page_of(small) as page:
+        page.sign_in("anna")
+        cookies = dict(page.client.cookies)
+
+        def read(_):
+            client = TestClient(page.app, base_url=URL, cookies=cookies, follow_redirects=False)
+            return [client.get(path).status_code for path in paths * 3]
+
+        with ThreadPoolExecutor(4) as pool:
+            answers = [pool.submit(read, number) for number in range(4)]
+            for number in range(2, 12):
+                small.enter_run(rich_run(number))
+            assert {status for answer in answers for status in answer.result(timeout=60)} == {200}
+        assert models_of(page.client.get("/models").text) == list(range(11, 0, -1))
+    looks = list(small.evidence().of_kind(entries.READ))
+    assert len(looks) == 4 * 3 * 2
