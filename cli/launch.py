@@ -12,6 +12,7 @@ from rich.console import Console
 
 from domainlm.config import EMBEDDED, RunConfiguration
 from domainlm.digests import digest_json
+from domainlm.errors import DomainLMError
 from domainlm.ledger.asked import Asked, say
 from domainlm.project import home
 
@@ -76,11 +77,14 @@ def entered(run_id: str) -> str:
     """Enter every run that waits for the ledger, and say what became of one; never a reason for another exit code."""
     from domainlm.ledger import entering
 
-    found = {one.run_id: one for one in entering.enter_waiting()}.get(run_id) or entering.receipt_of(run_id)
-    if found is None:
-        state, reason = (entering.WAITING, "see the log") if entering.has_ledger() else (entering.NO_LEDGER, "")
-        found = entering.Entered(run_id=run_id, state=state, reason=reason)
-    return found.line(entering.anchored())
+    try:
+        found = {one.run_id: one for one in entering.enter_waiting()}.get(run_id) or entering.receipt_of(run_id)
+        if found is None:
+            state = entering.WAITING if entering.has_ledger() else entering.NO_LEDGER
+            found = entering.Entered(run_id=run_id, state=state, reason="its manifest cannot be read")
+        return found.line(entering.anchored())
+    except (DomainLMError, OSError) as error:
+        return f"not in the ledger yet, the next run tries again: {error}"
 
 
 def effective(content: dict[str, Any], fresh: bool = False) -> Path:

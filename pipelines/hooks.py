@@ -4,6 +4,7 @@ which ends in the ledger."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from zenml.client import Client
 from zenml.enums import ExecutionMode
 from zenml.logger import get_logger
 
+from domainlm.errors import DomainLMError
 from domainlm.ledger import manifest as manifests
 from domainlm.ledger.entering import Entered, enter, enter_waiting, receipt_of
 from domainlm.ledger.manifest import COMPLETED, FAILED, RUNNING, UNKNOWN
@@ -33,7 +35,8 @@ def on_start() -> None:
     if not (manifests.manifest_folder() / f"{context.pipeline_run.id}.json").exists():
         manifests.write(manifest_of(context.pipeline_run.id, status=RUNNING))
     if first and not completed_later:
-        catch_up()
+        with suppress(DomainLMError, OSError):  # what waits goes on waiting: this run must not end for it
+            catch_up()
     _tell(context.step_run.name, "started")
 
 

@@ -14,7 +14,7 @@ from zenml.enums import ExecutionStatus
 from zenml.models import PipelineRunResponse, StepRunResponse
 
 from domainlm.digests import digest_json
-from domainlm.errors import DomainLMError, SecretError
+from domainlm.errors import ArtifactError, DomainLMError, SecretError
 from domainlm.ledger import manifest as manifests
 from domainlm.ledger.asked import asked
 from domainlm.ledger.authorship import NOBODY_KNOWS, Origin, authors_of, whoever_runs
@@ -306,7 +306,10 @@ def reap_interrupted() -> list[Path]:
     for path in sorted(manifests.manifest_folder().glob("*.json")):
         if not _says_running(path):
             continue
-        found = manifests.read(path)
+        try:
+            found = manifests.read(path)
+        except ArtifactError:  # it was changed: verification names it, and no run stops for it
+            continue
         process = found.environment.get(PROCESS, {})
         elsewhere = process.get("host") != socket.gethostname()
         if found.status != RUNNING or elsewhere or process_alive(process.get("pid", 0)):
@@ -324,5 +327,5 @@ def reap_interrupted() -> list[Path]:
 
 def _says_running(path: Path) -> bool:
     """A glance at a manifest's head, since thousands of them would take a while to read."""
-    with open(path, encoding="utf-8") as stream:
+    with open(path, encoding="utf-8", errors="replace") as stream:
         return f'"status": "{RUNNING}"' in stream.read(_STATUS_CHARACTERS)

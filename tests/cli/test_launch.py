@@ -1,0 +1,45 @@
+"""What the terminal says of a run's entry, and that nothing of it can change how the command ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_ledgers import small_run
+
+from cli.launch import entered
+from domainlm.ledger import bootstrap
+from domainlm.ledger import manifest as manifests
+from domainlm.ledger.manifest import RunManifest
+
+
+def run() -> RunManifest:
+    found = small_run(1, started=manifests.now(), ended=manifests.now())
+    manifests.write(found)
+    return found
+
+
+def test_a_project_without_a_ledger_says_so(home: Path) -> None:
+    assert entered(run().run_id) == "none: the project has no ledger (domainlm audit init)"
+
+
+def test_a_run_is_entered_with_all_that_waits_and_its_own_line_is_told(home: Path) -> None:
+    bootstrap.bootstrap()
+    manifests.write(small_run(2))
+    assert entered(run().run_id).startswith("entry 1, checkpoint of 3 entries, ")
+    assert entered(small_run(2).run_id).startswith("entry 2, "), "told again without a second entry"
+
+
+def test_a_manifest_that_was_changed_waits(home: Path) -> None:
+    bootstrap.bootstrap()
+    path = manifests.manifest_folder() / f"{run().run_id}.json"
+    path.write_text(path.read_text().replace('"seed": 1', '"seed": 2'))
+    assert entered(path.stem) == "not in the ledger yet, the next run tries again: its manifest cannot be read"
+
+
+def test_a_configuration_that_nobody_can_use_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bootstrap.bootstrap()
+    broken = home / "audit.yaml"
+    broken.write_text("singer: x\n")
+    monkeypatch.setenv("DOMAINLM_AUDIT", str(broken))
+    assert "not in the ledger yet" in entered(run().run_id)
