@@ -109,20 +109,19 @@ class Desk:
         return found
 
     def _received(self, envelopes: Sequence[Envelope]) -> list[Envelope]:
-        """What says that entries which were signed a while ago were received now.
+        """What says that acts which people signed a while ago were received now.
 
         It moves the log's clock to the present before they are judged: a stolen key's owner must not look as if she had
-        signed before it was stolen, only because nothing else was entered meanwhile.
+        signed before it was stolen, only because nothing else was entered meanwhile. Policies go without, since one of
+        them may bring the very key that the recorder signs this with.
         """
-        moment = now()
-        late = [
-            envelope
-            for place, envelope in enumerate(envelopes)
-            if moment - entries.parse_time(entries.header(envelope, f"envelope {place}").time)
-            > timedelta(seconds=CLOCK_TOLERANCE_S)
-            and not self.service.holds(envelope)
-        ]
-        if not late or not self.service.ledger.frontier.size:  # a ledger begins with its policy
+        moment, late = now(), []
+        for place, envelope in enumerate(envelopes):
+            header = entries.header(envelope, f"envelope {place}")
+            age = moment - entries.parse_time(header.time)
+            if header.kind != entries.POLICY and age > timedelta(seconds=CLOCK_TOLERANCE_S):
+                late += [] if self.service.holds(envelope) else [envelope]
+        if not late:
             return []
         content = {"person": "signer", "page": "received", "subject": late[0].digest}
         subjects = {f"received/{place}": envelope.digest for place, envelope in enumerate(late)}
@@ -175,7 +174,7 @@ class Server:
         for name in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(name, stop.set)
         with _listening(self.path, bool(self.allowed)) as listener:
-            # a frame's limit holds in `_read`; this one is how much asyncio buffers before it lets the client wait
+            # a frame's limit holds in `_one`; this one is how much asyncio buffers before it lets the client wait
             server = await asyncio.start_unix_server(self._connected, sock=listener, limit=1 << 20)
             worker = asyncio.create_task(self._work())
             ready()
