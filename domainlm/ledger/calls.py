@@ -6,6 +6,7 @@ training's memory and its core dumps, and no more: see docs/trust.md for a signe
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import subprocess
@@ -13,7 +14,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from domainlm.errors import ArtifactError
+from domainlm.errors import ArtifactError, ConfigurationError
+from domainlm.keys import MODE_VARIABLE, PRODUCTION
 from domainlm.ledger import protocol
 from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.protocol import Act, Answer, Request
@@ -64,8 +66,18 @@ def ping(timeout_s: float = TIMEOUT_S) -> int:
 
 
 def ask(request: Request, timeout_s: float = TIMEOUT_S) -> Answer:
-    """The signer's answer, which carries no error. Raises as `submit`."""
+    """The signer's answer, which carries no error. Raises as `submit`.
+
+    Raises:
+        ConfigurationError: `DOMAINLM_MODE` is production and no signer is configured: a child would have to read the
+            key with the rights of whoever asks, which may be a training.
+    """
     path = AuditSettings.load().signer
+    if not path and os.environ.get(MODE_VARIABLE) == PRODUCTION:
+        raise ConfigurationError(
+            "production wants a signer that runs by itself", "signer",
+            "name its socket in configs/audit.yaml, and start it: `domainlm audit signer serve`",
+        )  # fmt: skip
     return (_by_socket(str(resolve(path)), request, timeout_s) if path else _by_child(request, timeout_s)).checked()
 
 

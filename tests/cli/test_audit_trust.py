@@ -197,7 +197,6 @@ def test_in_production_no_root_is_made_here(home: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("DOMAINLM_MODE", "production")
     assert "--production --root" in do("audit", "init")
     assert not root_file().exists() and not keys_folder().exists()
-    assert "pinned root is missing" in do("audit", "signer", "ping", code=1).replace("signing key", "pinned root")
 
 
 def test_what_waits_is_entered_by_a_command(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,14 @@ def test_the_child_answers_refusals_by_their_own_class(ledger: Path) -> None:
     assert admitted() == 1
 
 
+def test_in_production_no_child_reads_the_key(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOMAINLM_MODE", "production")
+    for attempt in (client.ping, lambda: submit(entries.READ, NOWHERE, {})):
+        with pytest.raises(ConfigurationError, match="signer that runs by itself"):
+            attempt()
+    assert admitted() == 1
+
+
 def test_a_child_that_takes_too_long_or_dies_is_said(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ArtifactError, match="did not answer"):
         submit(entries.READ, NOWHERE, {}, timeout_s=0.001)
