@@ -112,8 +112,8 @@ class Erasure(Report):
     """A subject's data were deleted. Names the subject by a salted commitment that nobody can link once the salt is gone.
 
     Fields:
-        commitment: HMAC-SHA-256 of the subject's id under a random salt that the erasure register holds, 64 digits.
-        data: digests of the data versions that were deleted.
+        commitment: HMAC-SHA-256 of the subject's id under a random salt, 64 digits; the salt is destroyed afterwards.
+        data: digests of the artifact versions that were deleted, and of data versions that held the subject.
         models: identities of models that learnt from it and must be retrained.
         counts: what was deleted where, by kind of place.
         by: the system user who did it.

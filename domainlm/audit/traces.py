@@ -8,7 +8,6 @@ stand uncompressed in Arrow files, JSON, pages, event files and databases; weigh
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -23,16 +22,19 @@ WEIGHTS = frozenset({".safetensors", ".npy", ".pt", ".pth", ".bin"})
 def finder(ids: Iterable[str]) -> Callable[[BinaryIO], set[str]]:
     """A function that gives those of some ids that a stream names; it reads the stream once, a megabyte at a time."""
     wanted = {name.encode() for name in ids}
-    marks = b"|".join(sorted({re.escape(name[:TAG_HEX_DIGITS]) for name in wanted}))
-    # looked ahead, since ids in an Arrow column follow each other without anything between them
-    pattern = re.compile(b"(?=((?:%s)[0-9a-f]{%d}))" % (marks, ID_HEX_DIGITS - TAG_HEX_DIGITS))
+    marks = {name[:TAG_HEX_DIGITS] for name in wanted}
 
     def find(stream: BinaryIO) -> set[str]:
         found: set[bytes] = set()
         tail = b""
         while wanted and (chunk := stream.read(READ_BYTES)):
             window = tail + chunk
-            found.update(match[1] for match in pattern.finditer(window) if match[1] in wanted)
+            for mark in marks:  # ids may follow each other directly; a regular expression is 5 to 20 times slower
+                place = window.find(mark)
+                while place >= 0:
+                    if (name := window[place : place + ID_HEX_DIGITS]) in wanted:
+                        found.add(name)
+                    place = window.find(mark, place + 1)
             tail = window[-(ID_HEX_DIGITS - 1) :]
         return {name.decode() for name in found}
 
