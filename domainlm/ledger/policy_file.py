@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,11 @@ class _Member(Settings):
     roles: list[Role] = Field(default_factory=list)
     keys: list[str] = Field(default_factory=list)
     identities: list[str] = Field(default_factory=list)
-    until: date | str = ""
+    until: str = ""
 
 
 class _Revocation(Settings):
-    since: datetime | str
+    since: str
     reason: str = Field(min_length=3)
 
 
@@ -67,7 +67,8 @@ def read_policy(path: Path, before: Policy | None, previous: str, moment: dateti
         SecretError: a key's file is missing or holds no ed25519 public key.
     """
     try:
-        found = _File(**(yaml.safe_load(path.read_text(encoding="utf-8")) or {}))
+        # BaseLoader takes every value as it is written: a key's first digits may look like a number
+        found = _File(**(yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader) or {}))
     except OSError:
         raise ConfigurationError("there is no such file", str(path), "see docs/trust.md for its form") from None
     except (ValidationError, TypeError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -82,7 +83,7 @@ def read_policy(path: Path, before: Policy | None, previous: str, moment: dateti
             keys=[_key(text, path, keys) for text in member.keys],
             roles=member.roles,
             identities=[_identity(text) for text in member.identities],
-            until=str(member.until),
+            until=member.until,
         )
         for name, member in found.members.items()
     }
@@ -158,17 +159,15 @@ def _identity(text: str) -> str:
     return text if text.startswith("sha256:") else identity(text)
 
 
-def _since(value: datetime | str, moment: datetime, path: Path) -> str:
+def _since(text: str, moment: datetime, path: Path) -> str:
     try:
-        if value == NOW:
-            return entries.spell_time(moment)
-        found = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        found = moment if text == NOW else datetime.fromisoformat(text)
         if found.tzinfo is None:
             raise ValueError("no time zone")
         return entries.spell_time(found)
     except ValueError:
         raise ConfigurationError(
-            f"revoked: '{value!s:.40}' is no moment", str(path), "now, or such as 2026-11-20T09:00:00Z"
+            f"revoked: '{text:.40}' is no moment", str(path), "now, or such as 2026-11-20T09:00:00Z"
         ) from None
 
 

@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from domainlm.errors import ConfigurationError, DomainLMError, SecretError
+from domainlm.ledger.bootstrap import policy_statement
+from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.policy_file import changes, read_policy, write_policy
 from domainlm.ledger.signing import new_key, public_pem
 from domainlm.ledger.trust import Policy, identity
@@ -72,6 +74,29 @@ def test_a_key_is_rotated_and_the_old_one_stays_listed(tmp_path: Path, first: di
     assert old in last.keys and old in last.revoked and "member anna is gone" in changes(later, last)
 
 
+def test_a_key_may_be_named_by_digits_that_look_like_a_number(tmp_path: Path, first: dict[str, Any]) -> None:
+    keyid = "00012345" + "0" * 56
+    before = read(tmp_path, first).model_copy(update={"keys": {keyid: {}}})
+    text = yaml.safe_dump(first) + "revoked:\n  00012345: {since: 2026-11-20T08:00:00Z, reason: lost}\n"
+    assert read(tmp_path, text, before).revoked[keyid].since == "2026-11-20T08:00:00.000Z"
+
+
+def test_the_example_of_the_docs_is_a_policy(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "trust.md").read_text()
+    text = page.partition("```yaml\n")[2].partition("```")[0]
+    keys = {}
+    for name in ("anna-root.pub", "bo-root.pub", "recorder.public", "log.public", "anna.pub"):
+        key = new_key(tmp_path / f"{name}.key").public_key
+        (tmp_path / f"{name}.pem").write_text(public_pem(key))
+        keys[key.keyid] = key.to_dict()
+    old = new_key(tmp_path / "old.key").public_key
+    before = Policy(version=1, ledger="bank/models", keys={old.keyid: old.to_dict()}, members={})
+    found = read(tmp_path, text.replace("0a1b2c3d", old.keyid[:8]), before)
+    statement = policy_statement(found, "root-anna", NOW)
+    assert Policy.of(Envelope.sign(statement), "the docs' example") == found
+    assert found.revoked[old.keyid].reason == "the laptop was stolen" and found.members["anna"].until == "2027-06-30"
+
+
 def test_what_a_reader_is_shown_names_everything_that_changed(tmp_path: Path, first: dict[str, Any]) -> None:
     policy = read(tmp_path, first)
     first["root_threshold"] = 2
@@ -84,7 +109,7 @@ def test_what_a_reader_is_shown_names_everything_that_changed(tmp_path: Path, fi
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("- a list", "mapping"), ("{", "mapping"), ({"memberss": {}}, "memberss"), ({"ledger": 7}, "ledger"),
+        ("- a list", "mapping"), ("{", "mapping"), ({"memberss": {}}, "memberss"), ({"ledger": []}, "ledger"),
         ({"members": {"eve": {"roles": ["king"]}}}, "members.eve.roles"),
         ({"members": {"eve": {"key": []}}}, "members.eve.key"),
         ({"members": {"eve": {"keys": ["12345678"]}}}, "no key begins with"),
