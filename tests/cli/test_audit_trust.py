@@ -21,6 +21,7 @@ from domainlm.ledger.spool import Spooled
 from domainlm.ledger.trust import Policy
 
 PASSPHRASE = "correct horse battery"
+LOOK = {"person": "p", "page": "q"}
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +115,7 @@ def test_a_production_ledger_begins_with_a_policy_that_all_roots_signed(bank: Pa
 
 
 def test_a_service_key_is_rotated_and_what_the_old_one_signed_stays_valid(bank: Path) -> None:
-    assert client.submit(entries.READ, {"x": "0" * 64}, {}).number == 1
+    assert client.submit(entries.READ, {"x": "0" * 64}, LOOK).number == 1
     old = in_force().members["recorder"].keys[0]
     fresh = new_key(bank / "recorder-2.pem", sealed=False)
 
@@ -124,9 +125,9 @@ def test_a_service_key_is_rotated_and_what_the_old_one_signed_stays_valid(bank: 
 
     assert "entered" in do("audit", "policy", "enter", propose(bank, "2", rotate))
     with pytest.raises(Exception, match="revoked since"):
-        client.submit(entries.READ, {"x": "0" * 64}, {})
+        client.submit(entries.READ, {"x": "0" * 64}, LOOK)
     os.replace(fresh, keys_folder() / "recorder.pem")
-    assert client.submit(entries.READ, {"x": "0" * 64}, {}).number == 3
+    assert client.submit(entries.READ, {"x": "0" * 64}, LOOK).number == 3
     gate = client.new_gate()
     for number, envelope in client.evidence_entries():
         gate.admit(number, envelope)
@@ -203,7 +204,7 @@ def test_what_waits_is_entered_by_a_command(home: Path, monkeypatch: pytest.Monk
     do("audit", "init")
     with monkeypatch.context() as away:
         away.setenv("DOMAINLM_SIGNER_KEYS", "/nowhere")
-        assert isinstance(client.submit_or_spool(entries.READ, {"x": "0" * 64}, {}), Spooled)
+        assert isinstance(client.submit_or_spool(entries.READ, {"x": "0" * 64}, LOOK), Spooled)
         assert "waits" in do("audit", "signer", "flush", code=1)
     assert "entered: entry 1" in do("audit", "signer", "flush")
     assert do("audit", "signer", "flush") == ""
