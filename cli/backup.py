@@ -35,6 +35,7 @@ def backup(
     with at_rest(home(), "backup"):
         done = write(target, home(), open_ledger(), submit, encrypt_to or (), secret)
     typer.echo(f"{target}: {done.files} files, {done.size_bytes} bytes, SHA-256 {done.file}; ledger entry {done.entry}")
+    typer.echo(f"keep {target.name}.ledger beside it: the ledger's entries since")
     if not (encrypt_to or secret):
         typer.echo("not encrypted: see to the disk that it lies on, or say --encrypt-to", err=True)
 
@@ -51,6 +52,7 @@ def restore(
     enter_project(ready=False)
     quiet_libraries()
     from domainlm.audit.at_rest import at_rest
+    from domainlm.audit.backup import later_file
     from domainlm.audit.restore import finish
     from domainlm.audit.restore import restore as put_back
     from domainlm.digests import digest_file
@@ -62,7 +64,7 @@ def restore(
             done = finish(present)
         else:
             with _plain(file, identity, passphrase) as stream:
-                done = put_back(stream, digest_file(file), str(file), present)
+                done = put_back(stream, digest_file(file), str(file), present, later_file(file))
     typer.echo(
         f"restored: {done.files} files; {done.entries} entries that the ledger lacked; {done.erasures} places of erased"
         f" persons deleted again; ledger entry {done.entry}"

@@ -9,7 +9,9 @@ vault's `keys.sqlite` (who forgets a person deletes their key there, and a copy 
 and what runs make again (caches, work folders, logs). The members are in order of name and bear no times or owners, so
 that equal content is equal bytes.
 
-The file appears whole or not at all; one that was there before is replaced only by a whole one.
+The file appears whole or not at all; one that was there before is replaced only by a whole one. The entry that states a
+backup cannot stand in it: FILE.ledger beside it holds what the ledger got since, so that a ledger that was lost comes
+back without a gap.
 """
 
 from __future__ import annotations
@@ -137,7 +139,29 @@ def backup(
         file=digest, content=digest_bytes(head), size_bytes=counted.size, checkpoint=content.checkpoint
     ).model_dump(mode="json")
     number = submit(entries.BACKUP, {"backup": digest}, act).number
+    with _clear(target):
+        _write_later(later_file(target), ledger, content.size)
     return Written(digest, act["content"], counted.size, len(found), number)
+
+
+def later_file(target: Path) -> Path:
+    """The file beside a backup with what the ledger got since: its signed notes as JSON, then an entry a line."""
+    return target.with_name(f"{target.name}.ledger")
+
+
+def _write_later(path: Path, ledger: Ledger, size: int) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as sink:
+            sink.write(canonical_json(ledger.checkpoints()[-1:]) + b"\n")
+            for _, raw in ledger.raw(size):
+                sink.write(raw + b"\n")
+            sink.flush()
+            os.fsync(sink.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def _members(home: Path, ledger: Ledger, folder: Path) -> dict[str, Path]:

@@ -83,13 +83,14 @@ class Present:
     erase_again: Callable[[], int]
 
 
-def restore(stream: BinaryIO, digest: str, where: str, present: Present) -> Restored:
-    """Put a backup back into a home that is at rest, or finish what was interrupted.
+def restore(stream: BinaryIO, digest: str, where: str, present: Present, later: Path | None = None) -> Restored:
+    """Put a backup back into a home that is at rest.
 
     Args:
         stream: the plain tar.
         digest: SHA-256 of the file as it was given out (the encrypted one, where it is).
         where: what errors name.
+        later: the file beside the backup with what the ledger got since (`domainlm.audit.backup.later_file`).
 
     Raises:
         ArtifactError: the file is torn, altered or too large for the disk, or another home's. Nothing moved.
@@ -109,6 +110,8 @@ def restore(stream: BinaryIO, digest: str, where: str, present: Present) -> Rest
                 "is of a project that lay elsewhere, and ZenML and MLflow name files by whole paths", content.home,
                 f"restore it there (mount or link {present.home} to that path)",
             )  # fmt: skip
+        if later is not None and later.exists():
+            _continue_ledger(staged, later)
         added, evidence = _join_ledgers(staged, content, present)
         _join_registers(staged, present, evidence)
         write_secret_file(plan, {"staged": staged.name, "file": digest, "files": len(content.files), "added": added})
@@ -205,6 +208,19 @@ def _write(source: BinaryIO, target: Path) -> str:
         sink.flush()
         os.fsync(sink.fileno())
     return total.hexdigest()
+
+
+def _continue_ledger(staged: Path, later: Path) -> None:
+    """Put what the ledger got since behind the backup's; whether it belongs there is checked with all the rest."""
+    lines = _lines_of(later)
+    try:
+        notes = [*json.loads((staged / LEDGER_CHECKPOINTS).read_text()), *json.loads(next(lines))]
+        (staged / LEDGER_CHECKPOINTS).write_text(json.dumps(list(dict.fromkeys(notes))))
+    except (StopIteration, ValueError, TypeError):
+        raise ArtifactError("does not continue a backup's ledger", str(later), "restore without it") from None
+    with open(staged / LEDGER_ENTRIES, "ab") as sink:
+        for raw in lines:
+            sink.write(raw + b"\n")
 
 
 def _join_ledgers(staged: Path, content: Content, present: Present) -> tuple[int, Evidence]:

@@ -22,7 +22,7 @@ from domainlm.audit import backup as backups
 from domainlm.audit import restore as restores
 from domainlm.audit.acts import Hold, HoldRelease
 from domainlm.audit.at_rest import at_rest
-from domainlm.audit.backup import CONTENT, Written, backup
+from domainlm.audit.backup import CONTENT, Written, backup, later_file
 from domainlm.audit.lineage import Lineage
 from domainlm.audit.restore import PLAN, Present, finish, restore
 from domainlm.audit.sealing import is_sealed, unseal
@@ -252,6 +252,33 @@ def test_a_lost_ledger_is_taken_up_whole(small: SmallHome, tmp_path: Path) -> No
     assert empty.checkpoints()
 
 
+def test_a_lost_ledger_comes_back_with_the_backup_s_own_entry(small: SmallHome, tmp_path: Path) -> None:
+    done = write(small, tmp_path / "b.tar")
+    everything = [raw for _, raw in small.ledger.ledger.raw()]
+    assert len(everything) == done.entry + 1
+    empty = Ledger(f"sqlite:///{tmp_path / 'empty.sqlite'}", ORIGIN)
+    newest = Published("/mnt/worm", small.ledger.ledger.checkpoints()[-1])
+
+    class Receipt:
+        number = 0
+
+    again = present(small, ledger=empty, submit=lambda *_: Receipt, published=[newest])
+    with open(tmp_path / "b.tar", "rb") as stream:
+        assert restore(stream, done.file, "b", again, later_file(tmp_path / "b.tar")).entries == len(everything)
+    assert [raw for _, raw in empty.raw()] == everything
+
+
+@pytest.mark.parametrize("change", [lambda raw: b"", lambda raw: b"[]\nx\n", lambda raw: raw[:-40] + b"\n"])
+def test_a_broken_continuation_moves_nothing(small: SmallHome, tmp_path: Path, change) -> None:
+    done = write(small, tmp_path / "b.tar")
+    later = later_file(tmp_path / "b.tar")
+    later.write_bytes(change(later.read_bytes()))
+    before = state(small.home)
+    with open(tmp_path / "b.tar", "rb") as stream, pytest.raises((ArtifactError, EvidenceRefused)):
+        restore(stream, done.file, "b", present(small), later)
+    assert state(small.home) == before
+
+
 def test_a_ledger_that_a_published_checkpoint_outgrew_is_refused(small: SmallHome, tmp_path: Path) -> None:
     write(small, tmp_path / "b.tar")
     later = small.ledger.enter_run(small_run(7)).checkpoint
@@ -395,7 +422,7 @@ def test_a_full_disk_leaves_the_earlier_backup(small: SmallHome, tmp_path: Path,
     with pytest.raises(ArtifactError, match="No space left on device"):
         write(small, tmp_path / "b.tar", **options)
     assert (tmp_path / "b.tar").read_bytes() == earlier
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["b.tar"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["b.tar", "b.tar.ledger"]
     assert len(list(small.ledger.evidence().of_kind(entries.BACKUP))) == 1
 
 
