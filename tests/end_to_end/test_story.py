@@ -13,7 +13,14 @@ from pathlib import Path
 
 import pytest
 from leaks import find_leaks
-from small_project import Project, ran, steps_of
+from small_project import LIMITS, Project, ran, steps_of
+
+from domainlm.audit.evidence import Evidence
+from domainlm.digests import digest_file
+from domainlm.ledger import entries
+from domainlm.ledger.log import Ledger
+from domainlm.ledger.signing import keys_of_pem
+from domainlm.ledger.trust import Gate, identity
 
 BASE = {"base_ingest", "base_redact", "base_prepare", "base_validate", "pretrain"}
 AFTER_INGEST = {
@@ -22,6 +29,14 @@ AFTER_INGEST = {
 }  # fmt: skip
 ALWAYS = {"base_ingest", "ingest", "register"}  # record is not in its own manifest
 PICKLE_SUFFIXES = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib", ".ckpt"}
+
+
+def evidence(project: Project) -> Evidence:
+    """The project's ledger, as its own commands would read it."""
+    root = (project.state / "evidence" / "root.pem").read_text()
+    gate = Gate("domainlm", frozenset(key.keyid for key in keys_of_pem(root, "root.pem")))
+    ledger = Ledger(f"sqlite:///{project.state / 'evidence' / 'ledger.sqlite'}", "domainlm")
+    return Evidence(ledger.entries(), gate)
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +49,53 @@ def first(project: Project) -> dict:
 def test_a_first_run_completes_every_step_and_leaves_a_manifest(project: Project, first: dict) -> None:
     assert first["status"] == "completed"
     assert ran(first) == BASE | AFTER_INGEST | {"ingest"}
-    assert first["code"] == {"commit": first["code"]["commit"], "dirty": True, "lock": first["code"]["lock"]}
-    assert len(first["code"]["commit"]) == 40 and len(first["code"]["lock"]) == 64
+    assert first["code"]["dirty"] is True and len(first["code"]["commit"]) == 40 and len(first["code"]["lock"]) == 64
     for step in first["steps"]:
         assert all(len(digest) == 64 for digest in [*step["inputs"].values(), *step["outputs"].values()]), step["name"]
     assert steps_of(first)["train"]["parameters"]["max_steps"] == 12
+
+
+def test_the_manifest_names_code_data_base_machine_verdicts_and_rows(project: Project, first: dict) -> None:
+    for path in ("steps/train.py", "domainlm/records.py", "domains/finance/glossary.csv", "zenml_config.yaml"):
+        assert first["code"]["files"][path] == digest_file(project.root / path)
+    assert "changed" not in first["code"] and first["configuration"]["file"] == "zenml_config.yaml"
+    sources = {source["name"]: source for source in first["sources"]}
+    assert set(sources) == set(LIMITS) and sources["corpus"]["stage"] == "base_ingest"
+    for source in sources.values():
+        assert source["licence"] and source["rows"] == LIMITS[source["name"]]
+        assert all(digest == digest_file(project.root / file) for file, digest in source["files"].items())
+    assert first["base"]["name"] == "falcon-tiny" and first["base"]["digest"] == first["model"]["digests"]["base"]
+    assert first["hardware"]["cores"] >= 1 and first["hardware"]["memory_bytes"] > 0
+    assert {name: found["verdict"] for name, found in first["verdicts"].items()} == {
+        "base_redaction": "passed", "base_validation": "kept", "redaction": "passed", "validation": "kept",
+        "evaluation": "not shown", "licence": "allowed",
+    }  # fmt: skip
+    assert set(first["intervals"]) == set(first["metrics"]) and len(first["metrics"]) > 20
+    assert all(low <= first["metrics"][name] <= high for name, (low, high) in first["intervals"].items())
+    prepared = {steps_of(first)[name]["outputs"]["prepared_records"] for name in ("prepare", "base_prepare")}
+    assert {rows["data"] for rows in first["rows"]} == prepared
+    assert {rows["use"] for rows in first["rows"]} == {"pretraining", "training", "development", "test"}
+    # committed by t@t; git knows all sources; the work tree was changed, so that whoever ran it is an author too
+    runner = first["authors"]["trained_by"]
+    assert set(first["authors"]["code"]) == {identity("t@t"), runner}
+    assert first["authors"]["data"] == [identity("t@t")]
+
+
+def test_the_run_is_in_the_ledger_with_its_whole_manifest(project: Project, first: dict) -> None:
+    stated = evidence(project).run(first["run_id"])
+    assert stated is not None and stated.act.digest == first["digest"]
+    subjects = entries.subjects(stated.envelope)
+    assert subjects["train/adapter"] == steps_of(first)["train"]["outputs"]["adapter"]
+    assert subjects["manifest"] == first["digest"]
+
+
+def test_a_model_leads_to_the_rows_that_made_it(project: Project, first: dict) -> None:
+    model = f"{first['model']['name']}/{first['model']['version']}"
+    told = project.domainlm("audit", "lineage", model, "--json", "--rows")
+    trace, *rows = [json.loads(line) for line in told.splitlines()]
+    assert [one["proof"] for one in trace["sets"]] == ["proven"] * len(first["rows"])
+    assert len(rows) == sum(one["rows"] for one in first["rows"])
+    assert {row["source"] for row in rows} <= set(LIMITS) and all(len(row["record"]) == 32 for row in rows)
 
 
 def test_every_input_of_a_step_is_the_output_of_another(first: dict) -> None:
@@ -198,6 +255,24 @@ def test_a_changed_artifact_is_found_even_when_everything_comes_from_the_cache(p
     project.domainlm("run")
 
 
+def test_without_a_signer_a_run_ends_as_it_would_waits_and_is_entered_by_the_next_one(project: Project) -> None:
+    keys = project.state / "keys" / "signer"
+    hidden = keys.rename(keys.with_name("away"))
+    try:
+        output = project.domainlm("run")
+        assert "not in the ledger yet" in output
+        waiting = project.last()
+        assert waiting["status"] == "completed" and evidence(project).run(waiting["run_id"]) is None
+        runs = len(project.manifests())
+        output = project.domainlm("run", "--set", "parameters.mode=production", code=1)
+        assert "SecretError" in output and "signing key" in output, "in production nothing starts"
+        assert len(project.manifests()) == runs
+    finally:
+        hidden.rename(keys)
+    project.domainlm("run")
+    assert evidence(project).run(waiting["run_id"]) is not None
+
+
 def test_another_base_replaces_the_embedded_one_with_no_other_change(project: Project, first: dict) -> None:
     folder = next(path.parent for path in (project.state / "artifacts" / "pretrain").rglob("model.safetensors"))
     project.domainlm("run", "--set", f"parameters.base={folder}", "--set", "parameters.controls=false")
@@ -266,3 +341,8 @@ def test_the_last_run_is_whole(project: Project) -> None:
     project.domainlm("run")
     found = [manifests.read(Path(path)) for path in (project.state / "runs").glob("*.json")]
     assert found and not [entry for entry in found if entry.status == "running"]
+    # completed, failed, killed and cached ones, under `domainlm run` and `zenml pipeline run`: each exactly once
+    entered = [stated.act for stated in evidence(project).of_kind(entries.RUN)]
+    assert sorted(act.run_id for act in entered) == sorted(entry.run_id for entry in found)
+    assert {act.run_id: act.digest for act in entered} == {entry.run_id: entry.digest for entry in found}
+    assert {act.status for act in entered} == {"completed", "failed", "interrupted"}
