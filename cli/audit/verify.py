@@ -55,7 +55,7 @@ def verify(
         if artifacts:
             raise ConfigurationError("a bundle has no stores to load from", "--artifacts", "verify the project with it")
         found, evidence = _verify_bundle(bundle, root, anchor or [], identity, passphrase)
-        found = found.with_findings(within(evidence))
+        found = found.with_findings(within(evidence, found.model))
     else:
         found, evidence = _verify_project(root, anchor or [])
         found = found.with_findings([*within(evidence), *_files(evidence)])

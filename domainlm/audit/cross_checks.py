@@ -37,19 +37,21 @@ class Artifact(NamedTuple):
     actual: str | None
 
 
-def within(evidence: Evidence, today: date | None = None) -> list[Finding]:
+def within(evidence: Evidence, model: str = "", today: date | None = None) -> list[Finding]:
     """Checks that need the ledger alone: were promotions allowed, do they still hold, what must be trained anew.
 
     Args:
+        model: only promotions of this identity: a bundle of one model has what these rest on, and not what others do.
         today: for dates of approvals; the present day by default.
     """
     findings = Findings()
-    for stated in evidence.of_kind(entries.PROMOTION):
-        if (finding := check_promotion(evidence, stated)) is not None:
-            findings.add(finding.code, finding.where, finding.what, finding.severity)
     champions = {stated.act.model.rpartition("/")[0]: stated for stated in evidence.of_kind(entries.PROMOTION)}
+    for stated in evidence.of_kind(entries.PROMOTION):
+        if model in ("", stated.act.identity) and (finding := check_promotion(evidence, stated)) is not None:
+            findings.add(finding.code, finding.where, finding.what, finding.severity)
     for name, champion in champions.items():
-        _still_allowed(evidence, name, champion, today, findings)
+        if model in ("", champion.act.identity):
+            _still_allowed(evidence, name, champion, today, findings)
     crowned = {champion.act.identity for champion in champions.values()}
     labels = {identity: _label(stated) for identity, stated in evidence.models().items()}
     for stated in evidence.of_kind(entries.ERASURE):

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from small_ledgers import SmallLedger, small_ledger, small_run
 
-from domainlm.audit.acts import Approval, Erasure, Promotion, Retention
+from domainlm.audit.acts import Approval, Bound, Erasure, Promotion, Retention, StandingApproval
+from domainlm.audit.bundle import examine_bundle
+from domainlm.audit.bundle_export import about, export
 from domainlm.audit.cross_checks import Artifact, is_entered, known_runs, manifest_files, stored_artifacts, within
 from domainlm.ledger import entries
 from domainlm.ledger import manifest as manifests
 from domainlm.ledger.findings import Finding
-from domainlm.ledger.manifest import INTERRUPTED, RUNNING, RunManifest
+from domainlm.ledger.manifest import INTERRUPTED, RUNNING, RunManifest, Source
 from domainlm.ledger.provenance import MANIFEST
 from domainlm.ledger.trust import Rules
 
@@ -45,6 +47,34 @@ def test_a_promotion_that_the_policy_allows_is_no_finding(tmp_path: Path) -> Non
     assert within(made.evidence()) == []
 
 
+def test_a_bundle_of_one_model_has_all_that_its_promotion_rests_on(tmp_path: Path) -> None:
+    made, first, _ = promoted(tmp_path / "ledger")
+    standing = made.state("anna", entries.STANDING, StandingApproval(
+        model="domainlm-finance", base=first.model.digests["base"], sources=["headlines"], until="2099-12-31", uses=2,
+        metrics={"headline_accuracy": Bound(over_champion=0.005)}, reason="nightly")).entry  # fmt: skip
+    second = small_run(2, sources=[Source(name="headlines", uri="x")], code={"commit": "a" * 40, "dirty": False})
+    made.enter_run(second)
+    made.state("recorder", entries.PROMOTION, Promotion(
+        model="domainlm-finance/2", identity=second.model.identity, previous=first.model.identity, approvals=[],
+        standing=standing))  # fmt: skip
+    made.enter_run(small_run(3))
+    assert within(made.evidence()) == []
+    for run, count in ((first, 6), (second, 6)):
+        identity = run.model.identity
+        numbers = about(made.evidence(), identity)
+        assert len(numbers) == count
+        export(tmp_path / "model.tar", made.ledger.raw(), made.ledger.checkpoints(), [], "bank/models", model=identity,
+               numbers=numbers)  # fmt: skip
+        found, evidence = examine_bundle(tmp_path / "model.tar", made.root_keyids)
+        assert found.verdict == "unanchored" and within(evidence, identity) == []
+    # without the champion's run nobody can say by how much the second one was better
+    numbers -= {1}
+    export(tmp_path / "model.tar", made.ledger.raw(), made.ledger.checkpoints(), [], "bank/models", model=identity,
+           numbers=numbers)  # fmt: skip
+    _, evidence = examine_bundle(tmp_path / "model.tar", made.root_keyids)
+    assert ("broken", "unapproved", "entry 7") in told(within(evidence, identity))
+
+
 def test_a_promotion_without_enough_approvals_breaks_the_verdict(tmp_path: Path) -> None:
     made, _, _ = promoted(tmp_path, ("anna",))
     assert ("broken", "unapproved", "entry 3") in told(within(made.evidence()))
@@ -53,11 +83,11 @@ def test_a_promotion_without_enough_approvals_breaks_the_verdict(tmp_path: Path)
 def test_approvals_that_ended_or_were_taken_back_are_said_of_the_champion(tmp_path: Path) -> None:
     today = datetime.now(UTC).date()
     made, run, entry = promoted(tmp_path, until=(today + timedelta(days=3)).isoformat())
-    assert within(made.evidence(), today) == []
+    assert within(made.evidence(), today=today) == []
     later = today + timedelta(days=30)
-    assert told(within(made.evidence(), later)) == [("warning", "expired-approval", "domainlm-finance/1")]
+    assert told(within(made.evidence(), today=later)) == [("warning", "expired-approval", "domainlm-finance/1")]
     approve(made, "anna", run, entry, "revoke")
-    assert told(within(made.evidence(), today)) == [("warning", "unapproved", "domainlm-finance/1")]
+    assert told(within(made.evidence(), today=today)) == [("warning", "unapproved", "domainlm-finance/1")]
 
 
 def test_a_model_that_learnt_from_what_was_erased_is_said_louder_where_it_is_the_champion(tmp_path: Path) -> None:
@@ -145,4 +175,4 @@ def test_stored_artifacts_are_the_same_replaced_missing_or_erased_on_the_record(
 
 def test_the_day_is_the_present_one_by_default(tmp_path: Path) -> None:
     made, _, _ = promoted(tmp_path, until=(datetime.now(UTC).date() + timedelta(days=1)).isoformat())
-    assert within(made.evidence()) == [] and within(made.evidence(), date(2099, 1, 1)) != []
+    assert within(made.evidence()) == [] and within(made.evidence(), today=date(2099, 1, 1)) != []
