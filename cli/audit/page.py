@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    import socket
+
     from domainlm.audit.acts import Read
     from domainlm.audit.evidence import Evidence
     from domainlm.audit.page.desk import Desk
@@ -53,12 +55,14 @@ def serve(
     )
     app = create_app(_desk(), settings, evidence_folder() / "page")
     app.state.office.book.refresh()  # the whole ledger, before anybody waits for it
+    listening = _listen(host, port)
     typer.echo(f"The officer's page is at {settings.public_url} (stop it with Ctrl+C)")
     # no access log: addresses hold what people search for, and looks stand in the ledger
-    uvicorn.run(
-        app, host=host, port=port, log_level="warning", access_log=False, server_header=False, proxy_headers=False,
-        limit_concurrency=200, h11_max_incomplete_event_size=64 << 10,
+    server = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, proxy_headers=False, limit_concurrency=200,
+        h11_max_incomplete_event_size=64 << 10,
     )  # fmt: skip
+    uvicorn.Server(server).run(sockets=[listening])
 
 
 def sign_in(challenge: Annotated[str, typer.Argument(help="The question that the page shows.")], key: Key) -> None:
@@ -94,6 +98,25 @@ def _checked_url(host: str, port: int, public_url: str) -> str:
     usual = {"http": 80, "https": 443}[parts.scheme]
     netloc = parts.netloc.lower().removesuffix(f":{usual}")
     return f"{parts.scheme}://{netloc}"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        ConfigurationError: the port is taken, or the address is none of this machine's.
+    """
+    import socket
+
+    from domainlm.errors import ConfigurationError
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen: {error.strerror or type(error).__name__}", f"{host} port {port}", "give another --port"
+        ) from None
 
 
 def _desk() -> Desk:

@@ -13,7 +13,7 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from cli.audit.page import _checked_url, _desk, _record
+from cli.audit.page import _checked_url, _desk, _listen, _record
 from cli.main import app
 from domainlm.audit.acts import Read
 from domainlm.audit.page.challenges import Challenge, Challenges
@@ -114,6 +114,15 @@ def test_the_page_is_served_and_ends_when_it_is_told_to(home):
     finally:
         process.kill()
         process.wait(timeout=10)
+
+
+def test_a_port_that_is_taken_is_named():
+    bootstrap.bootstrap()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match="cannot listen"):
+            _listen("127.0.0.1", port)
+    _listen("127.0.0.1", port).close()
 
 
 def test_help_does_not_load_the_page():

@@ -100,6 +100,20 @@ def test_what_a_crash_left_is_entered_at_the_next_start(small):
     assert [look.subject for look in looks(small)] == [IDENTITY]
 
 
+def test_a_batch_that_a_crash_left_and_what_came_after_are_both_entered(tmp_path):
+    def crash(_):
+        raise ArtifactError("away")
+
+    first = ReadLog(tmp_path / "page", crash)
+    first.note(Read(person="anna", page="model", subject="a"))
+    first.drain()  # taken, and not entered
+    second = ReadLog(tmp_path / "page", crash)
+    second.note(Read(person="anna", page="model", subject="b"))
+    entered = []
+    ReadLog(tmp_path / "page", entered.extend).drain()
+    assert [look.subject for look in entered] == ["a", "b"]
+
+
 def test_a_torn_line_costs_no_other_look(tmp_path):
     log = ReadLog(tmp_path / "page", lambda found: None)
     log.note(Read(person="anna", page="model", subject="a"))

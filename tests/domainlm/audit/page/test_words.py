@@ -12,7 +12,7 @@ from page_desks import page_of
 from rich_runs import HOSTILE, failed_run, hostile_run, rich_run
 from small_ledgers import small_ledger
 
-from domainlm.audit.acts import Approval, Condition, Erasure
+from domainlm.audit.acts import Approval, Condition, Erasure, StandingApproval
 from domainlm.audit.approvals import decide
 from domainlm.audit.page.visit import _environment, download
 from domainlm.audit.page.words import FOLDER, LANGUAGES, cut, preferred, translated, visible, words
@@ -198,12 +198,20 @@ def test_what_the_decision_says_is_said_in_korean(tmp_path):
         "recorder", entries.ERASURE,
         Erasure(commitment="0" * 64, data=[], models=[rich_run(4).model.identity], counts={}, by="root", reason="x"),
     )  # fmt: skip
+    good = {"model": "domainlm-finance", "base": rich_run(1).model.digests["base"], "until": "2099-01-01", "uses": 1,
+            "sources": ["headlines", "콜센터 상담", "filings"], "metrics": {"headline_accuracy": {"low": 0.1}},
+            "reason": "x"}  # fmt: skip
+    for changes in ({"until": "2020-01-01"}, {"base": "0" * 64}, {"sources": []}, {"metrics": {}},
+                    {"metrics": {"unheard_of": {"low": 1}}}, {"metrics": {"headline_accuracy": {"low": 0.9}}},
+                    {"metrics": {"headline_accuracy": {"high": 0.1}}},
+                    {"metrics": {"headline_accuracy": {"over_champion": 0.5}}}):  # fmt: skip
+        small.state("anna", entries.STANDING, StandingApproval(**(good | changes)))
     evidence = small.evidence()
     said = set()
     for number in (*range(1, 8), 99):
         found = decide(evidence, rich_run(number).model.identity)
-        said |= {*found.missing, *found.excluded.values()}
-    assert len(said) >= 12
+        said |= {*found.missing, *found.excluded.values(), *found.unusable.values()}
+    assert len(said) >= 20
     for sentence in said:
         korean = translated("ko", sentence)
         assert 'lang="en"' not in korean, sentence
