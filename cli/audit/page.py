@@ -161,10 +161,8 @@ def _report(
     return page.encode() if ending == "html" else to_pdf(page)
 
 
-def _record(looks: Sequence[Read]) -> None:
+def _record(looks: Sequence[tuple[str, Read]]) -> None:
     """Enter looks in one request to the signer."""
-    import secrets
-
     from domainlm.digests import digest_bytes
     from domainlm.ledger import entries
     from domainlm.ledger.calls import ask
@@ -178,9 +176,9 @@ def _record(looks: Sequence[Read]) -> None:
                     kind=entries.READ,
                     subjects={"page": look.subject or digest_bytes(look.page.encode())},
                     content=look.model_dump(mode="json"),
-                    nonce=secrets.token_hex(8),
+                    nonce=nonce,
                 )
-                for look in looks
+                for nonce, look in looks
             ],
         ),
         timeout_s=120,

@@ -75,10 +75,16 @@ def test_the_desk_is_the_projects_own_ledger():
     bootstrap.bootstrap()
     desk = _desk()
     assert desk.size() == 1 and desk.verify().verdict == "unanchored"
-    _record([Read(person="anna", page="model", subject="a" * 64), Read(person="anna", page="access")])
+    _record(
+        [
+            ("0" * 16, Read(person="anna", page="model", subject="a" * 64)),
+            ("1" * 16, Read(person="anna", page="access")),
+        ]
+    )
     assert desk.size() == 3
-    kinds = [entries.header(envelope, "x").kind for _, envelope in desk.entries(1)]
-    assert kinds == [entries.READ, entries.READ] and len(desk.checkpoints()) >= 2
+    headers = [entries.header(envelope, "x") for _, envelope in desk.entries(1)]
+    assert [(header.kind, header.nonce) for header in headers] == [(entries.READ, "0" * 16), (entries.READ, "1" * 16)]
+    assert len(desk.checkpoints()) >= 2
 
 
 def _ask(port, path, host=""):

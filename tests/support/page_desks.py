@@ -33,16 +33,14 @@ URL = "http://127.0.0.1:8642"
 def desk_of(small: SmallLedger, **changes: Any) -> Desk:
     """The desk that `domainlm audit serve` fills, over a small ledger with its own signer."""
 
-    def record(looks: Sequence[Read]) -> None:
-        small.service.record(
-            *(
-                entries.statement(
-                    entries.READ, ORIGIN, "recorder", {"page": look.subject or digest_bytes(look.page.encode())},
-                    look.model_dump(mode="json"),
-                )
-                for look in looks
-            )
-        )  # fmt: skip
+    def record(looks: Sequence[tuple[str, Read]]) -> None:
+        made = []
+        for nonce, look in looks:
+            subjects = {"page": look.subject or digest_bytes(look.page.encode())}
+            statement = entries.statement(entries.READ, ORIGIN, "recorder", subjects, look.model_dump(mode="json"))
+            statement["predicate"][entries.ENTRY]["nonce"] = nonce
+            made.append(statement)
+        small.service.record(*made)
 
     made = Desk(
         origin=ORIGIN,

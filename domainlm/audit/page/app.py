@@ -73,14 +73,15 @@ def create_app(desk: Desk, settings: PageSettings, folder: Path) -> Starlette:
         settings: how the page is reached.
         folder: where looks wait for the signer.
     """
+    book = Book(desk)
     office = Office(
         desk=desk,
         settings=settings,
-        book=Book(desk),
+        book=book,
         sessions=Sessions(settings.idle_s, settings.absolute_s),
         challenges=Challenges(settings.public_url, desk.origin),
         limiter=Limiter(),
-        reads=ReadLog(folder, desk.record),
+        reads=ReadLog(folder, desk.record, book.entered_looks),
         watch=Watch(desk.verify, settings.verify_every_s),
     )
 

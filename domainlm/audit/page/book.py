@@ -73,6 +73,11 @@ class Book:
             finally:
                 self._index()
 
+    def entered_looks(self) -> frozenset[str]:
+        """The nonces of all looks in the ledger. Raises as `refresh`."""
+        self.refresh()
+        return frozenset(stated.header.nonce for stated in self.reads)
+
     @property
     def size(self) -> int:
         """How many entries are in the book."""

@@ -26,7 +26,7 @@ class Desk:
         checkpoints: the signed notes that lie beside the ledger, the smallest first.
         verify: a whole verification; runs in a thread of its own.
         submit: adds an entry that a person signed; raises what the gate refuses.
-        record: adds one entry of kind `read` for each look, signed by the recorder.
+        record: adds an entry of kind `read`, signed by the recorder, for each (nonce of the entry, look).
         decide: `domainlm.audit.approvals.decide`.
         reports: file ending ("html", "pdf") -> (evidence, identity, verification, language) to the document's bytes.
     """
@@ -38,7 +38,7 @@ class Desk:
     checkpoints: Callable[[], list[str]]
     verify: Callable[[], Verification]
     submit: Callable[[Envelope], Any]
-    record: Callable[[Sequence[Read]], None]
+    record: Callable[[Sequence[tuple[str, Read]]], None]
     decide: Callable[[Evidence, str], Any]
     reports: dict[str, Callable[[Evidence, str, Verification, str], bytes]] = field(default_factory=dict)
 

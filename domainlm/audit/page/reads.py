@@ -2,14 +2,15 @@
 
 A look is first written to a file beside the ledger (on the disk before the page is shown), then handed to the recorder
 in batches by a thread, so that no page waits for the signer. What a crash leaves in the file is entered at the next
-start; a crash between the entry and the file's removal enters it twice, never not at all. While the recorder cannot
-take them, no further evidence is shown.
+start, and what was entered already is known again by its nonce: each look is one entry. While the recorder cannot take
+them, no further evidence is shown.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 from domainlm.audit.acts import Read
 from domainlm.errors import ArtifactError, DomainLMError
 
+Noted = tuple[str, Read]  # (nonce of the entry to be, look)
 BATCH = 500
 EVERY_S = 2.0
 
@@ -26,12 +28,16 @@ class ReadLog:
 
     Args:
         folder: where the file lies; made with mode 0700.
-        record: enters a batch; raises `DomainLMError` where it cannot.
+        record: enters a batch of (nonce of the entry, look); raises `DomainLMError` where it cannot.
+        entered: the nonces of the looks in the ledger; asked where a batch is handed on again.
     """
 
-    def __init__(self, folder: Path, record: Callable[[Sequence[Read]], None]) -> None:
+    def __init__(
+        self, folder: Path, record: Callable[[Sequence[Noted]], None], entered: Callable[[], frozenset[str]]
+    ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file, self._sending, self._record = folder / "reads.jsonl", folder / "reads.sending.jsonl", record
+        self._file, self._sending = folder / "reads.jsonl", folder / "reads.sending.jsonl"
+        self._record, self._entered = record, entered
         self._lock, self._drain_lock = threading.Lock(), threading.Lock()
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="access log", daemon=True)
@@ -60,7 +66,8 @@ class ReadLog:
                 "the access log cannot be written, so no evidence is shown", "access log", "see to the signer"
             ) from self.fault
         # a line that a crash tore stands alone, since each begins a line of its own; its page was never shown
-        lines = "".join("\n" + look.model_dump_json() + "\n" for look in looks).encode()
+        noted = [{"nonce": secrets.token_hex(8), "look": look.model_dump(mode="json")} for look in looks]
+        lines = "".join(f"\n{json.dumps(one)}\n" for one in noted).encode()
         try:
             with self._lock:
                 descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -79,8 +86,9 @@ class ReadLog:
         """Hand on what was noted so far; what cannot be handed on stays, and `fault` says why."""
         with self._drain_lock:
             try:
-                while self._take():
-                    looks = list(_looks(self._sending.read_bytes()))
+                while (again := self._take()) is not None:
+                    known = self._entered() if again else frozenset()
+                    looks = [one for one in _looks(self._sending.read_bytes()) if one[0] not in known]
                     for start in range(0, len(looks), BATCH):
                         self._record(looks[start : start + BATCH])
                     self._sending.unlink()
@@ -91,13 +99,15 @@ class ReadLog:
             else:
                 self.fault = None
 
-    def _take(self) -> bool:
+    def _take(self) -> bool | None:
+        """Put what was noted aside for handing on. Whether that was tried before; None where there is nothing."""
         with self._lock:
-            if not self._sending.exists():  # else an earlier batch waits still
-                if not self._file.exists():
-                    return False
-                os.replace(self._file, self._sending)
-            return True
+            if self._sending.exists():
+                return True
+            if not self._file.exists():
+                return None
+            os.replace(self._file, self._sending)
+            return False
 
     def _work(self) -> None:
         while not self._stop.is_set():
@@ -108,9 +118,10 @@ class ReadLog:
             self._stop.wait(EVERY_S)
 
 
-def _looks(raw: bytes) -> Iterator[Read]:
+def _looks(raw: bytes) -> Iterator[Noted]:
     for line in raw.split(b"\n"):
         try:
-            yield Read(**json.loads(line))
-        except (ValueError, TypeError):  # empty, or torn
+            found = json.loads(line)
+            yield found["nonce"], Read(**found["look"])
+        except (ValueError, TypeError, KeyError):  # empty, or torn
             continue

@@ -26,6 +26,10 @@ def small(tmp_path):
     return made
 
 
+def read_log(folder, record, entered=frozenset()):
+    return ReadLog(folder / "page", record, lambda: entered)
+
+
 def looks(small):
     return [stated.act for stated in small.evidence().of_kind(entries.READ)]
 
@@ -75,22 +79,22 @@ def test_while_looks_cannot_be_entered_no_evidence_is_shown(small):
         broken[0] = False
         page.app.state.office.reads.drain()
         assert page.client.get(f"/models/{IDENTITY}").status_code == 200
-    assert [look.subject for look in entered] == [IDENTITY, IDENTITY]  # none lost, none of a page that was refused
+    assert [look.subject for _, look in entered] == [IDENTITY, IDENTITY]  # none lost, none of a page that was refused
 
 
 def test_looks_survive_a_crash(tmp_path):
-    first = ReadLog(tmp_path / "page", lambda found: None)
+    first = read_log(tmp_path, lambda found: None)
     first.note(Read(person="anna", page="model", subject="a"), Read(person="anna", page="model", subject="b"))
     entered = []
-    second = ReadLog(tmp_path / "page", entered.extend)  # the first never ended
+    second = read_log(tmp_path, entered.extend)  # the first never ended
     second.drain()
-    assert [look.subject for look in entered] == ["a", "b"]
+    assert [look.subject for _, look in entered] == ["a", "b"]
     second.drain()
     assert len(entered) == 2
 
 
 def test_what_a_crash_left_is_entered_at_the_next_start(small):
-    left = ReadLog(small.folder / "page", lambda found: None)
+    left = read_log(small.folder, lambda found: None)
     left.note(Read(person="anna", page="model", subject=IDENTITY))
     with page_of(small):
         for _ in range(200):
@@ -104,25 +108,49 @@ def test_a_batch_that_a_crash_left_and_what_came_after_are_both_entered(tmp_path
     def crash(_):
         raise ArtifactError("away")
 
-    first = ReadLog(tmp_path / "page", crash)
+    first = read_log(tmp_path, crash)
     first.note(Read(person="anna", page="model", subject="a"))
     first.drain()  # taken, and not entered
-    second = ReadLog(tmp_path / "page", crash)
+    second = read_log(tmp_path, crash)
     second.note(Read(person="anna", page="model", subject="b"))
     entered = []
-    ReadLog(tmp_path / "page", entered.extend).drain()
-    assert [look.subject for look in entered] == ["a", "b"]
+    read_log(tmp_path, entered.extend).drain()
+    assert [look.subject for _, look in entered] == ["a", "b"]
+
+
+def test_a_crash_after_the_entry_enters_no_look_twice(tmp_path):
+    """The first half of a batch was entered before the machine stopped; the whole batch lies there still."""
+    ledger = []
+
+    def half(found):
+        ledger.extend(found[:1])
+        raise ArtifactError("the machine stopped")
+
+    first = read_log(tmp_path, half)
+    first.note(Read(person="anna", page="model", subject="a"), Read(person="anna", page="model", subject="b"))
+    first.drain()
+    read_log(tmp_path, ledger.extend, frozenset(nonce for nonce, _ in ledger)).drain()
+    assert [look.subject for _, look in ledger] == ["a", "b"]
+
+
+def test_the_page_knows_the_looks_of_its_ledger(small):
+    with page_of(small) as page:
+        page.sign_in("anna")
+        page.client.get(f"/models/{IDENTITY}")
+        page.app.state.office.reads.drain()
+        found = page.app.state.office.book.entered_looks()
+    assert found == {stated.header.nonce for stated in small.evidence().of_kind(entries.READ)} and len(found) == 1
 
 
 def test_a_torn_line_costs_no_other_look(tmp_path):
-    log = ReadLog(tmp_path / "page", lambda found: None)
+    log = read_log(tmp_path, lambda found: None)
     log.note(Read(person="anna", page="model", subject="a"))
     with open(tmp_path / "page" / "reads.jsonl", "ab") as stream:
         stream.write(b'\n{"person":"an')
     log.note(Read(person="anna", page="model", subject="b"))
     entered = []
-    ReadLog(tmp_path / "page", entered.extend).drain()
-    assert [look.subject for look in entered] == ["a", "b"]
+    read_log(tmp_path, entered.extend).drain()
+    assert [look.subject for _, look in entered] == ["a", "b"]
 
 
 def test_a_batch_that_fails_in_its_middle_is_handed_on_again(tmp_path):
@@ -133,7 +161,7 @@ def test_a_batch_that_fails_in_its_middle_is_handed_on_again(tmp_path):
             raise ArtifactError("away")
         entered.extend(found)
 
-    log = ReadLog(tmp_path / "page", record)
+    log = read_log(tmp_path, record)
     log.note(Read(person="anna", page="model", subject="a"))
     log.drain()
     with pytest.raises(ArtifactError):
@@ -142,7 +170,7 @@ def test_a_batch_that_fails_in_its_middle_is_handed_on_again(tmp_path):
     log.drain()
     log.note(Read(person="anna", page="model", subject="c"))
     log.drain()
-    assert [look.subject for look in entered] == ["a", "c"]
+    assert [look.subject for _, look in entered] == ["a", "c"]
 
 
 def test_a_full_disk_shows_nothing(small, monkeypatch):
@@ -157,7 +185,7 @@ def test_a_full_disk_shows_nothing(small, monkeypatch):
 
 
 def test_the_file_of_looks_is_for_its_owner_alone(tmp_path):
-    log = ReadLog(tmp_path / "page", lambda found: None)
+    log = read_log(tmp_path, lambda found: None)
     log.note(Read(person="anna", page="model"))
     assert stat.S_IMODE((tmp_path / "page").stat().st_mode) == 0o700
     assert stat.S_IMODE((tmp_path / "page" / "reads.jsonl").stat().st_mode) == 0o600
