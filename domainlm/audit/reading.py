@@ -81,6 +81,7 @@ def read_entries(
     numbers, times = array("q"), array("q")
     refused: set[int] = set()
     first_place: dict[bytes, int] = {}
+    late: list[int] = []  # numbers of entries, one behind the other, whose clock was set back
 
     def job(chunk: Chunk) -> partial[list[Checked]]:
         return partial(check, [raw for _, raw in chunk], gate.keys)
@@ -98,12 +99,24 @@ def read_entries(
             try:
                 _admit(gate, place, raw, checked, where)
             except EvidenceRefused as error:
-                findings.refused(error)
                 refused.add(place)
+                late += [number] if error.code == "clock-set-back" else []
+                if error.code != "clock-set-back" or len(late) == 1:
+                    findings.refused(error)
                 continue
+            _tell_together(late, findings)
             if keep is not None:
                 keep(number, Envelope.parse(raw, where))
+    _tell_together(late, findings)
     return Read(gate, Log(leaves, numbers, times, refused), len(leaves) - len(refused))
+
+
+def _tell_together(late: list[int], findings: Findings) -> None:
+    """One entry with a late time in a wrong place sets back all that follow it: the first was told, and these are."""
+    if len(late) > 1:
+        where = f"entry {late[1]}" if len(late) == 2 else f"{len(late) - 1} entries from {late[1]} to {late[-1]}"
+        findings.add("clock-set-back", where, "like the entry before, with a time before that of the same earlier one")
+    late.clear()
 
 
 def _milliseconds(checked: Checked, otherwise: int) -> int:

@@ -183,6 +183,23 @@ def test_an_entry_whose_clock_was_set_back_is_named(made: SmallLedger) -> None:
     assert "clock-set-back" in codes(verify(made, [*raws_of(made), old]))
 
 
+def test_an_exchange_over_days_is_told_in_a_few_lines(tmp_path: Path) -> None:
+    begin = datetime(2026, 11, 1, tzinfo=UTC)
+    made = small_ledger(tmp_path, time=begin)
+    for number in range(30):
+        made.enter_run(small_run(number), begin + timedelta(days=number))
+    raws = raws_of(made)
+    raws[5], raws[25] = raws[25], raws[5]
+    found = verify(made, raws)
+    assert [(finding.code, finding.where) for finding in found.findings] == [
+        ("reordered", "entries 5 and 25"), ("clock-set-back", "entry 6"),
+        ("clock-set-back", "19 entries from 7 to 25"),
+    ]  # fmt: skip
+    raws = raws_of(made)
+    raws[5:7] = [raws[6], raws[5]]
+    assert [finding.where for finding in verify(made, raws).findings if finding.code == "clock-set-back"] == ["entry 6"]
+
+
 def test_development_keys_are_said(tmp_path: Path) -> None:
     made = small_ledger(tmp_path, Rules())
     found = verify(made)
