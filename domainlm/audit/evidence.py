@@ -14,15 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pydantic import ValidationError
-
-from domainlm.audit.acts import MODELS, read_act
+from domainlm.audit.acts import MODELS
 from domainlm.errors import EvidenceRefused
 from domainlm.ledger import entries
+from domainlm.ledger.contents import read_content
 from domainlm.ledger.entries import Header
 from domainlm.ledger.envelopes import Envelope
-from domainlm.ledger.manifest import RunManifest
-from domainlm.ledger.provenance import MANIFEST
 from domainlm.ledger.trust import Gate, Policy
 
 
@@ -79,7 +76,7 @@ class Evidence:
             header = gate.admit(number, envelope, where)
             if gate.policy is None:
                 raise EvidenceRefused("stands before any policy", where, "", "untrusted-root")
-            act = _act(envelope, header.kind, where, gate)
+            act = gate.policy if header.kind == entries.POLICY else read_content(envelope, header.kind, where)
             moment = entries.parse_time(header.time)
             clock = max(moment, self.stated[-1].clock) if self.stated else moment
             self.stated.append(Stated(number, envelope.digest, header, act, gate.policy, envelope, clock))
@@ -179,16 +176,3 @@ class _Places:
 
 def _number(stated: Stated) -> int:
     return stated.number
-
-
-def _act(envelope: Envelope, kind: str, where: str, gate: Gate) -> Any:
-    if kind == entries.POLICY:
-        return gate.policy
-    if kind == entries.RUN:
-        try:
-            manifest = RunManifest(**entries.content(envelope)[MANIFEST])
-            manifest.verify()
-        except (KeyError, TypeError, ValidationError):
-            raise EvidenceRefused("holds no run manifest", where, "restore it from a copy", "malformed") from None
-        return manifest
-    return read_act(envelope, kind, where)

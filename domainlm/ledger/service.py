@@ -20,6 +20,7 @@ from securesystemslib.signer import Signer
 from domainlm.errors import EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.checkpoints import Checkpoint
+from domainlm.ledger.contents import read_content
 from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.log import Ledger
 from domainlm.ledger.memory import Memory, Remembered
@@ -246,7 +247,9 @@ class SigningService:
                 where = f"new entry {place}" if len(envelopes) > 1 else "the new entry"
                 parsed = Envelope.parse(envelope.to_bytes(), where)  # what could not be read again must not stand
                 number = size + len(fresh) + len(added)
-                self._gate.admit(number, parsed, where, moment)
+                header = self._gate.admit(number, parsed, where, moment)
+                if header.kind != entries.POLICY:
+                    read_content(parsed, header.kind, where)
                 _check_follows(number, parsed, where)
                 added[digest] = envelope
         except EvidenceRefused as refusal:

@@ -9,12 +9,13 @@ from typing import Any
 
 from securesystemslib.signer import CryptoSigner
 
-from domainlm.audit.evidence import MANIFEST, Evidence
+from domainlm.audit.evidence import Evidence
 from domainlm.digests import digest_json
 from domainlm.ledger import entries
 from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.log import Ledger
 from domainlm.ledger.manifest import COMPLETED, Authors, ModelRecord, RunManifest, StepEntry
+from domainlm.ledger.provenance import MANIFEST
 from domainlm.ledger.service import Receipt, SigningService
 from domainlm.ledger.signing import public_pem
 from domainlm.ledger.trust import Gate, Member, Policy, Rules, identity

@@ -22,9 +22,10 @@ from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.log import Ledger
 from domainlm.ledger.memory import Memory
 from domainlm.ledger.merkle import Frontier, leaf_hash
+from domainlm.ledger.provenance import MANIFEST
 from domainlm.ledger.service import Receipt, SigningService
-from domainlm.ledger.trust import Gate, Member, Revocation
-from tests.support.small_ledgers import ORIGIN, SmallLedger, small_ledger
+from domainlm.ledger.trust import MAY_SIGN, Gate, Member, Revocation
+from tests.support.small_ledgers import ORIGIN, SmallLedger, small_ledger, small_run
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def remembering(small: SmallLedger) -> Memory:
 
 
 def read(page: str, by: str = "recorder", small: SmallLedger | None = None, time: datetime | None = None) -> Any:
-    statement = entries.statement(entries.READ, ORIGIN, by, {"page": "0" * 64}, {"page": page}, time)
+    statement = entries.statement(entries.READ, ORIGIN, by, {"page": "0" * 64}, {"person": "p", "page": page}, time)
     return Envelope.sign(statement, small.keys[by]) if small else statement
 
 
@@ -132,7 +133,7 @@ def test_two_ledgers_are_not_merged(small: SmallLedger, tmp_path: Path) -> None:
     theirs = other.service.add([read("a", small=other)])[0]
     entry = dict(other.ledger.entries())[theirs.number]
     refusal("unknown-key", lambda: small.service.add([entry]))
-    foreign = entries.statement(entries.READ, "other/ledger", "recorder", {"x": "0" * 64}, {})
+    foreign = entries.statement(entries.READ, "other/ledger", "recorder", {"x": "0" * 64}, {"person": "p", "page": "q"})
     refusal("foreign-entry", lambda: small.service.record(foreign))
     refusal("bad-policy", lambda: small.service.add([next(other.ledger.entries())[1]]))
 
@@ -367,3 +368,18 @@ def test_signers_of_two_machines_take_turns_and_each_notices_a_roll_back(small: 
     for place in range(2):
         memory = Memory(memories[place], small.keys["log"], ORIGIN, small.root_keyids)
         refusal("rolled-back", again(small, memory, empty).ready)
+
+
+@pytest.mark.parametrize("kind", sorted(set(entries.KINDS) - {entries.POLICY}))
+def test_what_nobody_could_read_is_not_added(tmp_path: Path, kind: str) -> None:
+    """It would stand in the log for ever, and every verification would name it."""
+    made = small_ledger(tmp_path)
+    who = "anna" if kind in MAY_SIGN and "officer" in MAY_SIGN[kind] else "recorder"
+    for content in ({}, {"foreign": 1}, {MANIFEST: {"run_id": "x"}}):
+        with pytest.raises(EvidenceRefused) as refused:
+            made.state(who, kind, content)
+        assert refused.value.code == "malformed"
+    forged = small_run().sealed().model_dump(mode="json") | {"run_name": "another"}
+    with pytest.raises(EvidenceRefused, match="is no" if kind != entries.RUN else "holds no run manifest"):
+        made.state(who, kind, {MANIFEST: forged})
+    assert made.ledger.frontier.size == 1

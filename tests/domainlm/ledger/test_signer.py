@@ -21,12 +21,14 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from securesystemslib.signer import CryptoSigner
+from small_ledgers import small_run
 
 from domainlm.errors import ArtifactError, ConfigurationError, DomainLMError, EvidenceRefused, SecretError
 from domainlm.ledger import bootstrap, calls, client, entries, protocol, signer
 from domainlm.ledger.client import Spooled, flush_spool, submit, submit_or_spool
 from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.protocol import Act, Answer, Request
+from domainlm.ledger.provenance import entry_of
 from domainlm.ledger.settings import AuditSettings, keys_folder, root_file, spool_folder
 from domainlm.ledger.signing import load_key
 from domainlm.ledger.trust import Gate, Member, now
@@ -34,6 +36,8 @@ from domainlm.ledger.trust import Gate, Member, now
 NOWHERE = {"page": "0" * 64}
 SERVE = "from cli.main import app; app()"
 WAIT_S = 60
+
+LOOK = {"person": "p", "page": "q"}
 
 
 def act(page: str = "a") -> Act:
@@ -91,7 +95,7 @@ def test_without_a_socket_a_child_signs_and_the_key_stays_out_of_this_process(
 
     monkeypatch.setattr("domainlm.ledger.signing.load_key", never)
     monkeypatch.setattr("domainlm.ledger.signer.load_key", never)
-    receipt = submit(entries.READ, NOWHERE, {"person": "p", "page": "q"})
+    receipt = submit(entries.READ, NOWHERE, LOOK)
     assert receipt.number == 1
     assert client.ping() == 2 == admitted()
 
@@ -106,13 +110,13 @@ def test_the_child_answers_refusals_by_their_own_class(ledger: Path) -> None:
     assert refused.value.code == "unknown-kind"
     (keys_folder() / signer.RECORDER_KEY).unlink()
     with pytest.raises(SecretError, match="missing"):
-        submit(entries.READ, NOWHERE, {})
+        submit(entries.READ, NOWHERE, LOOK)
     assert admitted() == 1
 
 
 def test_in_production_no_child_reads_the_key(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOMAINLM_MODE", "production")
-    for attempt in (client.ping, lambda: submit(entries.READ, NOWHERE, {})):
+    for attempt in (client.ping, lambda: submit(entries.READ, NOWHERE, LOOK)):
         with pytest.raises(ConfigurationError, match="signer that runs by itself"):
             attempt()
     assert admitted() == 1
@@ -120,10 +124,10 @@ def test_in_production_no_child_reads_the_key(ledger: Path, monkeypatch: pytest.
 
 def test_a_child_that_takes_too_long_or_dies_is_said(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ArtifactError, match="did not answer"):
-        submit(entries.READ, NOWHERE, {}, timeout_s=0.001)
+        submit(entries.READ, NOWHERE, LOOK, timeout_s=0.001)
     monkeypatch.setattr(calls, "_CHILD", "import os; os._exit(3)")
     with pytest.raises(ArtifactError, match="not known"):
-        submit(entries.READ, NOWHERE, {})
+        submit(entries.READ, NOWHERE, LOOK)
 
 
 def test_nothing_in_the_current_folder_is_imported_by_the_child(
@@ -132,7 +136,7 @@ def test_nothing_in_the_current_folder_is_imported_by_the_child(
     for name in ("json", "domainlm", "rfc8785"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the current folder')")
     monkeypatch.chdir(tmp_path)
-    assert submit(entries.READ, NOWHERE, {}).number == 1
+    assert submit(entries.READ, NOWHERE, LOOK).number == 1
 
 
 def test_a_served_signer_records_adds_and_stops_when_it_is_told_to(
@@ -145,7 +149,7 @@ def test_a_served_signer_records_adds_and_stops_when_it_is_told_to(
         monkeypatch.setenv("DOMAINLM_AUDIT", str(configured))
         assert AuditSettings.load().signer == str(short)
         monkeypatch.setattr(calls, "_by_child", None)
-        assert submit(entries.READ, NOWHERE, {"person": "p", "page": "q"}).number == 1
+        assert submit(entries.READ, NOWHERE, LOOK).number == 1
         assert client.ping() == 2
         root = load_key(keys_folder() / bootstrap.ROOT_KEY)
         statement = entries.statement(entries.HOLD, "domainlm", "root", NOWHERE, {})
@@ -291,7 +295,8 @@ def test_an_entry_beyond_the_limit_is_refused_before_it_is_read(served: Path) ->
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_another_user_is_turned_away_unless_named_and_may_then_only_have_runs_recorded(ledger: Path) -> None:
-    run = act().model_copy(update={"kind": entries.RUN})
+    subjects, content = entry_of(small_run())
+    run = act().model_copy(update={"kind": entries.RUN, "subjects": subjects, "content": content})
     with tempfile.TemporaryDirectory() as place, serving(path := Path(place) / "in" / "s", "--allow-uid", "4711"):
         Path(place).chmod(0o711)
         assert _as_user(4711, path, Request(do="record", acts=[run])).receipts
@@ -317,13 +322,13 @@ def test_a_signer_that_is_stopped_or_killed_lost_nothing_that_it_had_acknowledge
             stop.cancel()
     held = {number: envelope.digest for number, envelope in client.evidence_entries()}
     assert acknowledged and all(held[number] == digest for number, digest in acknowledged)
-    assert submit(entries.READ, NOWHERE, {}).number == len(held) == admitted() - 1
+    assert submit(entries.READ, NOWHERE, LOOK).number == len(held) == admitted() - 1
 
 
 def test_eight_children_at_once_lose_nothing(ledger: Path) -> None:
     receipts: list[int] = []
     threads = [
-        threading.Thread(target=lambda: receipts.append(submit(entries.READ, NOWHERE, {}).number)) for _ in range(8)
+        threading.Thread(target=lambda: receipts.append(submit(entries.READ, NOWHERE, LOOK).number)) for _ in range(8)
     ]
     for thread in threads:
         thread.start()
@@ -344,7 +349,8 @@ def test_what_was_signed_a_while_ago_is_entered_behind_the_time_at_which_it_was_
 
     def hold(days: int) -> Envelope:
         time = moment - timedelta(days=days)
-        return Envelope.sign(entries.statement(entries.HOLD, "domainlm", "anna", NOWHERE, {}, time), anna)
+        content = {"data": "0" * 64, "case": "2026-7", "reason": "litigation"}
+        return Envelope.sign(entries.statement(entries.HOLD, "domainlm", "anna", NOWHERE, content, time), anna)
 
     signed = hold(3)
     for _ in range(2):  # repeated, it is there already
@@ -368,7 +374,7 @@ def test_sealed_service_keys_are_opened_once_by_a_served_signer_and_by_no_child(
             serialization.BestAvailableEncryption(b"correct horse battery"),
         ))  # fmt: skip
     with pytest.raises(SecretError, match="passphrase"):
-        submit(entries.READ, NOWHERE, {})
+        submit(entries.READ, NOWHERE, LOOK)
     with pytest.raises(AssertionError, match="cannot be opened"), serving(short, typed="wrong\nwrong\n"):
         pass
     with serving(short, typed="correct horse battery\n" * 2):
@@ -395,11 +401,11 @@ def test_a_second_signer_on_the_same_socket_and_unsafe_places_are_refused(
 def test_what_no_signer_took_waits_in_the_spool_and_is_entered_once(
     ledger: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not isinstance(submit_or_spool(entries.READ, NOWHERE, {"page": "a"}), Spooled)
+    assert not isinstance(submit_or_spool(entries.READ, NOWHERE, LOOK | {"page": "a"}), Spooled)
     assert list(spool_folder().iterdir()) == []
     with monkeypatch.context() as away:
         away.setenv("DOMAINLM_SIGNER_KEYS", "/nowhere")
-        waiting = [submit_or_spool(entries.READ, NOWHERE, {"page": page}) for page in "bc"]
+        waiting = [submit_or_spool(entries.READ, NOWHERE, LOOK | {"page": page}) for page in "bc"]
         assert all(isinstance(one, Spooled) and "missing" in one.why for one in waiting)
         assert all(path.stat().st_mode & 0o777 == 0o600 for path in spool_folder().iterdir())
         assert [one.path for one in flush_spool().waiting] == [one.path for one in waiting]
@@ -419,7 +425,7 @@ def test_what_was_entered_and_not_heard_of_is_not_entered_again(ledger: Path, mo
 
     with monkeypatch.context() as cut:
         cut.setattr(calls, "submit", unheard)
-        assert isinstance(submit_or_spool(entries.READ, NOWHERE, {"page": "a"}), Spooled)
+        assert isinstance(submit_or_spool(entries.READ, NOWHERE, LOOK | {"page": "a"}), Spooled)
     assert admitted() == 2
     assert [receipt.number for receipt in flush_spool().receipts] == [1]
     assert admitted() == 2 and not list(spool_folder().iterdir())
@@ -431,7 +437,7 @@ def test_one_spooled_file_that_cannot_be_entered_does_not_hold_up_the_others(
     with monkeypatch.context() as away:
         away.setenv("DOMAINLM_SIGNER_KEYS", "/nowhere")
         for kind in (entries.HOLD, entries.READ):
-            submit_or_spool(kind, NOWHERE, {})
+            submit_or_spool(kind, NOWHERE, LOOK)
     (spool_folder() / "0-garbage.json").write_text("{")
     done = flush_spool()
     assert len(done.receipts) == 1 and len(done.waiting) == 2
