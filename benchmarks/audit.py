@@ -18,7 +18,7 @@ puts the ledger of `--only appends` or `--only writers` into an empty PostgreSQL
   the signer's process; against the seconds of the shortest run of this project's `.domainlm/runs/`, or of a minute
   where there is none.
 
-Prints a table, ends with one line of JSON. In full about 10 minutes, most of it signing the million.
+Prints a table, ends with one line of JSON. In full some 15 minutes on 4 cores: tampering, and signing the million.
 """
 
 from __future__ import annotations
