@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
 from typing import TypeVar
 
 ALONE = 5_000  # so many items are worked on here before other processes are worth their start
@@ -27,7 +27,7 @@ class Pool:
 
     def __init__(self, stack: ExitStack, processes: int | None) -> None:
         self._stack = stack
-        self.processes = processes if processes is not None else len(os.sched_getaffinity(0))
+        self.processes = processes if processes is not None else _processors()
         self._executor: ProcessPoolExecutor | None = None
         self._broken = False
 
@@ -68,7 +68,13 @@ class Pool:
     def _start(self) -> ProcessPoolExecutor | None:
         if self._executor is None and not self._broken:
             # never by fork alone: the page verifies in a process that has threads
+            method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
             self._executor = self._stack.enter_context(
-                ProcessPoolExecutor(self.processes, mp_context=get_context("forkserver"))
+                ProcessPoolExecutor(self.processes, mp_context=get_context(method))
             )
         return None if self._broken else self._executor
+
+
+def _processors() -> int:
+    """Those that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
