@@ -152,7 +152,12 @@ class Eraser:
         if not subjects:
             return 0
         found = self._search(subjects, {}, self._own())
-        self._remove(found, "")
+        acts = {
+            digest: stated.act.commitment
+            for stated in self.places.evidence().of_kind(entries.ERASURE)
+            for digest in stated.act.data
+        }
+        self._remove(found, lambda version: acts.get(version.digest, ""))
         rows = {row for named in found.rows.values() for row in named}
         self.places.lineage.forget_rows(self._present(rows))
         self.places.drop_vault(rows)
@@ -270,7 +275,7 @@ class Eraser:
                 {path: named for path, named in found.files.items() if found.of(subject, named)},
             )
             counts = {
-                "work_folders": self._remove(mine, committed),
+                "work_folders": self._remove(mine, lambda _, committed=committed: committed),
                 "quarantined": self.places.forget_quarantine(subject),
                 "vault_values": self.places.drop_vault(plan.rows)
                 + self.places.forget_vault(subject, plan.reason, plan.by),
@@ -280,8 +285,12 @@ class Eraser:
             self.places.mark_models(plan.models)
             self.register.intend(subject, plan.model_copy(update={"counts": plan.counts | counts}))
 
-    def _remove(self, found: _Found, committed: str) -> int:
-        """Delete versions, files and caches; returns how many work folders went."""
+    def _remove(self, found: _Found, act_of: Callable[[Version], str]) -> int:
+        """Delete versions, files and caches; returns how many work folders went.
+
+        Args:
+            act_of: the commitment of the act that a version's tombstone names.
+        """
         home = self.places.home
         for path in found.files:
             room = path.relative_to(home).parts[0]
@@ -291,7 +300,7 @@ class Eraser:
         versions = [version for version, _ in found.versions.values()]
         folders = self.places.store.forget_caches(versions)  # before the files: a cached step must not hand them on
         for version in versions:
-            self.places.store.erase(version, tombstone(entries.ERASURE, committed, version, self.today))
+            self.places.store.erase(version, tombstone(entries.ERASURE, act_of(version), version, self.today))
         for cache in [home / name for name in DATASETS_CACHES] + sorted((home / "work").glob("redact-*")):
             shutil.rmtree(cache, ignore_errors=True)  # what a map over the records left there names no row
         return folders

@@ -18,6 +18,7 @@ from leaks import find_leaks
 from small_homes import REASON, SmallHome, rows_of, small_home
 from small_ledgers import ORIGIN, small_run
 
+from domainlm.artifacts import TOMBSTONE
 from domainlm.audit import backup as backups
 from domainlm.audit import restore as restores
 from domainlm.audit.acts import Hold, HoldRelease
@@ -192,6 +193,10 @@ def test_a_person_erased_since_is_erased_again(small: SmallHome, tmp_path: Path)
     }  # fmt: skip
     assert small.lineage.data_of(small.gone) == []
     assert small.lineage.data_of(small.stays) != []
+    committed = next(small.ledger.evidence().of_kind(entries.ERASURE)).act.commitment
+    stones = [json.loads(path.read_bytes()) for path in small.home.rglob(TOMBSTONE)]
+    assert stones
+    assert {stone["act"] for stone in stones} == {committed}
     assert len(list(small.ledger.evidence().of_kind(entries.ERASURE))) == 1, "the same act is not stated twice"
     assert next(small.ledger.evidence().of_kind(entries.RESTORE)).act.erasures == done.erasures
 
