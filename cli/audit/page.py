@@ -46,23 +46,29 @@ def serve(
 
     from domainlm.audit.page.app import create_app
     from domainlm.audit.page.desk import PageSettings
+    from domainlm.errors import PlaceTaken
     from domainlm.ledger.settings import evidence_folder
+    from domainlm.locks import alone
 
     settings = PageSettings(
         public_url=_checked_url(host, port, public_url),
         idle_s=60 * idle_minutes,
         verify_every_s=60 * verify_minutes,
     )
-    app = create_app(_desk(), settings, evidence_folder() / "page")
+    folder = evidence_folder() / "page"
+    app = create_app(_desk(), settings, folder)
     app.state.office.book.refresh()  # the whole ledger, before anybody waits for it
-    listening = _listen(host, port)
-    typer.echo(f"The officer's page is at {settings.public_url} (stop it with Ctrl+C)")
-    # no access log: addresses hold what people search for, and looks stand in the ledger
-    server = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, proxy_headers=False, limit_concurrency=200,
-        h11_max_incomplete_event_size=64 << 10,
-    )  # fmt: skip
-    uvicorn.Server(server).run(sockets=[listening])
+    with alone(folder) as free:
+        if not free:
+            raise PlaceTaken("another page hands on the looks of this project", str(folder), "use or stop that one")
+        listening = _listen(host, port)
+        typer.echo(f"The officer's page is at {settings.public_url} (stop it with Ctrl+C)")
+        # no access log: addresses hold what people search for, and looks stand in the ledger
+        server = uvicorn.Config(
+            app, log_level="warning", access_log=False, server_header=False, proxy_headers=False,
+            limit_concurrency=200, h11_max_incomplete_event_size=64 << 10,
+        )  # fmt: skip
+        uvicorn.Server(server).run(sockets=[listening])
 
 
 def sign_in(challenge: Annotated[str, typer.Argument(help="The question that the page shows.")], key: Key) -> None:

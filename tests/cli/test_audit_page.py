@@ -17,7 +17,7 @@ from cli.audit.page import _checked_url, _desk, _listen, _record
 from cli.main import app
 from domainlm.audit.acts import Read
 from domainlm.audit.page.challenges import Challenge, Challenges
-from domainlm.errors import ConfigurationError
+from domainlm.errors import ConfigurationError, PlaceTaken
 from domainlm.ledger import bootstrap, entries
 from domainlm.ledger.signing import load_key, new_key
 
@@ -114,6 +114,8 @@ def test_the_page_is_served_and_ends_when_it_is_told_to(home):
         assert status == 200 and "domainlm audit sign-in" in text
         assert _ask(port, "/models")[0] == 303
         assert _ask(port, "/sign-in", "evil.example")[0] == 421
+        second = runner.invoke(app, ["audit", "serve", "--port", str(port)])
+        assert isinstance(second.exception, PlaceTaken)
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=30)
         assert f"http://127.0.0.1:{port}" in output and "Traceback" not in output

@@ -88,7 +88,7 @@ def sign(visit: Visit) -> Response:
         return _shown(visit, found, error)
     visit.signed_in.drafts.pop(found.id, None)
     visit.tell("decide.entered", number=receipt.number)
-    return visit.go(f"/models/{found.identity}#approvals")
+    return visit.go(f"/models/{found.identity}")  # its top says so
 
 
 def unsigned(visit: Visit) -> Response:

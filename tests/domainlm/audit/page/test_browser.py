@@ -161,7 +161,7 @@ def test_a_person_signs_in_and_approves_in_the_browser(browser, small, url, tmp_
         keep(page, tmp_path, "light-statement")
         page.set_input_files("#key", key_file(small, "olga", small.folder / "keys"))
         page.click("#sign-form button")
-        page.wait_for_url(f"{url}/models/{model}#approvals")
+        page.wait_for_url(f"{url}/models/{model}")
         assert "is in the ledger as entry" in page.inner_text(".message")
         keep(page, tmp_path, "light-signed")
     act = small.evidence().about(model, entries.APPROVAL)[-1]
@@ -235,7 +235,7 @@ def test_everything_works_without_a_script(browser, small, url):
         upload = {"name": "signed.json", "mimeType": "application/json", "buffer": signed.to_bytes()}
         page.set_input_files("#upload", upload)
         page.click("text=Hand in >> nth=-1")
-        page.wait_for_url(f"{url}/models/{model}#approvals")
+        page.wait_for_url(f"{url}/models/{model}")
         page.click("button[value=ko]")
         assert page.get_attribute("html", "lang") == "ko"
     assert small.evidence().about(model, entries.APPROVAL)[-1].header.by == "olga"

@@ -50,7 +50,7 @@ def test_a_signature_of_the_browser_is_entered(page, small):
     where, unsigned = prepared(page, reason="Examined.", until="2099-01-31")
     signature = small.keys["anna"].sign(unsigned.pae).signature
     answer = page.post(where, signature=signature)
-    assert answer.headers["location"] == f"/models/{IDENTITY}#approvals"
+    assert answer.headers["location"] == f"/models/{IDENTITY}"
     assert decisions(small) == [("anna", "approve")]
     text = page.client.get(f"/models/{IDENTITY}").text
     assert "is in the ledger as entry" in text and "Examined." in text and "2099-01-31" in text
