@@ -129,7 +129,8 @@ class Evidence:
 
     def models(self) -> dict[str, Stated]:
         """Identity -> the first run that registered this model, in order."""
-        return {identity: found[0] for identity in self._places.registered if (found := self.registered(identity))}
+        known = list(self._places.registered)  # a page extends the evidence while others read it
+        return {identity: found[0] for identity in known if (found := self.registered(identity))}
 
     def model(self, name: str) -> Stated | None:
         """The run that registered a model, named by identity (or its first 8 digits or more) or NAME/VERSION."""
