@@ -195,7 +195,9 @@ def test_the_verification_is_shown_with_every_finding(small):
         text = page.client.get("/verification").text
         assert "An entry was edited" in text and "entry 3" in text and "its bytes differ" in text
         assert page.client.get("/verification/status").json()["verdict"] == "broken"
-        assert "The ledger is broken" in page.client.get(f"/models/{identity(1)}").text
+        text = page.client.get(f"/models/{identity(1)}").text
+        assert "The ledger is broken" in text and "verdict-box good" not in text  # whatever people approved
+        assert "verdict-box broken" in text and 'badge good">May be' not in page.client.get("/models").text
 
 
 def test_a_code_that_nobody_translated_stands_for_itself(small):
