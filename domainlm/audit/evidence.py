@@ -62,6 +62,7 @@ class Evidence:
         self.stated: list[Stated] = []
         self._places = _Places()
         self._end: int | None = None  # entries from this number on do not count: see `until`
+        self._clock: datetime | None = None
         self.extend(read)
 
     def extend(self, read: Iterable[tuple[int, Envelope]]) -> None:
@@ -77,10 +78,19 @@ class Evidence:
             if gate.policy is None:
                 raise EvidenceRefused("stands before any policy", where, "", "untrusted-root")
             act = gate.policy if header.kind == entries.POLICY else read_content(envelope, header.kind, where)
-            moment = entries.parse_time(header.time)
-            clock = max(moment, self.stated[-1].clock) if self.stated else moment
+            clock = self.pass_over(header)
             self.stated.append(Stated(number, envelope.digest, header, act, gate.policy, envelope, clock))
             self._places.add(self.stated[-1])
+
+    def pass_over(self, header: Header) -> datetime:
+        """Let an entry move the ledger's clock, also one that is left out (the signer dates a late one's receipt so).
+
+        Returns:
+            The latest time so far.
+        """
+        moment = entries.parse_time(header.time)
+        self._clock = max(moment, self._clock) if self._clock else moment
+        return self._clock
 
     def until(self, number: int) -> Evidence:
         """What the ledger said before the entry of this number: for questions of the kind "was that right then?".

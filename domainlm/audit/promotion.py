@@ -337,7 +337,9 @@ def _caught_up(evidence: Evidence, ledger: Ledger, size: int) -> int:
         if number != size:
             raise EvidenceRefused("lacks entries", ledger.place, "restore it from a copy", "deleted")
         header = gate.admit(number, envelope)
-        if header.kind != entries.READ:
+        if header.kind == entries.READ:
+            evidence.pass_over(header)
+        else:
             evidence.extend([(number, envelope)])
         size = number + 1
     return size

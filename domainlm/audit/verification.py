@@ -145,7 +145,9 @@ def examine(
     evidence = Evidence((), gate)
 
     def keep(number: int, envelope: Envelope) -> None:
-        if envelope.statement["predicate"][entries.ENTRY]["kind"] in skip:
+        header = entries.header(envelope, f"entry {number}")
+        if header.kind in skip:
+            evidence.pass_over(header)
             return
         try:
             evidence.extend([(number, envelope)])

@@ -17,6 +17,7 @@ from small_ledgers import ORIGIN, PEOPLE, SmallLedger, small_ledger, small_run
 from domainlm.audit import approvals
 from domainlm.audit.acts import Approval, Bound, Condition, ConditionMet, Erasure, Promotion, StandingApproval
 from domainlm.audit.approvals import check_promotion, decide
+from domainlm.audit.verification import examine
 from domainlm.errors import EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.envelopes import Envelope
@@ -345,6 +346,24 @@ def test_an_approval_that_a_thief_dates_back_is_not_believed_either(desk):
     assert desk.decide().allowed
     desk.policy(time=later, revoked={desk.made.keys["anna"].public_key.keyid: Revocation(since=since, reason="stolen")})
     assert not desk.decide().allowed
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_receipt_of_what_was_signed_long_ago_moves_the_clock_also_where_reads_are_left_out(tmp_path, whole):
+    """The signer puts a look of its own in front of it; a verification leaves looks out of what it hands on."""
+    now = datetime.now(UTC)
+    made = small_ledger(tmp_path, time=now - timedelta(hours=6))
+    manifest = small_run()
+    run = made.enter_run(manifest, now - timedelta(hours=5)).entry
+    act = Approval(model="domainlm-finance/1", identity=manifest.model.identity, run=run, decision="approve")
+    made.state("recorder", entries.READ, {"person": "signer", "page": "received", "subject": ""}, time=now)
+    made.state("anna", entries.APPROVAL, act, time=now - timedelta(hours=3))
+    evidence = made.evidence()
+    if not whole:
+        evidence = examine(made.ledger.raw(), made.ledger.checkpoints(), (), ORIGIN, made.root_keyids)[1]
+    (stated,) = evidence.of_kind(entries.APPROVAL)
+    assert entries.parse_time(stated.header.time) < now - timedelta(hours=2)
+    assert stated.clock > now - timedelta(minutes=1)
 
 
 def test_a_stolen_keys_approval_does_not_lift_the_rejection_before_it(desk):
