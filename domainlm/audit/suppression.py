@@ -239,13 +239,11 @@ class ErasureRegister:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-        with self._named(), self._connected(f"file:{self.path}") as database:
+        if not self.path.exists():
+            self._create()
+        with self._named(), self._connected(f"file:{self.path}?mode=rw") as database:
             database.execute("PRAGMA secure_delete = ON")
             database.execute("PRAGMA synchronous = FULL")
-            for statement in _SCHEMA.split(";"):
-                database.execute(statement)
             database.execute("BEGIN IMMEDIATE")
             try:
                 yield database
@@ -253,6 +251,21 @@ class ErasureRegister:
                 database.execute("ROLLBACK")
                 raise
             database.execute("COMMIT")
+        sync_folder(self.path.parent)
+
+    def _create(self) -> None:
+        """The file appears with its tables or not at all: one without them would close the project after a kill."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        try:
+            os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            with self._named(), self._connected(f"file:{draft}?mode=rw") as database:
+                database.executescript(_SCHEMA)
+            os.link(draft, self.path)
+        except FileExistsError:
+            pass  # another process was first
+        finally:
+            draft.unlink(missing_ok=True)
         sync_folder(self.path.parent)
 
     @contextmanager

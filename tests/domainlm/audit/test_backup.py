@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import tarfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pyrage
@@ -39,13 +40,14 @@ from domainlm.redact.vault import Vault
 @pytest.fixture
 def small(tmp_path: Path) -> SmallHome:
     made = small_home(tmp_path / "home")
-    with sqlite3.connect(made.home / "artifacts" / "mlflow.db") as database:
+    # closed at once: what a connection's end writes into the file would look like a change
+    with closing(sqlite3.connect(made.home / "artifacts" / "mlflow.db")) as database, database:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("CREATE TABLE runs (name TEXT)")
         database.execute("INSERT INTO runs VALUES ('first')")
     store = made.home / "zenml" / "zenml.db"
     store.parent.mkdir()
-    with sqlite3.connect(store) as database:
+    with closing(sqlite3.connect(store)) as database, database:
         for table in ("secret", "secret_resource"):
             database.execute(f"CREATE TABLE {table} (value TEXT)")
         database.execute("INSERT INTO secret VALUES ('the ring of keys')")

@@ -13,7 +13,7 @@ from small_homes import REASON, SmallHome, arrow_bytes, rotated, rows_of, small_
 from small_ledgers import small_run
 
 from domainlm.artifacts import TOMBSTONE
-from domainlm.audit import holds
+from domainlm.audit import holds, suppression
 from domainlm.audit.acts import Hold, HoldRelease
 from domainlm.audit.stored import is_erased
 from domainlm.audit.suppression import ErasureRegister
@@ -338,6 +338,20 @@ def test_a_run_at_work_is_waited_for(small: SmallHome, monkeypatch) -> None:
                 small.eraser().erase([small.gone], REASON, "anna")
         else:
             small.eraser().erase([small.gone], REASON, "anna")
+
+
+def test_a_register_appears_with_its_tables_or_not_at_all(small: SmallHome, monkeypatch) -> None:
+    def dies(*_, **__) -> None:
+        raise Killed
+
+    for place, name in ((suppression.os, "link"), (suppression.sqlite3, "connect")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, dies)
+            with pytest.raises(Killed):
+                small.register.hold(small.gone)
+        assert small.register.subjects() == frozenset(), "a run would be refused for a register that was never made"
+    small.register.hold(small.gone)
+    assert small.register.path.stat().st_mode & 0o777 == 0o600
 
 
 def test_the_register_is_readable_by_its_owner_alone(small: SmallHome) -> None:
