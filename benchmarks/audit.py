@@ -46,22 +46,22 @@ sys.path.insert(0, str(ROOT))
 import sqlalchemy as sa  # noqa: E402
 from securesystemslib.signer import CryptoSigner  # noqa: E402
 
-from domainlm.audit.verification import Verification, verify_entries  # noqa: E402
+from domainlm.audit.proof.verification import Verification, verify_entries  # noqa: E402
 from domainlm.digests import digest_bytes  # noqa: E402
 from domainlm.errors import DomainLMError  # noqa: E402
 from domainlm.ledger import entries, store  # noqa: E402
 from domainlm.ledger.anchors import Published  # noqa: E402
-from domainlm.ledger.bootstrap import bootstrap  # noqa: E402
 from domainlm.ledger.checkpoints import Checkpoint  # noqa: E402
 from domainlm.ledger.client import open_ledger, root_keyids, submit  # noqa: E402
 from domainlm.ledger.envelopes import Envelope  # noqa: E402
 from domainlm.ledger.log import Ledger  # noqa: E402
-from domainlm.ledger.memory import Memory, Remembered  # noqa: E402
 from domainlm.ledger.merkle import Frontier, leaf_hash  # noqa: E402
 from domainlm.ledger.settings import keys_folder  # noqa: E402
-from domainlm.ledger.signer import LOG_KEY, MEMORY, RECORDER_KEY, local_service  # noqa: E402
-from domainlm.ledger.signing import load_key  # noqa: E402
-from domainlm.ledger.trust import RECORDER, Gate, now  # noqa: E402
+from domainlm.ledger.signer.memory import Memory, Remembered  # noqa: E402
+from domainlm.ledger.signer.server import LOG_KEY, MEMORY, RECORDER_KEY, local_service  # noqa: E402
+from domainlm.ledger.trust.bootstrap import bootstrap  # noqa: E402
+from domainlm.ledger.trust.gate import RECORDER, Gate, now  # noqa: E402
+from domainlm.ledger.trust.signing import load_key  # noqa: E402
 
 BATCH = 100
 WRITERS = 8
@@ -334,9 +334,9 @@ def _add(ledger: Ledger, log: CryptoSigner, frontier: Frontier, raws: list[bytes
 
 def manifest(folder: Path, quick: bool) -> dict[str, Any]:
     """What a run's evidence costs, against the run."""
-    from domainlm.ledger.checkout import ROOMS, code_state, file_digests
-    from domainlm.ledger.manifest import COMPLETED, RunManifest, StepEntry
-    from domainlm.ledger.provenance import entry_of
+    from domainlm.ledger.run.checkout import ROOMS, code_state, file_digests
+    from domainlm.ledger.run.manifest import COMPLETED, RunManifest, StepEntry
+    from domainlm.ledger.run.provenance import entry_of
 
     runs = []
     for path in sorted((Path(os.environ.get("DOMAINLM_HOME") or ROOT / ".domainlm") / "runs").glob("*.json")):

@@ -36,23 +36,23 @@ sys.path.insert(0, str(ROOT))
 
 from securesystemslib.signer import CryptoSigner  # noqa: E402
 
-from domainlm.audit.acts import Read  # noqa: E402
-from domainlm.audit.bundle import ENTRIES, Bundle, verify_bundle  # noqa: E402
-from domainlm.audit.bundle_export import export  # noqa: E402
-from domainlm.audit.cross_checks import is_entered  # noqa: E402
-from domainlm.audit.reading import Checked, check_chunk  # noqa: E402
-from domainlm.audit.verification import Verification, verify_entries  # noqa: E402
+from domainlm.audit.proof.bundle import ENTRIES, Bundle, verify_bundle  # noqa: E402
+from domainlm.audit.proof.bundle_export import export  # noqa: E402
+from domainlm.audit.proof.cross_checks import is_entered  # noqa: E402
+from domainlm.audit.proof.reading import Checked, check_chunk  # noqa: E402
+from domainlm.audit.proof.verification import Verification, verify_entries  # noqa: E402
 from domainlm.digests import digest_json  # noqa: E402
 from domainlm.errors import EvidenceRefused  # noqa: E402
 from domainlm.ledger import entries  # noqa: E402
+from domainlm.ledger.acts import Read  # noqa: E402
 from domainlm.ledger.anchors import Published  # noqa: E402
 from domainlm.ledger.checkpoints import Checkpoint  # noqa: E402
 from domainlm.ledger.envelopes import Envelope  # noqa: E402
 from domainlm.ledger.findings import BROKEN, GOOD  # noqa: E402
-from domainlm.ledger.manifest import COMPLETED, ModelRecord, RunManifest, StepEntry  # noqa: E402
 from domainlm.ledger.merkle import Frontier, leaf_hash, prove_inclusion, verify_inclusion  # noqa: E402
-from domainlm.ledger.provenance import MANIFEST, entry_of  # noqa: E402
-from domainlm.ledger.trust import Gate, Member, Policy, Rules, present  # noqa: E402
+from domainlm.ledger.run.manifest import COMPLETED, ModelRecord, RunManifest, StepEntry  # noqa: E402
+from domainlm.ledger.run.provenance import MANIFEST, entry_of  # noqa: E402
+from domainlm.ledger.trust.gate import Gate, Member, Policy, Rules, present  # noqa: E402
 
 ORIGIN, OTHER = "bank/models", "bank/cards"
 START = datetime(2026, 11, 1, 9, tzinfo=UTC)

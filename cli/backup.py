@@ -11,7 +11,7 @@ import typer
 from cli.environment import enter_project, quiet_libraries
 
 if TYPE_CHECKING:
-    from domainlm.audit.restore import Present
+    from domainlm.audit.backup.restore import Present
 
 Passphrase = Annotated[bool, typer.Option("--passphrase", help="Encrypted by a passphrase, which is asked for.")]
 
@@ -26,8 +26,8 @@ def backup(
     """Write stores, ledger, registry and artifacts to one file; never a private key."""
     target = target.absolute()
     enter_project()
-    from domainlm.audit.at_rest import at_rest
     from domainlm.audit.backup import backup as write
+    from domainlm.audit.erasure.at_rest import at_rest
     from domainlm.ledger.client import open_ledger, submit
     from domainlm.project import home
 
@@ -51,10 +51,10 @@ def restore(
     file, identity = file and file.absolute(), identity and identity.absolute()
     enter_project(ready=False)
     quiet_libraries()
-    from domainlm.audit.at_rest import at_rest
-    from domainlm.audit.backup import later_file
-    from domainlm.audit.restore import finish
-    from domainlm.audit.restore import restore as put_back
+    from domainlm.audit.backup.backup import later_file
+    from domainlm.audit.backup.restore import finish
+    from domainlm.audit.backup.restore import restore as put_back
+    from domainlm.audit.erasure.at_rest import at_rest
     from domainlm.digests import digest_file
     from domainlm.project import home
 
@@ -90,7 +90,7 @@ def _plain(file: Path, identity: Path | None, passphrase: bool) -> BinaryIO:
 def _present() -> Present:
     from cli.erase import eraser
     from cli.keys import keys_at_hand
-    from domainlm.audit.restore import Present
+    from domainlm.audit.backup.restore import Present
     from domainlm.ledger.anchors import published
     from domainlm.ledger.client import open_ledger, root_keyids, submit
     from domainlm.ledger.settings import AuditSettings

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from domainlm.keys import DEVELOPMENT
-from domainlm.ledger.manifest import COMPLETED, RunManifest
+from domainlm.ledger.run.manifest import COMPLETED, RunManifest
 from domainlm.reports import Report
 
 SHOWN_GAINS = ("base", "linear probe", "shuffled labels", "TF-IDF")

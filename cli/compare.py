@@ -16,7 +16,7 @@ from cli.launch import effective, launched, let_hub
 from domainlm.config import RunConfiguration
 from domainlm.errors import ConfigurationError
 from domainlm.evaluate.settings import EvaluateSettings
-from domainlm.ledger.asked import Asked
+from domainlm.ledger.run.asked import Asked
 from domainlm.project import PROJECT_FILE, home
 from domainlm.train.settings import TrainSettings
 from domainlm.vocabulary.settings import VocabularySettings

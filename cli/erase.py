@@ -10,7 +10,7 @@ from cli.environment import enter_project, quiet_libraries
 from cli.keys import keys_at_hand
 
 if TYPE_CHECKING:
-    from domainlm.audit.erasure import Eraser
+    from domainlm.audit.erasure.erasure import Eraser
     from domainlm.audit.evidence import Evidence
 
 
@@ -45,8 +45,8 @@ def erase(
 
 def eraser() -> Eraser:
     """An eraser over everything that this project keeps."""
-    from domainlm.audit.erasure import Eraser, Places
-    from domainlm.audit.lineage import FILE, Lineage
+    from domainlm.audit.erasure.erasure import Eraser, Places
+    from domainlm.audit.lineage.index import FILE, Lineage
     from domainlm.ledger.client import submit
     from domainlm.ledger.settings import evidence_folder
     from domainlm.project import home

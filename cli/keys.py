@@ -37,7 +37,7 @@ def _person() -> str:
 
 def _carry_lineage(ring: KeyRing) -> None:
     """The ids of the row-level index go to the new key; what an interruption leaves, the next look at it carries."""
-    from domainlm.audit.lineage import FILE, Lineage
+    from domainlm.audit.lineage.index import FILE, Lineage
     from domainlm.ledger.settings import evidence_folder
 
     if (path := evidence_folder() / FILE).exists():

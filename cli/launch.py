@@ -13,7 +13,7 @@ from rich.console import Console
 from domainlm.config import EMBEDDED, RunConfiguration
 from domainlm.digests import digest_json
 from domainlm.errors import DomainLMError
-from domainlm.ledger.asked import Asked, say
+from domainlm.ledger.run.asked import Asked, say
 from domainlm.project import home
 
 
@@ -75,7 +75,7 @@ def launched(start: Callable[[], Any], asked: Asked, stack: str | None, console:
 
 def entered(run_id: str) -> str:
     """Enter every run that waits for the ledger, and say what became of one; never a reason for another exit code."""
-    from domainlm.ledger import entering
+    from domainlm.ledger.run import entering
 
     try:
         found = {one.run_id: one for one in entering.enter_waiting()}.get(run_id) or entering.receipt_of(run_id)

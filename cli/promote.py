@@ -9,9 +9,9 @@ import typer
 from cli.environment import enter_project, quiet_libraries
 
 if TYPE_CHECKING:
+    from domainlm.audit.decisions.promotion import Registries
     from domainlm.audit.evidence import Evidence
-    from domainlm.audit.promotion import Registries
-    from domainlm.audit.verification import Verification
+    from domainlm.audit.proof.verification import Verification
     from domainlm.ledger.log import Ledger
     from domainlm.ledger.settings import AuditSettings
 
@@ -25,8 +25,8 @@ def promote(
     """Make an approved version the champion. Refuses where the ledger is broken or an approval is missing."""
     enter_project()
     quiet_libraries()
-    from domainlm.audit.promotion import promote
-    from domainlm.audit.statements import printable
+    from domainlm.audit.decisions.promotion import promote
+    from domainlm.audit.decisions.statements import printable
     from domainlm.errors import ConfigurationError
     from domainlm.ledger import entries
     from domainlm.ledger.client import submit
@@ -60,7 +60,7 @@ def promote(
 
 def examined() -> tuple[Verification, Evidence]:
     """The project's ledger, verified and read."""
-    from domainlm.audit.verification import examine
+    from domainlm.audit.proof.verification import examine
     from domainlm.ledger.anchors import published
     from domainlm.ledger.settings import AuditSettings, root_keyids
 
@@ -88,8 +88,8 @@ def _only_name(evidence: Evidence) -> str:
 
 
 def _check(registries: Registries) -> None:
-    from domainlm.audit.promotion import alias_findings, stored_findings
-    from domainlm.audit.statements import printable
+    from domainlm.audit.decisions.promotion import alias_findings, stored_findings
+    from domainlm.audit.decisions.statements import printable
 
     verification, evidence = examined()
     champions = registries.champions()

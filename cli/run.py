@@ -14,7 +14,7 @@ from rich.console import Console
 from cli.environment import enter_project, quiet_libraries
 from cli.launch import effective, launched, let_hub
 from domainlm.config import RunConfiguration
-from domainlm.ledger.asked import Asked
+from domainlm.ledger.run.asked import Asked
 from domainlm.project import PROJECT_FILE
 
 
@@ -62,7 +62,7 @@ def _run(
     if (finished := launched(start, asked, stack, console, log)) is None:
         return False
     from cli.card import print_card
-    from domainlm.ledger import manifest as manifests
+    from domainlm.ledger.run import manifest as manifests
     from steps.run_view import reports_of
 
     path = manifests.manifest_folder() / f"{finished.run.id}.json"

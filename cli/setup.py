@@ -37,7 +37,7 @@ def setup() -> None:
 
 
 def _ledger() -> str:
-    from domainlm.ledger.bootstrap import MADE, PRODUCTION_WANTED, WAITS, bootstrap
+    from domainlm.ledger.trust.bootstrap import MADE, PRODUCTION_WANTED, WAITS, bootstrap
 
     return {
         MADE: "made, with keys of this machine (not for production)",

@@ -11,7 +11,7 @@ from zenml import pipeline
 
 from domainlm.compare.settings import Experiment
 from domainlm.config import EMBEDDED
-from domainlm.ledger.entering import require_ledger
+from domainlm.ledger.run.entering import require_ledger
 from domainlm.licences import read_licences
 from domainlm.project import resolve
 from domainlm.tasks import load_tasks

@@ -8,7 +8,7 @@ from __future__ import annotations
 from zenml import pipeline
 
 from domainlm.config import EMBEDDED
-from domainlm.ledger.entering import require_ledger
+from domainlm.ledger.run.entering import require_ledger
 from pipelines import hooks
 from pipelines.dag import finetuning_dag
 from pipelines.pretraining import base_dag

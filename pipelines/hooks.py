@@ -14,9 +14,9 @@ from zenml.enums import ExecutionMode
 from zenml.logger import get_logger
 
 from domainlm.errors import DomainLMError
-from domainlm.ledger import manifest as manifests
-from domainlm.ledger.entering import Entered, enter, enter_waiting, receipt_of
-from domainlm.ledger.manifest import COMPLETED, FAILED, RUNNING, UNKNOWN
+from domainlm.ledger.run import manifest as manifests
+from domainlm.ledger.run.entering import Entered, enter, enter_waiting, receipt_of
+from domainlm.ledger.run.manifest import COMPLETED, FAILED, RUNNING, UNKNOWN
 from steps.rows import with_rows
 from steps.run_view import manifest_of, reap_interrupted
 

@@ -11,7 +11,7 @@ from typing import Any
 from zenml import pipeline
 
 from domainlm.config import EMBEDDED
-from domainlm.ledger.entering import require_ledger
+from domainlm.ledger.run.entering import require_ledger
 from domainlm.models.catalogue import stated_licence
 from domainlm.redact.policy import read_policy
 from domainlm.validate import read_suite

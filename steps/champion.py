@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from domainlm.audit.champion import UNKNOWN, champion_commit
+from domainlm.audit.decisions.champion import UNKNOWN, champion_commit
 from domainlm.errors import DomainLMError
 from domainlm.ledger.client import new_gate, open_ledger
-from domainlm.ledger.entering import has_ledger
+from domainlm.ledger.run.entering import has_ledger
 
 
 def commit_of_champion(name: str) -> str | None:
-    """As `domainlm.audit.champion.champion_commit`; unknown where the ledger cannot be read, None where there is none.
+    """As `domainlm.audit.decisions.champion.champion_commit`; unknown where the ledger cannot be read, None where there is none.
 
     Args:
         name: the registered model; empty for a run that registers none.

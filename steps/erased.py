@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from domainlm.audit.suppression import FILE, ErasureRegister
+from domainlm.audit.erasure.suppression import FILE, ErasureRegister
 from domainlm.errors import ConfigurationError
 from domainlm.keys import KeyRing
 from domainlm.ledger.settings import evidence_folder

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from zenml import get_step_context, log_metadata
 
-from domainlm.ledger import manifest as manifests
-from domainlm.ledger.manifest import COMPLETED
+from domainlm.ledger.run import manifest as manifests
+from domainlm.ledger.run.manifest import COMPLETED
 from domainlm.names import RECORD
 from domainlm.register import Registration
 from domainlm.reports import Report

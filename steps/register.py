@@ -12,7 +12,7 @@ from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
 from domainlm.digests import digest_dataset, digest_json
 from domainlm.evaluate import EvaluationReport
 from domainlm.handling import handling_of
-from domainlm.ledger.checkout import code_state
+from domainlm.ledger.run.checkout import code_state
 from domainlm.names import REGISTER
 from domainlm.project import home
 from domainlm.register import Provenance, Registration, handling_class

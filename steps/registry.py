@@ -1,4 +1,4 @@
-"""Both model registries, MLflow's and ZenML's, as a promotion needs them (`domainlm.audit.promotion.Registries`)."""
+"""Both model registries, MLflow's and ZenML's, as a promotion needs them (`domainlm.audit.decisions.promotion.Registries`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zenml.enums import ModelStages
 from zenml.models import ModelVersionResponse
 from zenml.utils.pagination_utils import depaginate
 
-from domainlm.audit.promotion import Champion, RegisteredVersion
+from domainlm.audit.decisions.promotion import Champion, RegisteredVersion
 from domainlm.errors import RegistrationError
 from domainlm.register import champion as mlflows
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from domainlm.audit.lineage import DEVELOPMENT, FILE, PRETRAINING, TEST, TRAINING, Lineage
+from domainlm.audit.lineage.index import DEVELOPMENT, FILE, PRETRAINING, TEST, TRAINING, Lineage
 from domainlm.errors import DomainLMError
-from domainlm.ledger.manifest import ModelRecord, RowSet, RunManifest
+from domainlm.ledger.run.manifest import ModelRecord, RowSet, RunManifest
 from domainlm.ledger.settings import evidence_folder
 from domainlm.records import DEVELOPMENT as DEV
 from domainlm.records import TEST as HELD_OUT

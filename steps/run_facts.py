@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from domainlm.digests import digest_json
-from domainlm.ledger.manifest import FAILED, ModelRecord, Source, StepEntry
-from domainlm.ledger.trust import identity
+from domainlm.ledger.run.manifest import FAILED, ModelRecord, Source, StepEntry
+from domainlm.ledger.trust.gate import identity
 from domainlm.reports import Report
 
 GATES = {"redact": "redaction", "validate": "validation", "evaluate": "evaluation"}  # step -> verdict

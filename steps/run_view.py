@@ -15,12 +15,12 @@ from zenml.models import PipelineRunResponse, StepRunResponse
 
 from domainlm.digests import digest_json
 from domainlm.errors import ArtifactError, DomainLMError, SecretError
-from domainlm.ledger import manifest as manifests
-from domainlm.ledger.asked import asked
-from domainlm.ledger.authorship import NOBODY_KNOWS, Origin, authors_of, whoever_runs
-from domainlm.ledger.checkout import ROOMS, changed_files, code_state, file_digests, shown
-from domainlm.ledger.machine import environment_state, hardware_state, process_alive
-from domainlm.ledger.manifest import (
+from domainlm.ledger.run import manifest as manifests
+from domainlm.ledger.run.asked import asked
+from domainlm.ledger.run.authorship import NOBODY_KNOWS, Origin, authors_of, whoever_runs
+from domainlm.ledger.run.checkout import ROOMS, changed_files, code_state, file_digests, shown
+from domainlm.ledger.run.machine import environment_state, hardware_state, process_alive
+from domainlm.ledger.run.manifest import (
     COMPLETED,
     FAILED,
     INTERRUPTED,
@@ -31,7 +31,7 @@ from domainlm.ledger.manifest import (
     RunManifest,
     StepEntry,
 )
-from domainlm.ledger.trust import identity
+from domainlm.ledger.trust.gate import identity
 from domainlm.names import CHOSEN, MEASURED, RECORD, REGISTER
 from domainlm.project import SOURCE_ROOT, project_root
 from domainlm.reports import Report

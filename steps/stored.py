@@ -1,4 +1,4 @@
-"""ZenML's artifact versions as files that can be searched, deleted and marked (`domainlm.audit.stored.Store`)."""
+"""ZenML's artifact versions as files that can be searched, deleted and marked (`domainlm.audit.erasure.stored.Store`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zenml.models import StepRunUpdate
 from zenml.utils.pagination_utils import depaginate
 
 from domainlm.artifacts import TOMBSTONE
-from domainlm.audit.stored import Version
+from domainlm.audit.erasure.stored import Version
 from domainlm.project import home
 
 

@@ -9,9 +9,9 @@ from zenml.client import Client
 from zenml.models import ArtifactVersionResponse, PipelineRunResponse
 from zenml.utils.pagination_utils import depaginate
 
-from domainlm.audit.cross_checks import Artifact
+from domainlm.audit.proof.cross_checks import Artifact
 from domainlm.errors import ArtifactErased, ArtifactError
-from domainlm.ledger.manifest import RunManifest
+from domainlm.ledger.run.manifest import RunManifest
 
 
 def stored_outputs(manifests: Iterable[RunManifest]) -> Iterator[Artifact]:

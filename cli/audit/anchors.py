@@ -114,7 +114,7 @@ def _latest(ledger: Ledger) -> str:
 
 
 def _refuse_broken(ledger: Ledger, settings: AuditSettings, places: list[AnchorSettings]) -> None:
-    from domainlm.audit.verification import verify_entries
+    from domainlm.audit.proof.verification import verify_entries
     from domainlm.ledger.anchors import published
     from domainlm.ledger.client import root_keyids
     from domainlm.ledger.findings import BROKEN

@@ -69,7 +69,7 @@ def condition_met(
 ) -> None:
     """State that a condition of an approval is fulfilled."""
     desk = _desk(key, out)
-    from domainlm.audit import statements
+    from domainlm.audit.decisions import statements
 
     _sign(desk, statements.condition_met(desk.evidence, approval, condition, evidence), by, yes)
 
@@ -84,7 +84,7 @@ def standing(
     """Approve in advance, within bounds and until a day, what an automatic promotion may do."""
     file = file.absolute()
     desk = _desk(key, out)
-    from domainlm.audit import statements
+    from domainlm.audit.decisions import statements
 
     _sign(desk, statements.standing_approval(desk.evidence, file), by, yes)
 
@@ -107,7 +107,7 @@ def approvals(
 ) -> None:
     """Who decided what, and what is missing. Exit code 1 where the model may not be promoted."""
     enter_project(ready=False)
-    from domainlm.audit import statements
+    from domainlm.audit.decisions import statements
 
     evidence = _evidence()
     if not model:
@@ -130,7 +130,7 @@ class Desk(NamedTuple):
 def _decide(decision: str, model: str, key: Path | None, reason: str, by: str, out: Path | None, yes: bool,
             until: str = "", conditions: Sequence[str] = ()) -> None:  # fmt: skip
     desk = _desk(key, out)
-    from domainlm.audit import statements
+    from domainlm.audit.decisions import statements
 
     found = [statements.condition(text) for text in conditions]
     about = statements.subject_of(desk.evidence, model)
@@ -153,7 +153,7 @@ def _evidence() -> Evidence:
     from cli.promote import present_ledger
     from domainlm.audit.evidence import Evidence
     from domainlm.ledger.settings import AuditSettings, root_keyids
-    from domainlm.ledger.trust import Gate
+    from domainlm.ledger.trust.gate import Gate
 
     settings, roots = AuditSettings.load(), root_keyids()
     return Evidence(present_ledger(settings).entries(), Gate(settings.origin, roots))
@@ -162,11 +162,11 @@ def _evidence() -> Evidence:
 def _sign(desk: Desk, act: Any, by: str, yes: bool) -> None:
     """Show what will be signed, ask, sign, enter; or write it unsigned."""
     from cli.audit.keys import opened
-    from domainlm.audit import statements
+    from domainlm.audit.decisions import statements
     from domainlm.errors import ApprovalRefused, ConfigurationError
     from domainlm.ledger.client import submit_signed
     from domainlm.ledger.envelopes import Envelope
-    from domainlm.ledger.signing import write_new
+    from domainlm.ledger.trust.signing import write_new
 
     if desk.out:
         if not by:

@@ -33,11 +33,11 @@ def bundle(
     out = out.absolute()
     files = {path.name: path.absolute() for path in artifact or []}
     enter_project(ready=False)
-    from domainlm.audit.acts import Read
-    from domainlm.audit.bundle_export import about, export
-    from domainlm.audit.verification import examine
+    from domainlm.audit.proof.bundle_export import about, export
+    from domainlm.audit.proof.verification import examine
     from domainlm.errors import ConfigurationError, EvidenceRefused
     from domainlm.ledger import entries
+    from domainlm.ledger.acts import Read
     from domainlm.ledger.anchors import published
     from domainlm.ledger.client import root_keyids, submit
     from domainlm.ledger.log import Ledger

@@ -34,10 +34,10 @@ def hold(
     key = key.absolute()
     enter_project(ready=False)
     from cli.keys import keys_at_hand
-    from domainlm.audit.acts import Hold
-    from domainlm.audit.suppression import no_ids
+    from domainlm.audit.erasure.suppression import no_ids
     from domainlm.errors import ConfigurationError
     from domainlm.ledger import entries
+    from domainlm.ledger.acts import Hold
     from steps.erased import erasure_register
 
     if bool(subject) == bool(data) or (data and not re.fullmatch(r"[0-9a-f]{64}", data)):
@@ -56,7 +56,7 @@ def list_holds() -> None:
     """The holds that stand: entry, who, since when, case and reason."""
     enter_project(ready=False)
     from cli.erase import read_evidence
-    from domainlm.audit.holds import standing
+    from domainlm.audit.erasure.holds import standing
 
     found = standing(read_evidence())
     for stated in found:
@@ -79,10 +79,10 @@ def release(
     enter_project(ready=False)
     from cli.erase import read_evidence
     from cli.keys import keys_at_hand
-    from domainlm.audit.acts import HoldRelease
-    from domainlm.audit.holds import find
-    from domainlm.audit.suppression import no_ids
+    from domainlm.audit.erasure.holds import find
+    from domainlm.audit.erasure.suppression import no_ids
     from domainlm.ledger import entries
+    from domainlm.ledger.acts import HoldRelease
     from steps.erased import erasure_register
 
     said = no_ids(reason, [])
@@ -102,7 +102,7 @@ def retention(
     quiet_libraries()
     from cli.erase import read_evidence
     from cli.keys import keys_at_hand
-    from domainlm.audit.retention import Retention
+    from domainlm.audit.erasure.retention import Retention
     from domainlm.ledger.client import submit
     from domainlm.ledger.settings import AuditSettings
     from domainlm.project import home
@@ -135,7 +135,7 @@ def _signed(kind: str, subjects: dict[str, str], act: Any, key: Path) -> Any:
     from domainlm.ledger import entries
     from domainlm.ledger.client import submit_signed
     from domainlm.ledger.envelopes import Envelope
-    from domainlm.ledger.signing import is_sealed, load_key
+    from domainlm.ledger.trust.signing import is_sealed, load_key
 
     signer = load_key(key, typer.prompt("passphrase", hide_input=True) if is_sealed(key) else "")
     evidence = read_evidence()

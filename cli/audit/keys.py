@@ -32,7 +32,7 @@ def new(
 ) -> None:
     """Make a signing key, sealed by a passphrase. Its public half goes into the policy."""
     from domainlm.errors import SecretError
-    from domainlm.ledger.signing import LEAST_PASSPHRASE_CHARACTERS, new_key
+    from domainlm.ledger.trust.signing import LEAST_PASSPHRASE_CHARACTERS, new_key
 
     if file.exists():
         raise SecretError("there is a file already", str(file), "name another")
@@ -51,7 +51,7 @@ def show(
 ) -> None:
     """The public half as PEM, on standard output, and its id beside it. This is what a policy names."""
     from domainlm.errors import SecretError
-    from domainlm.ledger.signing import keys_of_pem, public_pem
+    from domainlm.ledger.trust.signing import keys_of_pem, public_pem
 
     try:
         text = file.read_text()
@@ -73,7 +73,7 @@ def sign(
     from domainlm.errors import SecretError
     from domainlm.ledger import entries
     from domainlm.ledger.envelopes import Envelope
-    from domainlm.ledger.signing import write_new
+    from domainlm.ledger.trust.signing import write_new
 
     envelope = read_entry(file)
     header = entries.header(envelope, str(file))
@@ -100,14 +100,14 @@ def sign(
 
 def opened(file: Path) -> CryptoSigner:
     """The key of a file; the passphrase of a sealed one is asked for at the terminal, or read from standard input."""
-    from domainlm.ledger.signing import load_key
+    from domainlm.ledger.trust.signing import load_key
 
     return load_key(file, passphrase_of(file))
 
 
 def passphrase_of(file: Path) -> str:
     """What opens a key file; asked for where it is sealed."""
-    from domainlm.ledger.signing import is_sealed
+    from domainlm.ledger.trust.signing import is_sealed
 
     return _asked(f"passphrase of {file.name}") if is_sealed(file) else ""
 

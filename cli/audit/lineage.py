@@ -10,8 +10,8 @@ import typer
 from cli.environment import enter_project
 
 if TYPE_CHECKING:
-    from domainlm.audit.lineage import Lineage
-    from domainlm.audit.tracing import ModelTrace
+    from domainlm.audit.lineage.index import Lineage
+    from domainlm.audit.lineage.tracing import ModelTrace
 
 Json = Annotated[bool, typer.Option("--json", help="JSON, for programs; with --rows one more line a row.")]
 
@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 def index_at_hand() -> Lineage:
     """The project's row-level index, its ids carried to the present key."""
     from cli.keys import keys_at_hand
-    from domainlm.audit.lineage import FILE, Lineage
+    from domainlm.audit.lineage.index import FILE, Lineage
     from domainlm.ledger.settings import evidence_folder
 
     index = Lineage(evidence_folder() / FILE)
@@ -41,7 +41,7 @@ def lineage(
     """What made a model: run, code, configuration, base, sources, and the rows that taught and judged it."""
     enter_project(ready=False)
     from domainlm.audit.evidence import Evidence
-    from domainlm.audit.tracing import PROVEN, rows_of, trace_model
+    from domainlm.audit.lineage.tracing import PROVEN, rows_of, trace_model
     from domainlm.ledger.client import evidence_entries, new_gate
 
     index = index_at_hand()
@@ -68,7 +68,7 @@ def subject(
     """Every data version and model that saw a person. The look itself is logged in the ledger, without the id."""
     enter_project(ready=False)
     from cli.keys import keys_at_hand
-    from domainlm.audit.tracing import trace_subject
+    from domainlm.audit.lineage.tracing import trace_subject
     from domainlm.errors import ConfigurationError
 
     keys = keys_at_hand()
@@ -92,11 +92,11 @@ def _log_the_look() -> None:
     """An entry that somebody looked at a person; fails closed: where it cannot be made, nothing is shown."""
     import secrets
 
-    from domainlm.audit.acts import Read
     from domainlm.digests import digest_bytes
     from domainlm.ledger import client, entries
-    from domainlm.ledger.authorship import whoever_runs
-    from domainlm.ledger.trust import identity
+    from domainlm.ledger.acts import Read
+    from domainlm.ledger.run.authorship import whoever_runs
+    from domainlm.ledger.trust.gate import identity
     from domainlm.project import project_root
 
     person = identity(whoever_runs(project_root())[0])

@@ -12,10 +12,10 @@ import typer
 if TYPE_CHECKING:
     import socket
 
-    from domainlm.audit.acts import Read
     from domainlm.audit.evidence import Evidence
     from domainlm.audit.page.desk import Desk
-    from domainlm.audit.verification import Verification
+    from domainlm.audit.proof.verification import Verification
+    from domainlm.ledger.acts import Read
     from domainlm.ledger.log import Ledger
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -127,7 +127,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _desk() -> Desk:
     from cli.audit.report import at_hand
-    from domainlm.audit.approvals import decide
+    from domainlm.audit.decisions.approvals import decide
     from domainlm.audit.page.desk import Desk
     from domainlm.ledger.client import new_gate, open_ledger, submit_signed
     from domainlm.ledger.settings import AuditSettings
@@ -153,7 +153,7 @@ def _report(
 ) -> bytes:
     """As `domainlm audit report` makes it, with the latest checkpoint that the verification covers."""
     from cli.audit.report import PACK
-    from domainlm.audit.approvals import decide
+    from domainlm.audit.decisions.approvals import decide
     from domainlm.audit.regulation import read_checklist
     from domainlm.audit.report import build, to_html, to_pdf
     from domainlm.ledger.checkpoints import Checkpoint
@@ -171,8 +171,8 @@ def _record(looks: Sequence[tuple[str, Read]]) -> None:
     """Enter looks in one request to the signer."""
     from domainlm.digests import digest_bytes
     from domainlm.ledger import entries
-    from domainlm.ledger.calls import ask
-    from domainlm.ledger.protocol import Act, Request
+    from domainlm.ledger.signer.calls import ask
+    from domainlm.ledger.signer.protocol import Act, Request
 
     ask(
         Request(

@@ -11,7 +11,7 @@ import typer
 from cli.environment import enter_project
 
 if TYPE_CHECKING:
-    from domainlm.ledger.trust import Policy
+    from domainlm.ledger.trust.gate import Policy
 
 policy = typer.Typer(help="Who may do what, with which keys: show, propose, enter.", no_args_is_help=True)
 
@@ -33,7 +33,7 @@ def init(
 ) -> None:
     """Give the project a ledger. Without options one for development, with keys of this machine. Safe to repeat."""
     from domainlm.errors import ConfigurationError
-    from domainlm.ledger import bootstrap
+    from domainlm.ledger.trust import bootstrap
 
     roots = [path.absolute() for path in root or ()]
     output = output.absolute()
@@ -54,11 +54,11 @@ def init(
 
 def _begin_production(roots: list[Path], output: Path) -> None:
     from domainlm.errors import ConfigurationError
-    from domainlm.ledger import bootstrap
     from domainlm.ledger.client import open_ledger
-    from domainlm.ledger.policy_file import write_policy
     from domainlm.ledger.settings import AuditSettings, keys_folder, root_file
-    from domainlm.ledger.signing import public_pem
+    from domainlm.ledger.trust import bootstrap
+    from domainlm.ledger.trust.policy_file import write_policy
+    from domainlm.ledger.trust.signing import public_pem
 
     if open_ledger().frontier.size:
         raise ConfigurationError(
@@ -88,7 +88,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="As the ledger holds it.")] = False,
 ) -> None:
     """The policy in force, once every entry of the ledger has passed the gate."""
-    from domainlm.ledger.policy_file import changes, write_policy
+    from domainlm.ledger.trust.policy_file import changes, write_policy
 
     enter_project(ready=False)
     found, _ = _in_force()
@@ -109,10 +109,10 @@ def propose(
 ) -> None:
     """Make the statement of the next policy, and say what it changes. Nothing is entered yet."""
     from domainlm.errors import ConfigurationError, EvidenceRefused
-    from domainlm.ledger.bootstrap import policy_statement
     from domainlm.ledger.envelopes import Envelope
-    from domainlm.ledger.policy_file import changes, read_policy
-    from domainlm.ledger.trust import ROOT, Policy, now
+    from domainlm.ledger.trust.bootstrap import policy_statement
+    from domainlm.ledger.trust.gate import ROOT, Policy, now
+    from domainlm.ledger.trust.policy_file import changes, read_policy
 
     file, output = file.absolute(), output.absolute()
     enter_project(ready=False)
@@ -158,8 +158,8 @@ def enter(
 
 
 def _in_force() -> tuple[Policy, str]:
-    from domainlm.ledger.bootstrap import policy_in_force
     from domainlm.ledger.client import new_gate, open_ledger
+    from domainlm.ledger.trust.bootstrap import policy_in_force
 
     return policy_in_force(open_ledger(), new_gate())
 
@@ -172,7 +172,7 @@ def _empty() -> bool:
 
 def _new_file(path: Path, text: str) -> None:
     from domainlm.errors import ConfigurationError
-    from domainlm.ledger.signing import write_new
+    from domainlm.ledger.trust.signing import write_new
 
     try:
         write_new(path, text.encode())

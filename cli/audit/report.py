@@ -13,8 +13,8 @@ from cli.environment import enter_project
 
 if TYPE_CHECKING:
     from domainlm.audit.evidence import Evidence, Stated
+    from domainlm.audit.proof.verification import Verification
     from domainlm.audit.regulation import Answer, Checklist
-    from domainlm.audit.verification import Verification
 
 Pack = Annotated[Path, typer.Option("--pack", help="The domain pack with the checklist.")]
 Language = Annotated[str, typer.Option("--language", help="en or ko.")]
@@ -43,7 +43,7 @@ def report(
     if not targets:
         raise typer.BadParameter("name a file: --html FILE, --pdf FILE, or both")
     enter_project(ready=False)
-    from domainlm.audit.approvals import decide
+    from domainlm.audit.decisions.approvals import decide
     from domainlm.audit.regulation import read_checklist
     from domainlm.audit.report import build, save, to_html, to_pdf
 
@@ -108,8 +108,8 @@ def checkpoint_of(file: Path) -> str:
 
 def at_hand() -> tuple[Verification, Evidence, list[str]]:
     """The project's ledger verified, what it says, and its signed checkpoints, the smallest first."""
-    from domainlm.audit.cross_checks import manifest_files, within
-    from domainlm.audit.verification import examine
+    from domainlm.audit.proof.cross_checks import manifest_files, within
+    from domainlm.audit.proof.verification import examine
     from domainlm.ledger.anchors import published
     from domainlm.ledger.client import root_keyids
     from domainlm.ledger.log import Ledger
@@ -138,9 +138,9 @@ def _run_of(evidence: Evidence, model: str) -> Stated:
 
 def _note(content: bytes, ending: str, identity: str) -> None:
     """On the record before the file exists: who took evidence out."""
-    from domainlm.audit.acts import Read
     from domainlm.digests import digest_bytes
     from domainlm.ledger import entries
+    from domainlm.ledger.acts import Read
     from domainlm.ledger.client import submit
 
     look = Read(person=getpass.getuser(), page=f"report.{ending}", subject=identity)

@@ -32,7 +32,7 @@ def serve(
     from cli.audit.keys import passphrase_of
     from domainlm.errors import ConfigurationError
     from domainlm.ledger.settings import AuditSettings
-    from domainlm.ledger.signer import Desk, Server, local_service
+    from domainlm.ledger.signer.server import Desk, Server, local_service
     from domainlm.project import resolve
 
     path = path.absolute() if path else None

@@ -12,7 +12,7 @@ from domainlm.errors import ConfigurationError, SecretError
 
 if TYPE_CHECKING:
     from domainlm.audit.evidence import Evidence
-    from domainlm.audit.verification import Verification
+    from domainlm.audit.proof.verification import Verification
     from domainlm.ledger.anchors import Published
     from domainlm.ledger.findings import Finding
 
@@ -49,7 +49,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
 ) -> None:
     """Say what was altered and where, one line each, then the verdict."""
-    from domainlm.audit.cross_checks import within
+    from domainlm.audit.proof.cross_checks import within
 
     if bundle is not None:
         if artifacts:
@@ -89,7 +89,7 @@ def show(found: Verification) -> None:
 def _verify_bundle(
     bundle: Path, root: Path | None, anchor: list[str], identity: Path | None, passphrase: bool
 ) -> tuple[Verification, Evidence]:
-    from domainlm.audit.bundle import examine_bundle
+    from domainlm.audit.proof.bundle import examine_bundle
 
     if root is None:
         raise ConfigurationError("a bundle is verified with the root's public key", "--root", "give its PEM file")
@@ -103,7 +103,7 @@ def _verify_project(root: Path | None, anchor: list[str]) -> tuple[Verification,
     keys = root_keys(root) if root else None  # relative to where the command was given
     outside = given(anchor)
     enter_project(ready=False)
-    from domainlm.audit.verification import examine
+    from domainlm.audit.proof.verification import examine
     from domainlm.ledger.anchors import published
     from domainlm.ledger.log import Ledger
     from domainlm.ledger.settings import AuditSettings, root_keyids
@@ -117,7 +117,7 @@ def _verify_project(root: Path | None, anchor: list[str]) -> tuple[Verification,
 
 def root_keys(path: Path) -> frozenset[str]:
     """Ids of the keys in a PEM file."""
-    from domainlm.ledger.signing import keys_of_pem
+    from domainlm.ledger.trust.signing import keys_of_pem
 
     try:
         text = path.read_text(encoding="ascii")
@@ -146,7 +146,7 @@ def given(anchors: Iterable[str]) -> list[Published]:
 
 
 def _files(evidence: Evidence) -> list[Finding]:
-    from domainlm.audit.cross_checks import manifest_files
+    from domainlm.audit.proof.cross_checks import manifest_files
     from domainlm.project import home
 
     return manifest_files(evidence, sorted((home() / "runs").glob("*.json")))
@@ -156,8 +156,8 @@ def _with_stores(found: Verification, evidence: Evidence) -> Verification:
     from cli.environment import quiet_libraries
 
     quiet_libraries()
-    from domainlm.audit.cross_checks import known_runs, stored_artifacts
-    from domainlm.audit.promotion import alias_findings
+    from domainlm.audit.decisions.promotion import alias_findings
+    from domainlm.audit.proof.cross_checks import known_runs, stored_artifacts
     from domainlm.ledger import entries
     from steps.registry import StackRegistries
     from steps.stored_outputs import ended_runs, stored_outputs

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from domainlm.audit.acts import MODELS
 from domainlm.errors import EvidenceRefused
 from domainlm.ledger import entries
+from domainlm.ledger.acts import MODELS
 from domainlm.ledger.contents import read_content
 from domainlm.ledger.entries import Header
 from domainlm.ledger.envelopes import Envelope
-from domainlm.ledger.trust import Gate, Policy
+from domainlm.ledger.trust.gate import Gate, Policy
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Stated:
         number: its place in the log, from 0.
         digest: of the entry.
         header: kind, time, by whom.
-        act: a model of `domainlm.audit.acts`, a `RunManifest`, or a `Policy`.
+        act: a model of `domainlm.ledger.acts`, a `RunManifest`, or a `Policy`.
         policy: the one in force at its place.
         clock: the latest time that any entry up to this one bears. What a person signed may bear an earlier time of its
             own, which nobody can check: where that matters, this is when the ledger took it in at the earliest.

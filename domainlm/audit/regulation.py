@@ -25,12 +25,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field
 
-from domainlm.audit.acts import MODELS
 from domainlm.audit.evidence import Evidence, Stated
 from domainlm.errors import ConfigurationError, nearest
 from domainlm.ledger import entries
-from domainlm.ledger.manifest import RunManifest
-from domainlm.ledger.trust import Policy
+from domainlm.ledger.acts import MODELS
+from domainlm.ledger.run.manifest import RunManifest
+from domainlm.ledger.trust.gate import Policy
 from domainlm.project import resolve
 from domainlm.reports import Report, Settings
 from domainlm.yaml_lines import Fault, at, model_faults, read_yaml

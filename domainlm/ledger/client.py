@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from domainlm.ledger.calls import ping, submit, submit_signed
 from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.log import Ledger
 from domainlm.ledger.settings import AuditSettings, root_keyids
-from domainlm.ledger.spool import Flushed, Spooled, flush_spool, submit_or_spool
-from domainlm.ledger.trust import Gate
+from domainlm.ledger.signer.calls import ping, submit, submit_signed
+from domainlm.ledger.signer.spool import Flushed, Spooled, flush_spool, submit_or_spool
+from domainlm.ledger.trust.gate import Gate
 
 __all__ = [
     "Flushed", "Spooled", "evidence_entries", "flush_spool", "new_gate", "open_ledger", "ping", "root_keyids", "submit",

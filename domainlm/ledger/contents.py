@@ -9,8 +9,8 @@ from domainlm.errors import ArtifactError, EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.acts import read_act
 from domainlm.ledger.envelopes import Envelope
-from domainlm.ledger.manifest import RunManifest
-from domainlm.ledger.provenance import MANIFEST
+from domainlm.ledger.run.manifest import RunManifest
+from domainlm.ledger.run.provenance import MANIFEST
 
 
 def read_content(envelope: Envelope, kind: str, where: str) -> Any:

@@ -22,7 +22,7 @@ ENTRY = "domainlm_entry"
 FOLLOWS = "follows"  # field of an act that counts only directly after so many entries: what it was decided upon
 VERSION = 1
 
-POLICY = "policy"  # who may do what, with which keys (`domainlm.ledger.trust`)
+POLICY = "policy"  # who may do what, with which keys (`domainlm.ledger.trust.gate`)
 RUN = "run"  # the manifest of a pipeline run, however it ended
 APPROVAL = "approval"  # a person approves, rejects or revokes exactly one model digest
 CONDITION_MET = "condition-met"  # a person states that a condition of an approval is fulfilled

@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from domainlm.errors import ConfigurationError, SecretError
-from domainlm.ledger.signing import keys_of_pem
+from domainlm.ledger.trust.signing import keys_of_pem
 from domainlm.project import home, project_root
 from domainlm.reports import Settings
 

@@ -1,7 +1,7 @@
 """MLflow's half of a promotion: a version as it really lies there, and the alias `champion`.
 
 Nothing here decides anything: an alias can be moved by whoever reaches the store. What may be moved says the ledger
-(`domainlm.audit.promotion`), which also tells when somebody else moved it.
+(`domainlm.audit.decisions.promotion`), which also tells when somebody else moved it.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from cli.main import app
 from domainlm.errors import ApprovalRefused, ConfigurationError, EvidenceRefused, SecretError
 from domainlm.ledger import entries
-from domainlm.ledger.manifest import Authors
-from domainlm.ledger.trust import identity
+from domainlm.ledger.run.manifest import Authors
+from domainlm.ledger.trust.gate import identity
 
 MODEL, PASSPHRASE = "domainlm-finance/1", "four words are enough"
 
@@ -154,7 +154,7 @@ def test_who_may_not_approve_is_told_so_before_signing(bank: Bank) -> None:
     with pytest.raises(ApprovalRefused, match="four eyes"):
         do("approve", "domainlm-finance/2", "--key", bank.key("anna"), "--yes")
     do("reject", "domainlm-finance/2", "--key", bank.key("anna"), "--reason", "not ready", "--yes")  # that she may
-    from domainlm.ledger.signing import new_key
+    from domainlm.ledger.trust.signing import new_key
 
     new_key(bank.folder / "stranger.pem")
     with pytest.raises(ApprovalRefused, match="does not list this key"):

@@ -13,12 +13,12 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from cli.main import app
-from domainlm.audit.acts import Anchored, read_act
 from domainlm.errors import ArtifactError, ConfigurationError
 from domainlm.ledger import entries
-from domainlm.ledger.bootstrap import bootstrap
+from domainlm.ledger.acts import Anchored, read_act
 from domainlm.ledger.checkpoints import Checkpoint
 from domainlm.ledger.client import open_ledger, submit
+from domainlm.ledger.trust.bootstrap import bootstrap
 
 
 def do(*arguments: str) -> Result:

@@ -11,15 +11,16 @@ from small_ledgers import small_run
 from typer.testing import CliRunner
 
 from cli.main import app
-from domainlm.audit.acts import Read
 from domainlm.audit.evidence import Evidence
-from domainlm.audit.lineage import FILE, TRAINING, Lineage
+from domainlm.audit.lineage.index import FILE, TRAINING, Lineage
 from domainlm.errors import ConfigurationError, DomainLMError
 from domainlm.keys import KeyRing, create_development_key
-from domainlm.ledger import bootstrap, client, entries
-from domainlm.ledger import manifest as manifests
-from domainlm.ledger.entering import enter
+from domainlm.ledger import client, entries
+from domainlm.ledger.acts import Read
+from domainlm.ledger.run import manifest as manifests
+from domainlm.ledger.run.entering import enter
 from domainlm.ledger.settings import evidence_folder
+from domainlm.ledger.trust import bootstrap
 from domainlm.records import features
 
 DATA = "a" * 64

@@ -15,11 +15,12 @@ from typer.testing import CliRunner
 
 from cli.audit.page import _checked_url, _desk, _listen, _record
 from cli.main import app
-from domainlm.audit.acts import Read
 from domainlm.audit.page.challenges import Challenge, Challenges
 from domainlm.errors import ConfigurationError, PlaceTaken
-from domainlm.ledger import bootstrap, entries
-from domainlm.ledger.signing import load_key, new_key
+from domainlm.ledger import entries
+from domainlm.ledger.acts import Read
+from domainlm.ledger.trust import bootstrap
+from domainlm.ledger.trust.signing import load_key, new_key
 
 runner = CliRunner()
 

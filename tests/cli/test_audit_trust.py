@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from domainlm.ledger import client, entries
-from domainlm.ledger.bootstrap import policy_in_force
 from domainlm.ledger.settings import keys_folder, root_file
-from domainlm.ledger.spool import Spooled
-from domainlm.ledger.trust import Policy
+from domainlm.ledger.signer.spool import Spooled
+from domainlm.ledger.trust.bootstrap import policy_in_force
+from domainlm.ledger.trust.gate import Policy
 
 PASSPHRASE = "correct horse battery"
 LOOK = {"person": "p", "page": "q"}

@@ -16,11 +16,11 @@ import pytest
 import sqlalchemy as sa
 from small_ledgers import ORIGIN, SmallLedger, small_ledger, small_run
 
-from domainlm.audit.bundle_export import export
+from domainlm.audit.proof.bundle_export import export
 from domainlm.ledger import entries
-from domainlm.ledger import manifest as manifests
 from domainlm.ledger.anchors import Published
 from domainlm.ledger.findings import CODES
+from domainlm.ledger.run import manifest as manifests
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs" / "verification.md"
@@ -121,7 +121,7 @@ def test_a_bundle_is_exported_on_the_record_and_verified(
 
 
 def _public(made: SmallLedger, who: str) -> str:
-    from domainlm.ledger.signing import public_pem
+    from domainlm.ledger.trust.signing import public_pem
 
     return public_pem(made.keys[who].public_key)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cli.card import costs
-from domainlm.ledger.manifest import COMPLETED, RunManifest, StepEntry
+from domainlm.ledger.run.manifest import COMPLETED, RunManifest, StepEntry
 
 GPU = {
     "device": "NVIDIA H100 80GB HBM3", "devices": 8, "attempts": 2, "seconds": 412.0, "device_seconds": 3296.0,

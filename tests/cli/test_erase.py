@@ -11,12 +11,12 @@ from small_ledgers import PEOPLE, SmallLedger, small_ledger
 from typer.testing import CliRunner
 
 from cli.main import app
-from domainlm.audit.holds import standing
+from domainlm.audit.erasure.holds import standing
 from domainlm.errors import DomainLMError
 from domainlm.keys import KeyRing, create_development_key
 from domainlm.ledger import entries
 from domainlm.ledger.settings import evidence_folder
-from domainlm.ledger.signing import new_key
+from domainlm.ledger.trust.signing import new_key
 from steps.erased import erased_subjects, erasure_register
 
 REASON = "request 2026-117"
@@ -143,7 +143,7 @@ def test_a_run_on_a_machine_without_the_register_is_refused(home: Path) -> None:
     keys = KeyRing.new("bank-key")
     assert erased_subjects(keys, "") == frozenset()
     register = erasure_register(keys)
-    from domainlm.audit.suppression import Plan
+    from domainlm.audit.erasure.suppression import Plan
 
     gone = keys.keyed_id("subject", "PERSON", "anna")
     register.intend(gone, Plan(reason=REASON, by="anna"))

@@ -8,9 +8,9 @@ import pytest
 from small_ledgers import small_run
 
 from cli.launch import entered
-from domainlm.ledger import bootstrap
-from domainlm.ledger import manifest as manifests
-from domainlm.ledger.manifest import RunManifest
+from domainlm.ledger.run import manifest as manifests
+from domainlm.ledger.run.manifest import RunManifest
+from domainlm.ledger.trust import bootstrap
 
 
 def run() -> RunManifest:

@@ -19,8 +19,8 @@ from domainlm.audit.evidence import Evidence
 from domainlm.digests import digest_file
 from domainlm.ledger import entries
 from domainlm.ledger.log import Ledger
-from domainlm.ledger.signing import keys_of_pem
-from domainlm.ledger.trust import Gate, identity
+from domainlm.ledger.trust.gate import Gate, identity
+from domainlm.ledger.trust.signing import keys_of_pem
 
 BASE = {"base_ingest", "base_redact", "base_prepare", "base_validate", "pretrain"}
 AFTER_INGEST = {
@@ -336,7 +336,7 @@ def test_a_misspelled_key_stops_before_anything_starts(project: Project) -> None
 
 def test_the_last_run_is_whole(project: Project) -> None:
     """After all of the above the project still works, and every stored manifest has the digest that it carries."""
-    from domainlm.ledger import manifest as manifests
+    from domainlm.ledger.run import manifest as manifests
 
     project.domainlm("run")
     found = [manifests.read(Path(path)) for path in (project.state / "runs").glob("*.json")]

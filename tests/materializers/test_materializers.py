@@ -15,7 +15,7 @@ from zenml.artifact_stores import LocalArtifactStore, LocalArtifactStoreConfig
 from zenml.enums import StackComponentType
 
 from domainlm.artifacts import TOMBSTONE, AdapterFolder, Folder
-from domainlm.audit.stored import Version, tombstone
+from domainlm.audit.erasure.stored import Version, tombstone
 from domainlm.errors import ArtifactErased, ArtifactError
 from domainlm.records import features
 from domainlm.reports import Report

@@ -14,13 +14,13 @@ from small_ledgers import ORIGIN, SmallLedger, small_ledger, small_run
 from zenml import Model, log_metadata, pipeline, step
 
 from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
-from domainlm.audit.acts import Approval
-from domainlm.audit.promotion import alias_findings, promote, stored_findings
-from domainlm.audit.verification import examine
+from domainlm.audit.decisions.promotion import alias_findings, promote, stored_findings
+from domainlm.audit.proof.verification import examine
 from domainlm.digests import digest_json
 from domainlm.errors import ApprovalRefused, RegistrationError
 from domainlm.ledger import entries
-from domainlm.ledger.manifest import ModelRecord
+from domainlm.ledger.acts import Approval
+from domainlm.ledger.run.manifest import ModelRecord
 from domainlm.register import Provenance, Registration, register
 from domainlm.register.settings import RegisterSettings
 

@@ -8,7 +8,7 @@ import pytest
 from small_ledgers import small_run
 from small_records import DATA, OTHER, person, records
 
-from domainlm.audit.lineage import DEVELOPMENT, PRETRAINING, TEST, TRAINING
+from domainlm.audit.lineage.index import DEVELOPMENT, PRETRAINING, TEST, TRAINING
 from domainlm.errors import ArtifactError
 from steps import rows as module
 from steps.rows import RowsOfRun, with_rows

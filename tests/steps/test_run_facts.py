@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from domainlm.digests import digest_json
-from domainlm.ledger.manifest import FAILED, StepEntry
-from domainlm.ledger.trust import identity
+from domainlm.ledger.run.manifest import FAILED, StepEntry
+from domainlm.ledger.trust.gate import identity
 from domainlm.licences import LicenceVerdict
 from domainlm.register import Registration
 from domainlm.reports import Report

@@ -14,8 +14,8 @@ from zenml import pipeline, step
 
 import materializers.report  # noqa: F401 - registers itself
 from domainlm.artifacts import TOMBSTONE
-from domainlm.audit.cross_checks import known_runs, stored_artifacts
-from domainlm.ledger.manifest import COMPLETED, RunManifest, StepEntry
+from domainlm.audit.proof.cross_checks import known_runs, stored_artifacts
+from domainlm.ledger.run.manifest import COMPLETED, RunManifest, StepEntry
 from domainlm.reports import Report
 
 

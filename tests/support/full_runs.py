@@ -9,16 +9,16 @@ from typing import Any
 
 from small_ledgers import ORIGIN, SmallLedger, small_ledger, small_run
 
-from domainlm.audit.acts import Approval, Condition, ConditionMet, Promotion
-from domainlm.audit.approvals import Decision, decide
+from domainlm.audit.decisions.approvals import Decision, decide
+from domainlm.audit.proof.verification import Verification, verify_entries
 from domainlm.audit.regulation import read_checklist
 from domainlm.audit.report import Document, build
-from domainlm.audit.verification import Verification, verify_entries
 from domainlm.digests import digest_json
 from domainlm.ledger import entries
+from domainlm.ledger.acts import Approval, Condition, ConditionMet, Promotion
 from domainlm.ledger.anchors import Published
-from domainlm.ledger.manifest import COMPLETED, ModelRecord, RowSet, RunManifest, Source, StepEntry
-from domainlm.ledger.trust import Rules
+from domainlm.ledger.run.manifest import COMPLETED, ModelRecord, RowSet, RunManifest, Source, StepEntry
+from domainlm.ledger.trust.gate import Rules
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 TODAY = NOON.date() + timedelta(days=1)

@@ -17,15 +17,15 @@ from small_ledgers import ORIGIN, SmallLedger
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from domainlm.audit.acts import Read
-from domainlm.audit.approvals import decide
+from domainlm.audit.decisions.approvals import decide
 from domainlm.audit.page.app import create_app
 from domainlm.audit.page.challenges import Challenge
 from domainlm.audit.page.desk import Desk, PageSettings
-from domainlm.audit.verification import verify_entries
+from domainlm.audit.proof.verification import verify_entries
 from domainlm.digests import digest_bytes
 from domainlm.ledger import entries
-from domainlm.ledger.trust import Gate
+from domainlm.ledger.acts import Read
+from domainlm.ledger.trust.gate import Gate
 
 URL = "http://127.0.0.1:8642"
 

@@ -7,7 +7,7 @@ from typing import Any
 from small_ledgers import small_run
 
 from domainlm.digests import digest_json
-from domainlm.ledger.manifest import COMPLETED, FAILED, Failure, ModelRecord, RowSet, RunManifest, Source, StepEntry
+from domainlm.ledger.run.manifest import COMPLETED, FAILED, Failure, ModelRecord, RowSet, RunManifest, Source, StepEntry
 
 HOSTILE = (
     "\"><script>alert(1)</script>",

@@ -13,13 +13,13 @@ from datasets import Dataset
 from small_ledgers import SmallLedger, small_ledger, small_run
 
 from domainlm.artifacts import TOMBSTONE
-from domainlm.audit.erasure import Eraser, Places
-from domainlm.audit.lineage import TEST, TRAINING, Lineage
-from domainlm.audit.stored import Version
-from domainlm.audit.suppression import FILE, ErasureRegister
+from domainlm.audit.erasure.erasure import Eraser, Places
+from domainlm.audit.erasure.stored import Version
+from domainlm.audit.erasure.suppression import FILE, ErasureRegister
+from domainlm.audit.lineage.index import TEST, TRAINING, Lineage
 from domainlm.digests import digest_bytes, digest_dataset
 from domainlm.keys import KeyRing
-from domainlm.ledger.manifest import StepEntry
+from domainlm.ledger.run.manifest import StepEntry
 from domainlm.records import features
 from domainlm.redact.access import AccessLog
 from domainlm.redact.quarantine import Quarantine

@@ -14,11 +14,11 @@ from domainlm.digests import digest_json
 from domainlm.ledger import entries
 from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.log import Ledger
-from domainlm.ledger.manifest import COMPLETED, Authors, ModelRecord, RunManifest, StepEntry
-from domainlm.ledger.provenance import MANIFEST
-from domainlm.ledger.service import Receipt, SigningService
-from domainlm.ledger.signing import public_pem
-from domainlm.ledger.trust import Gate, Member, Policy, Rules, identity
+from domainlm.ledger.run.manifest import COMPLETED, Authors, ModelRecord, RunManifest, StepEntry
+from domainlm.ledger.run.provenance import MANIFEST
+from domainlm.ledger.signer.service import Receipt, SigningService
+from domainlm.ledger.trust.gate import Gate, Member, Policy, Rules, identity
+from domainlm.ledger.trust.signing import public_pem
 
 ORIGIN = "bank/models"
 PEOPLE = {"anna": ["officer"], "victor": ["validator"], "tina": ["trainer"], "olga": ["officer", "validator"]}
@@ -70,7 +70,7 @@ class SmallLedger:
     def state(
         self, who: str, kind: str, content: Any, subjects: dict[str, str] | None = None, time: datetime | None = None
     ) -> Receipt:
-        """An entry signed by somebody; content is a model of `domainlm.audit.acts` or a mapping."""
+        """An entry signed by somebody; content is a model of `domainlm.ledger.acts` or a mapping."""
         found = content.model_dump(mode="json") if hasattr(content, "model_dump") else content
         statement = entries.statement(kind, ORIGIN, who, subjects or {"subject": "0" * 64}, found, time)
         return self.service.add([Envelope.sign(statement, self.keys[who])])[0]

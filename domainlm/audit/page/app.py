@@ -31,7 +31,7 @@ from domainlm.audit.page.visit import NotAllowed, NotThere, Office, Visit
 from domainlm.audit.page.watch import Watch
 from domainlm.audit.page.words import preferred
 from domainlm.errors import DomainLMError, EvidenceRefused
-from domainlm.ledger.trust import now
+from domainlm.ledger.trust.gate import now
 
 LANGUAGE_COOKIE = "domainlm-language"
 View = Callable[[Visit], Response]

@@ -20,7 +20,7 @@ from securesystemslib.signer import Key, Signature, Signer
 
 from domainlm.digests import canonical_json
 from domainlm.errors import EvidenceRefused
-from domainlm.ledger.trust import PERSONAL, Member, Policy, now
+from domainlm.ledger.trust.gate import PERSONAL, Member, Policy, now
 from domainlm.reports import Report
 
 SIGN_IN_TYPE = "application/vnd.domainlm.sign-in+json"

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from domainlm.audit.acts import Read
 from domainlm.audit.evidence import Evidence
-from domainlm.audit.verification import Verification
+from domainlm.audit.proof.verification import Verification
+from domainlm.ledger.acts import Read
 from domainlm.ledger.envelopes import Envelope
-from domainlm.ledger.trust import Gate
+from domainlm.ledger.trust.gate import Gate
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Desk:
         verify: a whole verification; runs in a thread of its own.
         submit: adds an entry that a person signed; raises what the gate refuses.
         record: adds an entry of kind `read`, signed by the recorder, for each (nonce of the entry, look).
-        decide: `domainlm.audit.approvals.decide`.
+        decide: `domainlm.audit.decisions.approvals.decide`.
         reports: file ending ("html", "pdf") -> (evidence, identity, verification, language) to the document's bytes.
     """
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from domainlm.audit import statements
+from domainlm.audit.decisions import statements
+from domainlm.audit.decisions.statements import Act
 from domainlm.audit.evidence import Evidence
 from domainlm.audit.page.sessions import Session
-from domainlm.audit.statements import Act
 from domainlm.digests import canonical_json
 from domainlm.errors import EvidenceRefused
 from domainlm.ledger.envelopes import Envelope

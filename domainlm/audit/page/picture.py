@@ -12,7 +12,7 @@ from typing import Any
 import networkx as nx
 
 from domainlm.audit.page.words import visible
-from domainlm.ledger.manifest import RunManifest
+from domainlm.ledger.run.manifest import RunManifest
 from domainlm.names import INGEST, REGISTER
 
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 186, 46, 22, 34, 8

@@ -15,8 +15,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from domainlm.audit.acts import Read
 from domainlm.errors import ArtifactError, DomainLMError
+from domainlm.ledger.acts import Read
 
 Noted = tuple[str, Read]  # (nonce of the entry to be, look)
 BATCH = 500

@@ -17,7 +17,6 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from domainlm.audit.acts import Read
 from domainlm.audit.evidence import Stated
 from domainlm.audit.page.book import Book
 from domainlm.audit.page.challenges import Challenges
@@ -27,7 +26,8 @@ from domainlm.audit.page.sessions import Limiter, Session, Sessions
 from domainlm.audit.page.watch import Watch
 from domainlm.audit.page.words import LANGUAGES, cut, say, translated, visible, words
 from domainlm.errors import DomainLMError
-from domainlm.ledger.trust import OFFICER, TRAINER, VALIDATOR, Member, now
+from domainlm.ledger.acts import Read
+from domainlm.ledger.trust.gate import OFFICER, TRAINER, VALIDATOR, Member, now
 
 ROWS = 25  # of a list, a page
 SESSION = "session"  # the name of its cookie

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from domainlm.audit.verification import Verification
+from domainlm.audit.proof.verification import Verification
 from domainlm.errors import DomainLMError
-from domainlm.ledger.trust import now
+from domainlm.ledger.trust.gate import now
 
 FAILED, NEVER = "failed", "never"  # beside the verdicts of `domainlm.ledger.findings`
 

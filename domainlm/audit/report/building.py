@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from domainlm.audit.approvals import Decision
+from domainlm.audit.decisions.approvals import Decision
 from domainlm.audit.evidence import Evidence
+from domainlm.audit.proof.verification import Verification
 from domainlm.audit.regulation import Checklist
 from domainlm.audit.report.document import Block, Code, Document, Listing, Notice, Section, Table, Tone, plain
 from domainlm.audit.report.making import SHORT_DIGEST, contract, data, privacy, training, use
@@ -13,10 +14,9 @@ from domainlm.audit.report.proof import law, limits, proof
 from domainlm.audit.report.scores import SHOWN, evaluation
 from domainlm.audit.report.subject import Subject
 from domainlm.audit.report.words import Words
-from domainlm.audit.verification import Verification
 from domainlm.errors import EvidenceRefused
 from domainlm.ledger.findings import BROKEN, UNANCHORED
-from domainlm.ledger.manifest import COMPLETED
+from domainlm.ledger.run.manifest import COMPLETED
 
 MOST_FINDINGS = 20
 SECTIONS = (use, data, privacy, contract, training, evaluation, approvals, lineage, limits, law, proof)

@@ -7,7 +7,7 @@ from typing import Any
 
 from domainlm.audit.report.document import Block, Code, Facts, Listing, Notice, Paragraph, Section, Table, plain
 from domainlm.audit.report.subject import Subject
-from domainlm.ledger.manifest import StepEntry
+from domainlm.ledger.run.manifest import StepEntry
 
 MANY = 40  # rows of a table that a reader of ten minutes is shown
 SHORT_DIGEST = 12

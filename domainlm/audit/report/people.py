@@ -50,7 +50,7 @@ def _line(subject: Subject, stated: Stated) -> tuple[str, ...]:
     roles = ", ".join(words.name("role", role) for role in member.roles) if member else ""
     counts = stated.digest in subject.decision.approvals
     until = act.until
-    if not until and act.decision == "approve":  # as `domainlm.audit.approvals` counts
+    if not until and act.decision == "approve":  # as `domainlm.audit.decisions.approvals` counts
         given = entries.parse_time(stated.header.time).date()
         until = (given + timedelta(days=subject.policy.rules.approval_days)).isoformat()
     role = subject.decision.counted.get(who, "")

@@ -14,7 +14,7 @@ from markupsafe import escape
 
 from domainlm.audit.report.document import Block, Notice, Picture, Section, plain
 from domainlm.audit.report.subject import Subject
-from domainlm.ledger.manifest import COMPLETED, StepEntry
+from domainlm.ledger.run.manifest import COMPLETED, StepEntry
 
 WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 680, 26, 14, 15, 6
 BOX_WIDTH, CROSSING_WIDTH = 196, 24

@@ -20,7 +20,7 @@ from domainlm.audit.report.document import (
 from domainlm.audit.report.subject import Subject
 from domainlm.ledger import entries
 from domainlm.ledger.findings import UNANCHORED
-from domainlm.ledger.manifest import COMPLETED
+from domainlm.ledger.run.manifest import COMPLETED
 
 CHECKPOINT = "checkpoint"  # id of the element that holds the printed checkpoint
 MOST_MISSING = 12

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from domainlm.audit.approvals import Decision
+from domainlm.audit.decisions.approvals import Decision
 from domainlm.audit.evidence import Evidence, Stated
+from domainlm.audit.proof.verification import Verification
 from domainlm.audit.regulation import Checklist
 from domainlm.audit.report.words import Words
-from domainlm.audit.verification import Verification
 from domainlm.errors import EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.checkpoints import Checkpoint
-from domainlm.ledger.manifest import ModelRecord, RunManifest
-from domainlm.ledger.trust import LOG, Policy
+from domainlm.ledger.run.manifest import ModelRecord, RunManifest
+from domainlm.ledger.trust.gate import LOG, Policy
 
 
 @dataclass(frozen=True)

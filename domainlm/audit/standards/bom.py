@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from domainlm.digests import digest_file
 from domainlm.errors import ArtifactError
-from domainlm.ledger.manifest import RunManifest
+from domainlm.ledger.run.manifest import RunManifest
 
 if TYPE_CHECKING:
     from cyclonedx.model.component import Component

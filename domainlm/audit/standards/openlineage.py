@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from domainlm.errors import ConfigurationError, DomainLMError
-from domainlm.ledger.manifest import COMPLETED, FAILED, INTERRUPTED, RUNNING, RunManifest, StepEntry
+from domainlm.ledger.run.manifest import COMPLETED, FAILED, INTERRUPTED, RUNNING, RunManifest, StepEntry
 
 if TYPE_CHECKING:
     from openlineage.client.event_v2 import RunEvent

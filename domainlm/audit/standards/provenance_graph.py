@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from domainlm.audit.evidence import Evidence, Stated
 from domainlm.ledger import entries
-from domainlm.ledger.manifest import RunManifest
+from domainlm.ledger.run.manifest import RunManifest
 
 if TYPE_CHECKING:
     from prov.model import ProvDocument

@@ -24,7 +24,7 @@ from domainlm.audit.regulation import (
     to_markdown,
 )
 from domainlm.errors import ConfigurationError
-from domainlm.ledger.manifest import RunManifest
+from domainlm.ledger.run.manifest import RunManifest
 
 ROOT = Path(__file__).resolve().parents[3]
 PACK = ROOT / "domains" / "finance"

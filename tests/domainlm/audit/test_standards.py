@@ -13,11 +13,11 @@ import pytest
 from openlineage.client.serde import Serde
 from small_ledgers import SmallLedger, small_ledger, small_run
 
-from domainlm.audit.acts import Approval
 from domainlm.audit.standards import bom, openlineage, provenance_graph
 from domainlm.errors import ArtifactError, ConfigurationError
 from domainlm.ledger import entries
-from domainlm.ledger.manifest import COMPLETED, FAILED, Failure, RunManifest, Source, StepEntry
+from domainlm.ledger.acts import Approval
+from domainlm.ledger.run.manifest import COMPLETED, FAILED, Failure, RunManifest, Source, StepEntry
 from domainlm.project import SOURCE_ROOT
 
 ROWS, RECORDS, ADAPTER = "1" * 64, "2" * 64, "3" * 64

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from securesystemslib.signer import CryptoSigner
 from small_ledgers import small_ledger
 
-from domainlm.audit.verification import verify_entries
+from domainlm.audit.proof.verification import verify_entries
 from domainlm.errors import ArtifactError, ConfigurationError, EvidenceRefused
 from domainlm.ledger import anchors
 from domainlm.ledger.anchors import Published, printed, publish, published, read_printed

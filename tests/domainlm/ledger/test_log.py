@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from securesystemslib.signer import CryptoSigner
 from small_ledgers import small_ledger, small_run
 
-from domainlm.audit.verification import verify_entries
+from domainlm.audit.proof.verification import verify_entries
 from domainlm.errors import ArtifactError, ConfigurationError, EvidenceRefused
 from domainlm.ledger import entries, log, store
 from domainlm.ledger.anchors import Published

@@ -15,7 +15,7 @@ from domainlm.errors import EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.checkpoints import Checkpoint
 from domainlm.ledger.merkle import InclusionProof, prove_inclusion, verify_inclusion
-from domainlm.ledger.trust import LOG
+from domainlm.ledger.trust.gate import LOG
 
 EVERYTHING = "all"
 

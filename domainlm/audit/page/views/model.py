@@ -14,7 +14,7 @@ from domainlm.audit.page.views.models import states
 from domainlm.audit.page.visit import NotThere, Visit, download
 from domainlm.errors import ArtifactError
 from domainlm.ledger import entries
-from domainlm.ledger.manifest import RunManifest
+from domainlm.ledger.run.manifest import RunManifest
 
 KINDS = {"html": "text/html; charset=utf-8", "pdf": "application/pdf"}
 

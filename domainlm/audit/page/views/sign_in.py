@@ -9,7 +9,7 @@ from starlette.responses import Response
 from domainlm.audit.page.challenges import member_of
 from domainlm.audit.page.visit import SESSION, Visit, local_path
 from domainlm.errors import EvidenceRefused
-from domainlm.ledger.trust import now
+from domainlm.ledger.trust.gate import now
 
 BROWSER = "browser"  # the name of its cookie
 

@@ -9,15 +9,15 @@ from datetime import date
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from domainlm.audit import statements
-from domainlm.audit.acts import Condition
-from domainlm.audit.approvals import label_of
+from domainlm.audit.decisions import statements
+from domainlm.audit.decisions.approvals import label_of
+from domainlm.audit.decisions.statements import Act
 from domainlm.audit.evidence import Stated
 from domainlm.audit.page.drafts import Draft, draft
 from domainlm.audit.page.visit import NotThere, Visit, download
-from domainlm.audit.statements import Act
 from domainlm.errors import ApprovalRefused, EvidenceRefused
-from domainlm.ledger.trust import now
+from domainlm.ledger.acts import Condition
+from domainlm.ledger.trust.gate import now
 
 DECISIONS = ("approve", "reject", "revoke")
 CONDITIONS = 3  # fields of the form; more through the command line

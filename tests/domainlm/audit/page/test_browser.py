@@ -14,9 +14,9 @@ from page_desks import key_file, served
 from rich_runs import HOSTILE, failed_run, hostile_run, rich_run
 from small_ledgers import small_ledger
 
-from domainlm.audit.acts import Approval, Condition, Promotion
 from domainlm.audit.page.challenges import Challenge
 from domainlm.ledger import entries
+from domainlm.ledger.acts import Approval, Condition, Promotion
 from domainlm.ledger.envelopes import Envelope
 
 CHROMIUM = "/usr/bin/chromium"
@@ -286,7 +286,7 @@ def test_a_screen_reader_is_told_what_is_there(browser, small, url):
 
 def test_the_status_line_tells_a_new_verdict(browser, small, tmp_path):
     """A page that is open says that the ledger broke, without a reload, and keeps no session alive by it."""
-    from domainlm.audit.verification import Verification
+    from domainlm.audit.proof.verification import Verification
 
     def verification(verdict):
         return Verification(verdict=verdict, origin="bank/models", size=3, root="a" * 64, anchored=3, entries=3)

@@ -14,7 +14,7 @@ from small_ledgers import small_run
 
 from domainlm.audit.page.differences import differences, flat
 from domainlm.audit.page.picture import HEIGHT, MOST_NODES, WIDTH, graph, picture
-from domainlm.ledger.manifest import COMPLETED, StepEntry
+from domainlm.ledger.run.manifest import COMPLETED, StepEntry
 
 
 def test_what_was_made_from_what():

@@ -10,10 +10,10 @@ from page_desks import page_of
 from rich_runs import rich_run
 from small_ledgers import small_ledger
 
-from domainlm.audit.acts import Read
 from domainlm.audit.page.reads import ReadLog
 from domainlm.errors import ArtifactError
 from domainlm.ledger import entries
+from domainlm.ledger.acts import Read
 
 IDENTITY = rich_run(1).model.identity
 

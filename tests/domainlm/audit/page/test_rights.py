@@ -12,7 +12,7 @@ from small_ledgers import small_ledger
 from domainlm.audit.page.app import PAGES
 from domainlm.audit.page.visit import RIGHTS
 from domainlm.ledger import entries
-from domainlm.ledger.trust import PERSONAL
+from domainlm.ledger.trust.gate import PERSONAL
 
 IDENTITY = rich_run(1).model.identity
 FOR_ALL = ("/models", f"/models/{IDENTITY}", "/runs", f"/runs/{failed_run(9).run_id}", "/compare", "/verification",

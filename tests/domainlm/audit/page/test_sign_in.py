@@ -16,7 +16,7 @@ from domainlm.audit.page.visit import local_path
 from domainlm.errors import EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.envelopes import Envelope
-from domainlm.ledger.trust import Revocation
+from domainlm.ledger.trust.gate import Revocation
 
 
 class Clock:

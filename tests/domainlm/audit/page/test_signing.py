@@ -11,8 +11,8 @@ from page_desks import page_of
 from rich_runs import rich_run
 from small_ledgers import small_ledger
 
-from domainlm.audit.acts import Approval, Condition
 from domainlm.ledger import entries
+from domainlm.ledger.acts import Approval, Condition
 from domainlm.ledger.envelopes import Envelope
 
 IDENTITY = rich_run(1).model.identity

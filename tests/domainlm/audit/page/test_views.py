@@ -13,11 +13,11 @@ from rich_runs import failed_run, rich_run
 from small_ledgers import ORIGIN, small_ledger
 from starlette.testclient import TestClient
 
-from domainlm.audit.acts import Approval, Promotion
 from domainlm.audit.page.watch import Watch
-from domainlm.audit.verification import Verification, verify_entries
+from domainlm.audit.proof.verification import Verification, verify_entries
 from domainlm.errors import ArtifactError
 from domainlm.ledger import entries
+from domainlm.ledger.acts import Approval, Promotion
 from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.findings import Finding
 

@@ -12,13 +12,13 @@ from page_desks import page_of
 from rich_runs import HOSTILE, failed_run, hostile_run, rich_run
 from small_ledgers import small_ledger
 
-from domainlm.audit.acts import Approval, Condition, Erasure, StandingApproval
-from domainlm.audit.approvals import decide
+from domainlm.audit.decisions.approvals import decide
 from domainlm.audit.page.visit import _environment, download
 from domainlm.audit.page.words import FOLDER, LANGUAGES, cut, preferred, translated, visible, words
 from domainlm.ledger import entries
+from domainlm.ledger.acts import Approval, Condition, Erasure, StandingApproval
 from domainlm.ledger.findings import CODES
-from domainlm.ledger.trust import MAY_SIGN
+from domainlm.ledger.trust.gate import MAY_SIGN
 
 TEMPLATES = FOLDER.parent / "templates"
 

@@ -15,7 +15,7 @@ from domainlm.audit.report.document import Notice, Picture
 from domainlm.audit.report.picture import BOX_HEIGHT, BOX_WIDTH, WIDTH, Node, _svg, lineage
 from domainlm.audit.report.subject import Subject
 from domainlm.audit.report.words import Words
-from domainlm.ledger.manifest import COMPLETED, FAILED, StepEntry
+from domainlm.ledger.run.manifest import COMPLETED, FAILED, StepEntry
 
 SVG = "{http://www.w3.org/2000/svg}"
 

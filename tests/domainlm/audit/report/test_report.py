@@ -17,17 +17,17 @@ from full_runs import NOON, ORIGIN, Reported, document, full_run, full_sources, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domainlm.audit.acts import Approval, Bound, Erasure, Hold, HoldRelease, Promotion, StandingApproval
+from domainlm.audit.proof.verification import verify_entries
 from domainlm.audit.report import build, read_checkpoint, save, to_html, to_pdf
 from domainlm.audit.report.document import plain
 from domainlm.audit.report.words import FOLDER, LANGUAGES
-from domainlm.audit.verification import verify_entries
 from domainlm.errors import ArtifactError, ConfigurationError, EvidenceRefused
 from domainlm.ledger import entries
+from domainlm.ledger.acts import Approval, Bound, Erasure, Hold, HoldRelease, Promotion, StandingApproval
 from domainlm.ledger.anchors import Published
 from domainlm.ledger.findings import Finding
-from domainlm.ledger.manifest import FAILED, Authors
-from domainlm.ledger.trust import Rules, identity
+from domainlm.ledger.run.manifest import FAILED, Authors
+from domainlm.ledger.trust.gate import Rules, identity
 
 ROOT = Path(__file__).resolve().parents[4]
 WORDS_A_MINUTE, MINUTES = 230, 10

@@ -1,0 +1,1 @@
+"""Backup and restore of what a project cannot make again."""

@@ -1,0 +1,1 @@
+"""Who decided: approvals, four eyes, promotion."""

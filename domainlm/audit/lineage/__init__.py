@@ -1,0 +1,1 @@
+"""Which rows: from a model to its rows, from a person to the models."""

@@ -1,0 +1,1 @@
+"""Is it true: verification of a ledger, and bundles that a third party verifies."""

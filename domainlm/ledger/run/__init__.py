@@ -1,0 +1,1 @@
+"""A run as evidence: its manifest, what it is made of, and its entry."""
