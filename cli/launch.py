@@ -66,11 +66,21 @@ def launched(start: Callable[[], Any], asked: Asked, stack: str | None, console:
         finally:
             hooks.listeners.remove(progress.tell)
         if run is not None:
-            return Finished(run, entered(str(run.id)))
+            return Finished(run, _evidence(str(run.id), console))
     explain(failure, hooks.explain(failure), log, console)
     if hooks.started:
-        console.print(f"evidence: {entered(str(hooks.started[-1]))}", soft_wrap=True)
+        console.print(f"evidence: {_evidence(str(hooks.started[-1]), console)}", soft_wrap=True)
     return None
+
+
+def _evidence(run_id: str, console: Console) -> str:
+    """Enter the run and tell lineage of it; the first is what the card shows."""
+    from domainlm.audit.standards.sending import send_waiting
+
+    line = entered(run_id)
+    if why := send_waiting():
+        console.print(f"[yellow]lineage events wait for the next run[/]: {why}", soft_wrap=True)
+    return line
 
 
 def entered(run_id: str) -> str:

@@ -13,6 +13,7 @@ from zenml.client import Client
 from zenml.enums import ExecutionMode
 from zenml.logger import get_logger
 
+from domainlm.audit.standards.sending import send_waiting
 from domainlm.errors import DomainLMError
 from domainlm.ledger.run import manifest as manifests
 from domainlm.ledger.run.entering import Entered, enter, enter_waiting, receipt_of
@@ -69,6 +70,8 @@ def on_cleanup() -> None:
             manifests.write(with_rows(found))
         if not completed_later:
             enter(manifests.read(path))
+    if not completed_later and (why := send_waiting()):
+        get_logger(__name__).warning("lineage events wait for the next run: %s", why)
 
 
 def explain(error: BaseException) -> str:
