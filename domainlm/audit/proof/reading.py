@@ -17,6 +17,7 @@ from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.merkle import leaf_hash
 from domainlm.ledger.trust.gate import Gate, Presented, present
 
+ROUTINE = frozenset({entries.ANCHOR, entries.READ})  # they follow each publication and each look, and decide nothing
 CHUNK_ENTRIES, CHUNK_BYTES = 500, 4 << 20  # what one process checks at a time
 
 Keep = Callable[[int, Envelope], None]
@@ -66,11 +67,16 @@ def _check(raw: bytes, keys: dict[str, bytes]) -> Checked:
 
 
 class Read(NamedTuple):
-    """What was read: the gate after it, the log's leaves and hints, and how many entries passed."""
+    """What was read: the gate after it, the log's leaves and hints, and how many entries passed.
+
+    Args:
+        weighty: how many entries there are up to the last that is no routine.
+    """
 
     gate: Gate
     log: Log
     count: int
+    weighty: int
 
 
 def read_entries(
@@ -81,6 +87,7 @@ def read_entries(
     numbers, times = array("q"), array("q")
     refused: set[int] = set()
     first_place: dict[bytes, int] = {}
+    weighty = 0
     late: list[int] = []  # numbers of entries, one behind the other, whose clock was set back
 
     def job(chunk: Chunk) -> partial[list[Checked]]:
@@ -90,6 +97,8 @@ def read_entries(
         for (number, raw), checked in zip(chunk, done, strict=True):
             place, where = len(leaves), f"entry {number}"
             leaves.append(checked.leaf)
+            if checked.header is None or checked.header[1] not in ROUTINE:
+                weighty = len(leaves)
             numbers.append(number)
             times.append(_milliseconds(checked, times[-1] if times else 0))
             if (earlier := first_place.setdefault(checked.leaf, place)) != place:
@@ -108,7 +117,7 @@ def read_entries(
             if keep is not None:
                 keep(number, Envelope.parse(raw, where))
     _tell_together(late, findings)
-    return Read(gate, Log(leaves, numbers, times, refused), len(leaves) - len(refused))
+    return Read(gate, Log(leaves, numbers, times, refused), len(leaves) - len(refused), weighty)
 
 
 def _tell_together(late: list[int], findings: Findings) -> None:

@@ -109,7 +109,7 @@ def verify_entries(
     anchored = max((mark.size for mark in fit.fitting if mark.published), default=0)
     if len(outside) < len(published):
         anchored = 0  # the checkpoint that would show a roll-back may be the one that cannot be read
-    _coverage(len(log.leaves), marks, fit.fitting, anchored, findings)
+    _coverage(len(log.leaves), passed.weighty, marks, fit.fitting, anchored, findings)
     if gate.policy is not None and not gate.policy.rules.production:
         findings.add("development-key", origin, "its keys were made by set-up on one machine", "warning")
     for taint in gate.tainted():
@@ -173,7 +173,9 @@ class _Passed(Gate):
         return self.take(index, Presented(header, signed, frozenset(signed), policy), where)
 
 
-def _coverage(size: int, marks: list[Mark], fitting: list[Mark], anchored: int, findings: Findings) -> None:
+def _coverage(
+    size: int, weighty: int, marks: list[Mark], fitting: list[Mark], anchored: int, findings: Findings
+) -> None:
     """What no checkpoint covers, and what none outside does."""
     if not marks:
         findings.add("no-checkpoint", "the ledger", "has no checkpoint with a signature that holds")
@@ -191,5 +193,7 @@ def _coverage(size: int, marks: list[Mark], fitting: list[Mark], anchored: int, 
     elif 0 < anchored < size:
         findings.add(
             "stale-anchor", f"entries {anchored} to {size - 1}",
-            "stand after the last published checkpoint: publish one (`domainlm audit anchor`)", "warning",
+            "stand after the last published checkpoint: publish one (`domainlm audit anchor`)",
+            # that a checkpoint was published is itself an entry after it
+            "warning" if anchored < weighty else "note",
         )  # fmt: skip

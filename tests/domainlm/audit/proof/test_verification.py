@@ -19,7 +19,7 @@ from domainlm.audit.proof.collected import MAX_OF_A_CODE
 from domainlm.audit.proof.verification import Verification, examine, verify_entries
 from domainlm.errors import EvidenceRefused
 from domainlm.ledger import entries
-from domainlm.ledger.acts import Read
+from domainlm.ledger.acts import Anchored, Read
 from domainlm.ledger.anchors import Published
 from domainlm.ledger.checkpoints import Checkpoint
 from domainlm.ledger.envelopes import MAX_ENTRY_BYTES, Envelope
@@ -85,7 +85,20 @@ def test_a_place_outside_that_cannot_be_read_may_hide_a_later_checkpoint(made: S
 def test_entries_after_the_last_published_checkpoint_are_said(made: SmallLedger) -> None:
     found = verify(made, published=[Published("p", made.ledger.checkpoints()[9])])
     assert found.verdict == "good" and found.anchored == 10
-    assert [finding.where for finding in found.findings if finding.code == "stale-anchor"] == ["entries 10 to 24"]
+    (stale,) = (finding for finding in found.findings if finding.code == "stale-anchor")
+    assert stale.where == "entries 10 to 24"
+
+
+def test_that_a_checkpoint_was_published_makes_no_new_one_wanting(tmp_path: Path) -> None:
+    made = small_ledger(tmp_path)
+    made.enter_run(small_run(1))
+    there = [Published("p", made.ledger.checkpoints()[-1])]
+    made.state("recorder", entries.ANCHOR, Anchored(place="p", size=2, note=there[0].note))
+    (said,) = verify(made, published=there).findings
+    assert (said.code, said.severity, said.where) == ("stale-anchor", "note", "entries 2 to 2")
+    made.enter_run(small_run(2))
+    (said,) = verify(made, published=there).findings
+    assert (said.code, said.severity) == ("stale-anchor", "warning")
 
 
 def test_entries_after_the_last_checkpoint_are_said(made: SmallLedger) -> None:
