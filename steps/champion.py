@@ -9,7 +9,7 @@ from domainlm.ledger.run.entering import has_ledger
 
 
 def commit_of_champion(name: str) -> str | None:
-    """As `domainlm.audit.decisions.champion.champion_commit`; unknown where the ledger cannot be read, None where there is none.
+    """As `domainlm.audit.decisions.champion`; unknown where the ledger cannot be read, None where there is none.
 
     Args:
         name: the registered model; empty for a run that registers none.

@@ -1,4 +1,4 @@
-"""Both model registries, MLflow's and ZenML's, as a promotion needs them (`domainlm.audit.decisions.promotion.Registries`)."""
+"""Both model registries, MLflow's and ZenML's, as a promotion needs them (`domainlm.audit.decisions.promotion`)."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class ConditionMet(Report):
 
 
 class Bound(Report):
-    """A metric must be within; None leaves a side open. `over_champion` compares the gain over the champion's metric."""
+    """A metric must be within; None leaves a side open. `over_champion` bounds the gain over the champion."""
 
     low: float | None = None
     high: float | None = None
@@ -109,7 +109,7 @@ class Promotion(Report):
 
 
 class Erasure(Report):
-    """A subject's data were deleted. Names the subject by a salted commitment that nobody can link once the salt is gone.
+    """A subject's data were deleted. Names it by a salted commitment that nobody can link once the salt is gone.
 
     Fields:
         commitment: HMAC-SHA-256 of the subject's id under a random salt, 64 digits; the salt is destroyed afterwards.

@@ -2,7 +2,7 @@
 
 Append is one transaction: the entries, and the frontier of the tree over them. Writers of several processes take turns
 by the database's own lock. A crash at any byte leaves the transaction before it. The store itself is not believed:
-whoever reads checks the entries against signed checkpoints (`domainlm.audit.proof.verification`). Triggers refuse changes and
+whoever reads checks the entries against signed checkpoints (`domainlm.audit.proof`). Triggers refuse changes and
 deletions; they stop a slip, not somebody who owns the database, and prove nothing.
 """
 

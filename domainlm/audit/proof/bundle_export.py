@@ -1,4 +1,4 @@
-"""Writing a bundle (`domainlm.audit.proof.bundle` says what is in one): the whole ledger, or what concerns one model."""
+"""Writing a bundle (`bundle` says what is in one): the whole ledger, or what concerns one model."""
 
 from __future__ import annotations
 

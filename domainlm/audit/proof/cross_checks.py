@@ -1,6 +1,6 @@
 """What the entries say, held against each other and against the world: promotions, erasures, runs, artifacts.
 
-`domainlm.audit.proof.verification` shows that nobody altered the ledger; this shows whether what stands in it was allowed,
+`verification` shows that nobody altered the ledger; this shows whether what stands in it was allowed,
 and whether runs, registries and stores still agree with it. What lies outside of the ledger is handed in.
 """
 

@@ -1,6 +1,6 @@
 """The signer: a process of its own that holds the service keys, so that they never enter a training.
 
-    python -m domainlm.ledger.signer.server --once              one request from standard input, its answer to standard output
+    python -m domainlm.ledger.signer.server --once       one request from standard input, its answer to standard output
     domainlm audit signer serve --socket PATH            answers on a Unix socket until it is told to stop
 
 What arrives while a batch is being written forms the next batch: one transaction, one fsync, one checkpoint. An answer

@@ -1,7 +1,7 @@
 """The signer's work: the one place that holds the service keys and adds to the ledger.
 
 Training pods and pipelines hand it what happened (signed by the recorder's key here) or envelopes that a person signed.
-Each passes the gate (`domainlm.ledger.trust.gate.Gate`) before it is appended, and each batch ends in a signed checkpoint.
+Each passes the gate (`domainlm.ledger.trust.gate`) before it is appended, and each batch ends in a signed checkpoint.
 
 The service believes the store nothing but what it has judged itself: it computes the tree over the entries that it saw,
 and signs a checkpoint only as the continuation of the last one that it signed (`Remembered`). A ledger that was rolled
