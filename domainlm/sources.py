@@ -190,12 +190,20 @@ class SourceFile(Report):
 
 
 class SourceEntry(SourceSettings):
-    """A source with what was found in it: files with digests, columns, counts; no text."""
+    """A source with what was found in it: files with digests, columns, counts; no text.
+
+    Fields:
+        jurisdictions: rows by the law that they are under, since a row may name another than its source; "?" counts
+            what is no code, whose text is not repeated.
+        languages: rows by language, in the same way.
+    """
 
     files: tuple[SourceFile, ...]
     header: tuple[str, ...]
     rows: int
     skipped_rows: int = 0
+    jurisdictions: dict[str, int] = Field(default_factory=dict)
+    languages: dict[str, int] = Field(default_factory=dict)
 
 
 class SourceManifest(Report):

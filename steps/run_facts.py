@@ -11,6 +11,10 @@ from domainlm.ledger.trust.gate import identity
 from domainlm.reports import Report
 
 GATES = {"redact": "redaction", "validate": "validation", "evaluate": "evaluation"}  # step -> verdict
+TERMS = (
+    "name", "uri", "rows", "licence", "consent", "purpose", "jurisdiction", "language", "handling", "jurisdictions",
+    "languages",
+)  # fmt: skip
 _OF_BASE = "base_"
 
 
@@ -19,13 +23,12 @@ def sources_of(reports: dict[str, Report]) -> list[Source]:
     found = []
     for name, stage in (("base_source_manifest", "base_ingest"), ("source_manifest", "ingest")):
         for entry in getattr(reports.get(name), "sources", ()):
-            terms = ("name", "uri", "rows", "licence", "consent", "purpose", "jurisdiction", "language", "handling")
             found.append(
                 Source(
                     stage=stage,
                     files={file.uri: file.sha256 for file in entry.files},
                     steward=identity(entry.steward) if entry.steward else "",
-                    **{term: getattr(entry, term) for term in terms},
+                    **{term: getattr(entry, term) for term in TERMS},
                 )
             )
     return found

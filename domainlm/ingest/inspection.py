@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import Counter
 
 from domainlm.errors import SourceError
 from domainlm.ingest.settings import IngestSettings
 from domainlm.sources import PAIRS, QA_TEXT, RawRow, RowStream, SourceEntry, SourceManifest, SourceSettings
 from domainlm.text import comparable
+
+
+_CODES = re.compile(r"[a-z]{2}(,[a-z]{2})*")  # of laws and languages; a cell may hold anything
 
 
 def ingest(settings: IngestSettings) -> SourceManifest:
@@ -27,9 +32,13 @@ def _inspect(source: SourceSettings, allow_conflicting_answers: bool) -> SourceE
     stream = RowStream(source)
     contradictions = _Contradictions(source, allow_conflicting_answers)
     rows = 0
+    jurisdictions: Counter[str] = Counter()
+    languages: Counter[str] = Counter()
     for row in stream:
         contradictions.check(row)
         rows += 1
+        jurisdictions[_code(row.jurisdiction)] += 1
+        languages[_code(row.language)] += 1
     if not rows:
         raise SourceError(
             f"none of its {stream.skipped_rows} rows matches the patterns",
@@ -42,7 +51,13 @@ def _inspect(source: SourceSettings, allow_conflicting_answers: bool) -> SourceE
         header=tuple(stream.header),
         rows=rows,
         skipped_rows=stream.skipped_rows,
+        jurisdictions=dict(sorted(jurisdictions.items())),
+        languages=dict(sorted(languages.items())),
     )
+
+
+def _code(cell: str) -> str:
+    return cell if _CODES.fullmatch(cell) else "?"
 
 
 class _Contradictions:

@@ -65,6 +65,8 @@ class Source(BaseModel):
     Args:
         stage: the step that read it: `ingest`, or `base_ingest` for the text of an embedded base.
         files: relative name -> SHA-256.
+        jurisdictions: rows by the law that they are under; a row may name another than its source does.
+        languages: rows by language, in the same way.
         steward: SHA-256 of the address of whoever answers for it, as `identity` makes it; "" where none is stated.
     """
 
@@ -80,6 +82,8 @@ class Source(BaseModel):
     jurisdiction: str = ""
     language: str = ""
     handling: str = ""
+    jurisdictions: dict[str, int] = Field(default_factory=dict)
+    languages: dict[str, int] = Field(default_factory=dict)
 
 
 class ModelRecord(BaseModel):

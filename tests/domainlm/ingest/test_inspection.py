@@ -42,6 +42,16 @@ def test_two_answers_for_one_question_name_both_rows_and_quote_neither(project: 
     assert ingest(settings("a.csv", allow=True)).sources[0].rows == 3
 
 
+def test_rows_are_counted_by_their_own_law_and_language_and_what_is_no_code_is_not_repeated(project: Path) -> None:
+    (project / "a.csv").write_text(
+        "instruction,response,law,tongue\nA?,1,eu,de\nB?,2,,\nC?,3,Maria Planted,en\nD?,4,eu,\n"
+    )
+    columns = {"jurisdiction": "law", "language": "tongue"}
+    (found,) = ingest(settings("a.csv", columns=columns)).sources
+    assert found.jurisdictions == {"?": 1, "eu": 2, "us": 1} and found.languages == {"de": 1, "en": 3}
+    assert "Planted" not in found.model_dump_json()
+
+
 def test_an_answer_given_twice_or_for_another_passage_is_no_contradiction(project: Path) -> None:
     (project / "a.csv").write_text("instruction,response,context\nQ?,a,one\nQ?,A.,one\nQ?,b,two\n")
     assert ingest(settings("a.csv")).sources[0].rows == 3
