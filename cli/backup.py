@@ -26,7 +26,7 @@ def backup(
     """Write stores, ledger, registry and artifacts to one file; never a private key."""
     target = target.absolute()
     enter_project()
-    from domainlm.audit.backup import backup as write
+    from domainlm.audit.backup.backup import backup as write
     from domainlm.audit.erasure.at_rest import at_rest
     from domainlm.ledger.client import open_ledger, submit
     from domainlm.project import home
