@@ -18,7 +18,7 @@ PlaceGit = Annotated[
     str, typer.Option("--git", help="A git repository: a tag. `git push` it where none can be forced.")
 ]
 PlaceObject = Annotated[str, typer.Option("--object", help="An fsspec URL, such as s3://bucket/path with object lock.")]
-SameVolume = Annotated[bool, typer.Option("--same-volume", help="Allow a folder on the ledger's own volume.")]
+SameVolume = Annotated[bool, typer.Option("--same-volume", help="Allow a place on the ledger's own volume.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -78,10 +78,10 @@ def anchor(
             continue
         typer.echo(f"published: size {size}: {done.place}")
         if place.same_volume:
-            typer.echo("warning: that folder may lie on the ledger's own volume, and go with it", err=True)
+            typer.echo("warning: that place may lie on the ledger's own volume, and go with it", err=True)
         content = {"place": done.place, "size": size, "note": done.note}
         # it is published whether or not a signer can take the entry now
-        outcome = submit_or_spool(entries.ANCHOR, {"checkpoint": digest_bytes(done.note.encode())}, content)
+        outcome = submit_or_spool(entries.ANCHOR, {"checkpoint": digest_bytes(done.note.encode())}, content, load=keys_at_hand)
         if isinstance(outcome, Spooled):
             typer.echo(f"not entered yet, the next run or `domainlm audit signer flush` does: {outcome.why}", err=True)
     if failed:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:  # who verifies a bundle has no configuration, and no need of 
     from domainlm.ledger.settings import AnchorSettings
 
 GIT_TIMEOUT_S = 60
+GIT_SETTINGS = (
+    "user.name=domainlm", "user.email=anchor@domainlm.invalid", "core.fsync=all",
+    "tag.gpgSign=false", "tag.forceSignAnnotated=false", "core.hooksPath=/dev/null", "core.fsmonitor=false",
+)  # fmt: skip
 TAGS = "refs/tags/domainlm/"
 _DASHES = "—–-−"  # what a keyboard, a word processor or a scan makes of the dash before a signature
 
@@ -48,7 +52,7 @@ def publish(note: str, anchors: Sequence[AnchorSettings], ledger: Path | None = 
 
     Args:
         note: the signed note.
-        ledger: the ledger's file: a folder on the same volume is refused, unless its settings allow it.
+        ledger: the ledger's file: a place on the same volume is refused, unless its settings allow it.
 
     Returns:
         What was published where, in the order of the places, as it was read back.
@@ -108,12 +112,15 @@ class _Place(Protocol):
 
     def write(self, checkpoint: Checkpoint, note: str) -> None: ...
 
+    def local(self) -> Path | None:
+        """Where its files lie, if on a file system of this machine."""
+
 
 def _publish(
     note: str, checkpoint: Checkpoint, place: _Place, anchor: AnchorSettings, ledger: Path | None
 ) -> Published:
-    if anchor.folder and ledger is not None and not anchor.same_volume:
-        _refuse_same_volume(Path(anchor.folder).expanduser(), ledger)
+    if ledger is not None and not anchor.same_volume and (local := place.local()):
+        _refuse_same_volume(local, ledger)
     for attempt in ("before", "after"):
         for old in place.read(checkpoint.origin, checkpoint.size):
             if old.problem:
@@ -141,7 +148,7 @@ def _refuse_same_volume(folder: Path, ledger: Path) -> None:
     if same:
         raise ArtifactError(
             "lies on the ledger's own volume, where one failure or one hand takes both", str(folder),
-            "name a folder on another volume; or allow it by `same_volume: true` (`--same-volume`)",
+            "name a place on another volume; or allow it by `same_volume: true` (`--same-volume`)",
         )  # fmt: skip
 
 
@@ -179,6 +186,9 @@ class _Folder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def local(self) -> Path:
+        return self.folder
 
     def read(self, origin: str, size: int | None = None) -> list[Published]:
         if not self.folder.is_dir():
@@ -253,6 +263,11 @@ class _Git:
     def __init__(self, repository: Path) -> None:
         self.repository = repository
 
+    def local(self) -> Path:
+        """Where the tags lie: a work tree may keep its repository elsewhere."""
+        found = self._git("rev-parse", "--path-format=absolute", "--git-common-dir")
+        return Path(os.fsdecode(found.removesuffix(b"\n")))
+
     def read(self, origin: str, size: int | None = None) -> list[Published]:
         prefix = TAGS + (f"{_name(origin)}/" if origin else "")
         listed = self._git("for-each-ref", "--format=%(refname)", prefix).decode("utf-8", "replace").split("\n")
@@ -288,14 +303,22 @@ class _Git:
         self._git("tag", "--annotate", "--cleanup=verbatim", "--file=-", tag, blob, given=note.encode())
 
     def _git(self, *arguments: str, given: bytes = b"") -> bytes:
-        settings = ("user.name=domainlm", "user.email=anchor@domainlm.invalid", "tag.gpgSign=false", "core.fsync=all")
+        """What git says of a repository that may be an adversary's: nothing that its configuration names is run.
+
+        An object that is missing could else be fetched by a command of the repository's choice (a promisor remote).
+        """
+        variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {
+            "LC_ALL": "C",
+            "GIT_CEILING_DIRECTORIES": str(self.repository.resolve().parent),
+            "GIT_NO_LAZY_FETCH": "1",
+            "GIT_ALLOW_PROTOCOL": "",  # no transport at all, for a git that does not know the line above
+            "GIT_TERMINAL_PROMPT": "0",
+        }
         try:
             done = subprocess.run(
-                ["git", *(part for setting in settings for part in ("-c", setting)), "-C", str(self.repository),
+                ["git", *(part for setting in GIT_SETTINGS for part in ("-c", setting)), "-C", str(self.repository),
                  *arguments],
-                input=given, capture_output=True, timeout=GIT_TIMEOUT_S, check=False,
-                env={**{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
-                     "LC_ALL": "C", "GIT_CEILING_DIRECTORIES": str(self.repository.resolve().parent)},
+                input=given, capture_output=True, timeout=GIT_TIMEOUT_S, check=False, env=variables,
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ArtifactError(f"git does not run: {type(error).__name__}", str(self.repository), "") from None
@@ -321,6 +344,18 @@ class _ObjectStore:
 
     def __init__(self, url: str) -> None:
         self.url, self._shown = url.rstrip("/"), _without_password(url.rstrip("/"))
+
+    def local(self) -> Path | None:
+        """Of a path that is not made yet, the folder above it; a cache's or folder's layer is looked through."""
+        try:
+            system, root = self._open()
+        except Exception as error:
+            self._refuse(error)
+        while inner := getattr(system, "fs", None):
+            system = inner
+        if "file" not in ((system.protocol,) if isinstance(system.protocol, str) else system.protocol):
+            return None
+        return next(path for path in (Path(root), *Path(root).parents) if path.exists())
 
     def read(self, origin: str, size: int | None = None) -> list[Published]:
         try:

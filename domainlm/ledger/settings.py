@@ -28,7 +28,7 @@ class AnchorSettings(Settings):
     object_store: str = Field(default="", description="an fsspec URL; switch its object lock on")
     same_volume: bool = Field(
         default=False,
-        description="lets the folder lie on the ledger's own volume, where one failure or hand takes both",
+        description="lets the place lie on the ledger's own volume, where one failure or hand takes both",
     )
 
     @model_validator(mode="after")

@@ -44,7 +44,10 @@ def place(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder and a git repository as the configured anchors of a fresh ledger."""
     (tmp_path / "folder").mkdir()
     subprocess.run(["git", "init", "-q", str(tmp_path / "git")], check=True, timeout=60)
-    configured = [{"folder": str(tmp_path / "folder"), "same_volume": True}, {"git": str(tmp_path / "git")}]
+    configured = [
+        {"folder": str(tmp_path / "folder"), "same_volume": True},
+        {"git": str(tmp_path / "git"), "same_volume": True},
+    ]
     (tmp_path / "audit.yaml").write_text(yaml.safe_dump({"anchors": configured}))
     monkeypatch.setenv("DOMAINLM_AUDIT", str(tmp_path / "audit.yaml"))
     bootstrap()
@@ -98,7 +101,9 @@ def test_a_given_place_is_used_instead_of_the_configured_ones(place: Path) -> No
     assert do("anchor", "--folder", str(other), "--same-volume").exit_code == 0
     assert len([path for path in other.rglob("*") if path.is_file()]) == 1 and files(place) == []
     assert "own volume" in do("anchor", "--folder", str(other)).stderr  # refused without the word
-    assert do("anchor", "--object", f"file://{place / 'store'}").exit_code == 0
+    for kind, where in (("--git", str(place / "git")), ("--object", f"file://{place / 'store'}")):
+        assert do("anchor", kind, where).exit_code == 1 and "own volume" in do("anchor", kind, where).stderr
+    assert do("anchor", "--object", f"file://{place / 'store'}", "--same-volume").exit_code == 0
     assert len([path for path in (place / "store").rglob("*") if path.is_file()]) == 1
 
 

@@ -180,20 +180,36 @@ def test_a_file_in_the_notes_place_is_not_overwritten(folder: Path) -> None:
     assert refused.value.code == "malformed" and path.read_text() == note(5)[:50]
 
 
-def test_a_folder_on_the_ledgers_own_volume_is_refused_unless_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("anchor", ["folder", "git", "bare git", "file"], indirect=True)
+def test_a_place_on_the_ledgers_own_volume_is_refused_unless_told(anchor: AnchorSettings, tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.sqlite"
     ledger.touch()
-    place = tmp_path / "place"
-    place.mkdir()
     with pytest.raises(ArtifactError, match="own volume"):
-        publish(note(5), [AnchorSettings(folder=str(place))], ledger)
-    assert list(place.iterdir()) == []
-    publish(note(5), [AnchorSettings(folder=str(place), same_volume=True)], ledger)
-    assert notes(AnchorSettings(folder=str(place))) == {note(5)}
+        publish(note(5), [anchor], ledger)
+    assert notes(anchor) == set()
+    allowed = anchor.model_copy(update={"same_volume": True})
+    publish(note(5), [allowed], ledger)
+    assert notes(anchor) == {note(5)}
+
+
+def test_a_layer_over_a_folder_does_not_hide_its_volume(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.sqlite"
+    ledger.touch()
+    with pytest.raises(ArtifactError, match="own volume"):
+        publish(note(5), [AnchorSettings(object_store=f"simplecache::file://{tmp_path}/store")], ledger)
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("anchor", ["memory"], indirect=True)
+def test_a_store_without_a_volume_is_taken(anchor: AnchorSettings, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.sqlite"
+    ledger.touch()
+    publish(note(5), [anchor], ledger)
+    assert notes(anchor) == {note(5)}
 
 
 @pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="there is no second volume here")
-def test_a_folder_on_another_volume_is_taken(tmp_path: Path) -> None:
+def test_a_place_on_another_volume_is_taken(tmp_path: Path) -> None:
     import tempfile
 
     ledger = tmp_path / "ledger.sqlite"
@@ -201,8 +217,17 @@ def test_a_folder_on_another_volume_is_taken(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
         if os.stat(place).st_dev == ledger.stat().st_dev:
             pytest.skip("there is no second volume here")
-        publish(note(5), [AnchorSettings(folder=place)], ledger)
-        assert notes(AnchorSettings(folder=place)) == {note(5)}
+        git(Path(place), "init", "-q")
+        for anchor in (AnchorSettings(git=place), AnchorSettings(object_store=f"file://{place}/store")):
+            publish(note(5), [anchor], ledger)
+            assert notes(anchor) == {note(5)}
+        folder = AnchorSettings(folder=f"{place}/folder")
+        Path(folder.folder).mkdir()
+        publish(note(5), [folder], ledger)
+        assert notes(folder) == {note(5)}
+        git(tmp_path, "init", "-q", f"--separate-git-dir={tmp_path / 'tags'}", f"{place}/linked")
+        with pytest.raises(ArtifactError, match="own volume"):
+            publish(note(5), [AnchorSettings(git=f"{place}/linked")], ledger)  # its tags lie elsewhere
 
 
 @pytest.fixture
@@ -262,6 +287,51 @@ def test_the_repository_of_a_hook_is_not_mistaken_for_the_named_one(
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))  # as git sets it for a hook
     publish(note(8), [AnchorSettings(git=str(repository))])
     assert notes(AnchorSettings(git=str(repository))) == {note(5), note(8)}
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> tuple[AnchorSettings, Path]:
+    """A repository whose configuration names commands, and the file that any of them would make."""
+    ran, place = tmp_path / "ran", tmp_path / "hostile.git"
+    hook = tmp_path / "hooks" / "reference-transaction"
+    hook.parent.mkdir()
+    hook.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    hook.chmod(0o700)
+    git(tmp_path, "init", "-q", "--bare", str(place))
+    for key, value in {
+        "core.repositoryFormatVersion": "1", "extensions.partialClone": "origin", "remote.origin.promisor": "true",
+        "remote.origin.url": str(tmp_path / "nowhere"), "remote.origin.uploadpack": f"touch {ran}; false",
+        "core.hooksPath": str(hook.parent), "core.fsmonitor": str(hook), "core.sshCommand": str(hook),
+        "tag.gpgSign": "true", "tag.forceSignAnnotated": "true", "gpg.program": str(hook),
+    }.items():  # fmt: skip
+        git(place, "config", key, value)
+    return AnchorSettings(git=str(place)), ran
+
+
+@pytest.mark.parametrize("url", ["", "ssh://host/x", "ext::touch %s"])
+def test_a_hostile_repository_runs_nothing_when_it_is_read(
+    hostile: tuple[AnchorSettings, Path], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anchor, ran = hostile
+    place = Path(anchor.git)
+    tag = place / "refs" / "tags" / "domainlm" / "bank" / "models" / "5"
+    tag.parent.mkdir(parents=True)
+    tag.write_text("1" * 40 + "\n")
+    if url:
+        git(place, "config", "remote.origin.url", url.replace("%s", str(ran)))
+        git(place, "config", "protocol.ext.allow", "always")
+    subprocess.run(["git", "-C", anchor.git, "cat-file", "-e", "1" * 40], capture_output=True, timeout=60, check=False)
+    assert ran.exists(), "this git runs it when it is not forbidden to"
+    ran.unlink()
+    monkeypatch.setenv("GIT_ALLOW_PROTOCOL", "file:ssh:ext")
+    (found,) = published([anchor], ORIGIN)
+    assert found.problem and not ran.exists()
+
+
+def test_a_hostile_repository_runs_nothing_when_it_is_written(hostile: tuple[AnchorSettings, Path]) -> None:
+    anchor, ran = hostile
+    publish(note(5), [anchor])
+    assert notes(anchor) == {note(5)} and not ran.exists()
 
 
 def test_a_store_without_driver_or_reach_is_said_without_its_password() -> None:
