@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Set
 from pathlib import Path
+from typing import Annotated
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -42,6 +44,9 @@ class AuditSettings(Settings):
     """Content of `configs/audit.yaml`."""
 
     origin: str = Field(default="domainlm", description="the ledger's name; part of every checkpoint and entry")
+    root: frozenset[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(
+        default=frozenset(), description="ids of the root's keys; the pinned file must hold these and no other"
+    )
     signer: str = Field(default="", description="socket of a signer service; empty starts one for each act")
     anchors: tuple[AnchorSettings, ...] = Field(default=(), description="where checkpoints are published")
     openlineage: str = Field(default="", description="file or http URL that lineage events go to; empty sends none")
@@ -87,17 +92,52 @@ def keys_folder() -> Path:
 
 
 def root_file() -> Path:
-    """The pinned root, public keys as PEM, one after the other: `DOMAINLM_ROOT`, else what `audit init` wrote."""
-    return Path(os.environ.get(ROOT_VARIABLE) or evidence_folder() / "root.pem")
+    """The pinned root, public keys as PEM, one after the other: `DOMAINLM_ROOT`, else what `audit init` wrote.
+
+    Raises:
+        SecretError: the project has a pinned root, and the variable names other keys or none: whoever sets variables
+            would else make every command believe a ledger of his own.
+    """
+    named, own = os.environ.get(ROOT_VARIABLE), evidence_folder() / "root.pem"
+    if named and own.exists() and _keyids(Path(named)) != _keyids(own):
+        raise SecretError(
+            "is not the root that this project has pinned", named, f"unset {ROOT_VARIABLE}, or compare it with {own}"
+        )
+    return Path(named or own)
 
 
 def root_keyids() -> frozenset[str]:
     """Ids of the pinned root keys: those of the PEM file that was given out with the ledger.
 
     Raises:
-        SecretError: the file is missing or holds no key.
+        SecretError: the file is missing, holds no key, or not the keys that the project has pinned elsewhere.
+        ConfigurationError: `configs/audit.yaml` cannot be read.
     """
     path = root_file()
+    found = _keyids(path)
+    require_root(found, path)
+    return found
+
+
+def require_root(keyids: Set[str], path: Path) -> None:
+    """Hold root keys against `root:` of `configs/audit.yaml`, which version control keeps; without it all are good.
+
+    Args:
+        keyids: of the root's keys.
+        path: where they come from.
+
+    Raises:
+        SecretError: the configuration names others.
+        ConfigurationError: it cannot be read.
+    """
+    wanted = AuditSettings.load().root
+    if wanted and keyids != wanted:
+        raise SecretError(
+            f"is not the root that {FILE} names", str(path), "compare both with the keys that you were given"
+        )
+
+
+def _keyids(path: Path) -> frozenset[str]:
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,12 +19,14 @@ GIT_TIMEOUT_S = 20
 def git(root: Path, *arguments: str) -> str | None:
     """What git prints; None where it fails, is not installed, or the folder is no checkout. Never touches a remote.
 
-    Replacement objects (`git replace`) are ignored: they would show another history than was committed.
+    Replacement objects (`git replace`) are ignored: they would show another history than was committed. So are git's
+    variables, which could name another repository, index or configuration.
     """
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(
             ["git", "--no-replace-objects", "-C", str(root), *arguments],
-            capture_output=True, text=True, errors="replace", timeout=GIT_TIMEOUT_S, check=True,
+            capture_output=True, text=True, errors="replace", timeout=GIT_TIMEOUT_S, check=True, env=variables,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None

@@ -19,7 +19,7 @@ from domainlm.keys import MODE_VARIABLE, PRODUCTION
 from domainlm.ledger import entries
 from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.log import Ledger
-from domainlm.ledger.settings import AuditSettings, keys_folder, root_file, root_keyids
+from domainlm.ledger.settings import AuditSettings, keys_folder, require_root, root_file, root_keyids
 from domainlm.ledger.signer.server import LOG_KEY, RECORDER_KEY, local_service
 from domainlm.ledger.trust.gate import LOG, RECORDER, ROOT, Gate, Member, Policy
 from domainlm.ledger.trust.signing import keys_of_pem, load_key, new_key, public_pem, write_new
@@ -83,9 +83,10 @@ def pin(roots: list[SSlibKey]) -> Path:
     """Write the public keys of the root to the pinned root's file.
 
     Raises:
-        SecretError: other keys are pinned already.
+        SecretError: other keys are pinned already, or named by `configs/audit.yaml`.
     """
     path = root_file()
+    require_root({key.keyid for key in roots}, path)
     try:
         write_new(path, "".join(public_pem(key) for key in roots).encode())
     except FileExistsError:
@@ -164,6 +165,7 @@ def read_roots(paths: list[Path]) -> list[SSlibKey]:
 
 def _key(path: Path) -> CryptoSigner:
     """The key of a file, made where there is none; two set-ups at the same time make one."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         return new_key(path)
     except SecretError:

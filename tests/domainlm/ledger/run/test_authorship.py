@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from domainlm.ledger.run.authorship import FIRST_COMMITS, NOBODY_KNOWS, Origin, authors_of, whoever_runs
+from domainlm.ledger.run.checkout import code_state
 from domainlm.ledger.run.manifest import Authors
 from domainlm.ledger.trust.gate import identity
 
@@ -110,8 +111,7 @@ def test_a_shallow_clone_leaves_an_unknown_author(root: Path, tmp_path: Path) ->
     assert NOBODY_KNOWS in found.code and NOBODY_KNOWS in found.data
 
 
-def test_code_without_git_has_an_unknown_author(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+def test_code_without_git_has_an_unknown_author(root: Path, tmp_path: Path) -> None:
     bare = tmp_path / "installed"
     bare.mkdir()
     found = authors_of(bare, root, ["zenml_config.yaml"], [Origin(ANNA, [])], None, ["service"])
@@ -161,6 +161,25 @@ def test_replaced_objects_do_not_hide_an_author(root: Path) -> None:
     git(root, "replace", guilty, innocent)
     assert git(root, "log", "-1", "--format=%ae") == TINA, "the replacement works for everybody else"
     assert of(root, champion).code == ids(ANNA)
+
+
+def test_gits_variables_show_no_other_history(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "-q")
+    commit(other, "steps/train.py", ANNA)
+    mine = tmp_path / "gitconfig"
+    mine.write_text(f"[user]\n\temail = {VICTOR}\n")
+    git(root, "config", "user.email", TINA)
+    state, found = code_state(root), of(root)
+    for name, value in {
+        "GIT_DIR": str(other / ".git"), "GIT_WORK_TREE": str(other), "GIT_INDEX_FILE": str(other / ".git" / "index"),
+        "GIT_CONFIG_GLOBAL": str(mine), "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "user.email",
+        "GIT_CONFIG_VALUE_0": VICTOR,
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    assert code_state(root) == state and of(root) == found
+    assert whoever_runs(root)[1] == TINA
 
 
 def test_whoever_runs_is_the_system_user_and_the_address_that_git_was_told(root: Path) -> None:
