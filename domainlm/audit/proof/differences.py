@@ -22,6 +22,7 @@ from domainlm.ledger.merkle import Frontier
 MAX_STEPS = 3_000_000  # hashes spent on trying what happened, about 3 s; behind that only the bracket is named
 MAX_PASSES = 10  # over the whole log, likewise
 MAX_REPAIRS = 100
+NEAR = 16  # places on each side of a checkpoint across which an exchange is looked for first
 MAX_LISTED = 100
 
 Held = list[tuple[int, bytes]]  # (place among the entries that were read, leaf hash), in the order of the tree
@@ -110,7 +111,7 @@ def compare(log: Log, marks: Iterable[Mark]) -> Fit:
         bad = [mark for mark in bad if frontier.size < mark.size <= len(held)]
         if not bad:
             break
-        found = search.run(frontier, held[frontier.size :], bad[0], covered)
+        found = search.run(frontier, held[frontier.size :], bad, covered)
         if found is None:
             fit.findings.append(_unresolved(log, held, frontier.size, bad, covered, gaps))
             break
@@ -161,11 +162,13 @@ class _Try(NamedTuple):
         finding: what to say of it, if it did.
         window: what the tree then holds up to the checkpoint in question.
         tail: all that it then holds behind the last checkpoint that fits.
+        whole: it counts only if it explains all further checkpoints too: it could fit one by chance of the order.
     """
 
     finding: Callable[[], Finding]
     window: Held
     tail: Callable[[], Held]
+    whole: bool = False
 
 
 class _Search:
@@ -177,8 +180,9 @@ class _Search:
         self._kept: list[bytes] | None = None
         self._odd: list[int] | None = None
 
-    def run(self, frontier: Frontier, tail: Held, mark: Mark, covered: int) -> tuple[Finding, Held] | None:
-        """The first alteration that explains the mark, and the tail without it."""
+    def run(self, frontier: Frontier, tail: Held, marks: list[Mark], covered: int) -> tuple[Finding, Held] | None:
+        """The first alteration that explains the first of the marks, and the tail without it."""
+        mark = marks[0]
         width = mark.size - frontier.size
         self.steps_left -= len(tail)
         for tried in self._tries(tail, width, covered - frontier.size):
@@ -186,12 +190,19 @@ class _Search:
             if self.steps_left < 0:
                 return None
             if len(tried.window) == width and frontier.extended(leaf for _, leaf in tried.window).root == mark.root:
-                return tried.finding(), tried.tail()
+                restored = tried.tail()
+                if not tried.whole or self._fits(frontier, restored, marks):
+                    return tried.finding(), restored
         return None
+
+    def _fits(self, frontier: Frontier, tail: Held, marks: list[Mark]) -> bool:
+        self.steps_left -= len(tail)
+        return not _agree(frontier, [leaf for _, leaf in tail], marks)[2]
 
     def _tries(self, tail: Held, width: int, covered: int) -> Iterator[_Try]:
         yield from self._as_stored(tail, width)
         yield from self._without_refused(tail, width)
+        yield from self._across(tail, width, covered)
         yield from self._by_time(tail, width, covered)
         yield from self._without_one(tail, width)
         yield from self._exchanged(tail, width)
@@ -238,6 +249,27 @@ class _Search:
                 left_out = [place for place, _ in tail if place in extra]
                 yield _Try(partial(_inserted, self.log, left_out), kept[:width], partial(list, kept))
 
+    def _across(self, tail: Held, width: int, covered: int) -> Iterator[_Try]:
+        """Two entries exchanged, or one moved, from one side of the checkpoint to the other and not far.
+
+        Before their times are asked: an entry that was signed elsewhere, and added later, bears an earlier time than
+        those before it. What would go behind all checkpoints was rather put in.
+        """
+        near, behind = range(max(0, width - NEAR), width), range(width, min(width + NEAR, covered, len(tail)))
+        # a quarter of the steps at most: the other ways are tried as well
+        pairs = islice(product(reversed(near), behind), self.steps_left // (12 * width))
+        for first, second in pairs:
+            one, other = tail[first][0], tail[second][0]
+            # of two neighbours one has changed its place as much as the other: naming one is enough
+            both = [one] if second == first + 1 else [one, other]
+            for moved, change in ((both, _swap), ([other], _move), ([one], _move_back)):
+                yield _Try(
+                    partial(_reordered, self.log, moved),
+                    change(tail[: second + 1], first, second, tail[second])[:width],
+                    partial(change, tail, first, second, tail[second]),
+                    whole=True,
+                )
+
     def _by_time(self, tail: Held, width: int, covered: int) -> Iterator[_Try]:
         """In the order of the times that the entries bear; what then stands behind all checkpoints was put in."""
         times = self.log.times
@@ -253,7 +285,7 @@ class _Search:
             behind = {place for place, _ in ordered[covered:]}
             return (_inserted if behind.issuperset(moved) else _reordered)(self.log, moved)
 
-        yield _Try(finding, ordered[:width], lambda: ordered)
+        yield _Try(finding, ordered[:width], lambda: ordered, whole=True)
 
     def _without_one(self, tail: Held, width: int) -> Iterator[_Try]:
         window = tail[: width + 1]
@@ -297,6 +329,11 @@ def _swap(held: Held, first: int, second: int, item: tuple[int, bytes]) -> Held:
 def _move(held: Held, first: int, second: int, item: tuple[int, bytes]) -> Held:
     """`item` of index `second` put before that of `first`; as many as are held here."""
     return [*held[:first], item, *held[first:second], *held[second + 1 :]][: len(held)]
+
+
+def _move_back(held: Held, first: int, second: int, item: tuple[int, bytes]) -> Held:
+    """That of index `first` put behind `item` of index `second`."""
+    return [*held[:first], *held[first + 1 : second], item, held[first], *held[second + 1 :]]
 
 
 def _out_of_order(times: Sequence[int]) -> list[int]:

@@ -76,6 +76,27 @@ def test_an_exchange_of_two_names_both(size: int, every: int, data: st.DataObjec
     assert lines(fit)[0][1] == (f"entries {first} and {second}" if second - first > 1 else f"entry {first}")
 
 
+@pytest.mark.parametrize("every", [1, 2, 4])
+@pytest.mark.parametrize("early", [5, 6, 7])
+def test_an_exchange_before_an_entry_that_was_signed_earlier_names_those_two_alone(every: int, early: int) -> None:
+    kept = Kept(12, every)
+    kept.times[early] = 1  # signed elsewhere before all of them, and added later
+    assert kept.compare(list(range(12))).findings == []
+    assert lines(kept.compare([0, 1, 2, 4, 3, *range(5, 12)])) == [("reordered", "entry 3")]
+    assert lines(kept.compare([0, 1, 5, 3, 4, 2, *range(6, 12)])) == [("reordered", "entries 2 and 5")]
+    # moved across a checkpoint, either way
+    assert lines(kept.compare([0, 1, 2, 8, *range(3, 8), *range(9, 12)])) == [("reordered", "entry 3")]
+    assert lines(kept.compare([0, 1, 2, *range(4, 9), 3, *range(9, 12)])) == [("reordered", "entry 8")]
+
+
+def test_an_order_by_times_that_fits_one_checkpoint_alone_names_nothing() -> None:
+    kept = Kept(60, 1)
+    kept.times[40] = 10_500
+    order = list(range(60))
+    order[3], order[30] = 30, 3
+    assert lines(kept.compare(order)) == [("reordered", "entries 3 and 30")]
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.integers(3, 90), st.integers(1, 12), st.data())
 def test_a_moved_entry_is_reordered_also_where_times_say_nothing(size: int, every: int, data: st.DataObject) -> None:
