@@ -11,6 +11,8 @@ import typer
 from cli.environment import enter_project
 
 if TYPE_CHECKING:
+    from securesystemslib.signer import CryptoSigner
+
     from domainlm.audit.evidence import Evidence
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="NAME/VERSION, or 8 digits or more of its identity.")]
@@ -159,11 +161,31 @@ def _evidence() -> Evidence:
     return Evidence(present_ledger(settings).entries(), Gate(settings.origin, roots))
 
 
+def signer_of(evidence: Evidence, key: Path | None) -> tuple[CryptoSigner, str]:
+    """A person's opened key, and who they are by the policy in force."""
+    from cli.audit.keys import opened
+    from domainlm.errors import ApprovalRefused
+
+    signer = opened(key)
+    person = evidence.policy.owner(signer.public_key.keyid)
+    if not person:
+        raise ApprovalRefused("the policy does not list this key", str(key), "ask the root to add it")
+    return signer, person
+
+
+def confirm(lines: Sequence[str], person: str, yes: bool) -> None:
+    """Show what will be signed, and ask; a no ends the command."""
+    from domainlm.errors import ApprovalRefused
+
+    typer.echo("\n".join(lines))
+    if not yes and not typer.confirm("sign this?"):
+        raise ApprovalRefused("nothing was signed", person)
+
+
 def _sign(desk: Desk, act: Any, by: str, yes: bool) -> None:
     """Show what will be signed, ask, sign, enter; or write it unsigned."""
-    from cli.audit.keys import opened
     from domainlm.audit.decisions import statements
-    from domainlm.errors import ApprovalRefused, ConfigurationError
+    from domainlm.errors import ConfigurationError
     from domainlm.ledger.client import submit_signed
     from domainlm.ledger.envelopes import Envelope
     from domainlm.ledger.trust.signing import write_new
@@ -176,13 +198,8 @@ def _sign(desk: Desk, act: Any, by: str, yes: bool) -> None:
         typer.echo("\n".join(statements.shown(desk.evidence, by, act)))
         typer.echo(f"written, unsigned: {desk.out}; sign it within 7 days: `domainlm audit sign`, then `audit enter`")
         return
-    signer = opened(desk.key)
-    person = desk.evidence.policy.owner(signer.public_key.keyid)
-    if not person:
-        raise ApprovalRefused("the policy does not list this key", str(desk.key), "ask the root to add it")
+    signer, person = signer_of(desk.evidence, desk.key)
     statement = statements.statement(desk.evidence, person, act)
-    typer.echo("\n".join(statements.shown(desk.evidence, person, act)))
-    if not yes and not typer.confirm("sign this?"):
-        raise ApprovalRefused("nothing was signed", person)
+    confirm(statements.shown(desk.evidence, person, act), person, yes)
     receipt = submit_signed(Envelope.sign(statement, signer))
     typer.echo(f"entered: entry {receipt.number} ({receipt.entry})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from cli.environment import enter_project, quiet_libraries
 
 Key = Annotated[Path, typer.Option("--key", help="The officer's own key; its passphrase is asked for.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, 10 characters or more, without a name.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask whether to sign.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +31,7 @@ def hold(
     reason: Reason,
     subject: Annotated[str, typer.Argument(metavar="[SUBJECT]", help="A subject id.")] = "",
     data: Annotated[str, typer.Option("--data", help="Or a data version, by its digest.")] = "",
+    yes: Yes = False,
 ) -> None:
     """Forbid to erase a person's data, or a data version, until an officer releases it."""
     key = key.absolute()
@@ -43,12 +46,16 @@ def hold(
     if bool(subject) == bool(data) or (data and not re.fullmatch(r"[0-9a-f]{64}", data)):
         raise ConfigurationError("name a subject id, or --data with 64 hexadecimal digits", "hold", "one of the two")
     said, case = no_ids(reason, [subject] if subject else []), _case(case)
-    committed = ""
     if subject:
         erasures = erasure_register(keys_at_hand())
-        committed = erasures.hold(erasures.checked(subject))
-    act = Hold(commitment=committed, data=data, case=case, reason=said)
-    receipt = _signed(entries.HOLD, {"held": committed or data}, act, key)
+        subject = erasures.checked(subject)
+
+    def about() -> tuple[str, Hold]:
+        committed = erasures.hold(subject) if subject else ""
+        return committed or data, Hold(commitment=committed, data=data, case=case, reason=said)
+
+    lines = [f"legal hold on: {subject or f'data {data}'}", f"case: {case}", f"reason: {said}"]
+    receipt = _signed(entries.HOLD, key, yes, lines, about)
     typer.echo(f"held: entry {receipt.number} ({receipt.entry})")
 
 
@@ -73,6 +80,7 @@ def release(
     entry: Annotated[str, typer.Argument(metavar="ENTRY", help="Number or digest of the hold's entry.")],
     key: Key,
     reason: Reason,
+    yes: Yes = False,
 ) -> None:
     """End a legal hold."""
     key = key.absolute()
@@ -87,8 +95,14 @@ def release(
 
     said = no_ids(reason, [])
     held = find(read_evidence(), entry)
-    act = HoldRelease(hold=held.digest, reason=said)
-    receipt = _signed(entries.HOLD_RELEASE, {"hold": held.digest}, act, key)
+    what = f"data {held.act.data}" if held.act.data else "a person"
+    lines = [
+        f"end the legal hold of entry {held.number} on: {what}",
+        f"held by: {held.header.by} since {held.header.time[:10]}, case {held.act.case}: {held.act.reason}",
+        f"reason: {said}",
+    ]
+    release_ = HoldRelease(hold=held.digest, reason=said)
+    receipt = _signed(entries.HOLD_RELEASE, key, yes, lines, lambda: (held.digest, release_))
     if held.act.commitment:
         erasure_register(keys_at_hand()).release(held.act.commitment)
     typer.echo(f"released: hold of entry {held.number}, by entry {receipt.number}")
@@ -128,19 +142,24 @@ def _case(text: str) -> str:
     return text
 
 
-def _signed(kind: str, subjects: dict[str, str], act: Any, key: Path) -> Any:
-    """Sign an act with a person's key and enter it."""
+def _signed(kind: str, key: Path, yes: bool, lines: list[str], about: Callable[[], tuple[str, Any]]) -> Any:
+    """Show an act, ask, sign it with a person's key and enter it.
+
+    Args:
+        about: gives the digest that it is about and the act; called once the person has agreed.
+    """
+    from cli.audit.approvals import confirm, signer_of
     from cli.erase import read_evidence
-    from domainlm.errors import EvidenceRefused
+    from domainlm.audit.decisions.statements import printable
     from domainlm.ledger import entries
     from domainlm.ledger.client import submit_signed
     from domainlm.ledger.envelopes import Envelope
-    from domainlm.ledger.trust.signing import is_sealed, load_key
 
-    signer = load_key(key, typer.prompt("passphrase", hide_input=True) if is_sealed(key) else "")
     evidence = read_evidence()
-    person = evidence.policy.owner(signer.public_key.keyid)
-    if not person:
-        raise EvidenceRefused("the policy does not list this key", str(key), "ask for it to be added", "unknown-key")
-    statement = entries.statement(kind, evidence.gate.origin, person, subjects, act.model_dump(mode="json"))
+    signer, person = signer_of(evidence, key)
+    lines = [*lines, f"signed by: {person}, in the ledger '{evidence.gate.origin}'"]
+    confirm([printable(line) for line in lines], person, yes)
+    digest, act = about()
+    content = act.model_dump(mode="json")
+    statement = entries.statement(kind, evidence.gate.origin, person, {"hold": digest}, content)
     return submit_signed(Envelope.sign(statement, signer))

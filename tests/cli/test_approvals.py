@@ -89,7 +89,7 @@ def test_two_people_approve_and_the_list_says_what_was_missing(bank: Bank) -> No
     assert "may be promoted" in do("approvals", MODEL).splitlines()
     assert f"{MODEL}  {small_run().model.identity[:16]}  may be promoted" in do("approvals")
     do("revoke", MODEL[:17] + "1", "--key", bank.key("victor"), "--reason", "a fault was found", "--yes")
-    assert "does not count: victor took the approval back" in do("approvals", small_run().model.identity[:12], code=1)
+    assert "does not count: victor took their decision back" in do("approvals", small_run().model.identity[:12], code=1)
 
 
 def test_a_rejection_needs_its_reason_and_is_shown_without_control_characters(bank: Bank) -> None:

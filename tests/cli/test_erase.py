@@ -47,6 +47,7 @@ def ledger(home: Path, monkeypatch: pytest.MonkeyPatch) -> SmallLedger:
     made = small_ledger(evidence_folder())
     for name, value in made.as_files().items():
         monkeypatch.setenv(name, value)
+    (made.folder / "root.pem").unlink()  # the root's own key does not lie where the project pins its public half
     return made
 
 
@@ -61,21 +62,39 @@ def key(ledger: SmallLedger, who: str) -> str:
 
 
 def test_an_officer_holds_and_another_releases(ledger: SmallLedger, subject: str) -> None:
-    said = do("audit", "hold", subject, "--case", "C-1", "--reason", "litigation 2026", "--key", key(ledger, "anna"))
-    assert said.startswith("held: entry 1 (")
+    said = do(
+        "audit", "hold", subject, "--case", "C-1", "--reason", "litigation 2026", "--key", key(ledger, "anna"), "--yes"
+    )
+    assert "held: entry 1 (" in said
     raw = b"".join(entry for _, entry in ledger.ledger.raw())
     assert subject.encode() not in raw
     assert "entry 1: a person, by anna since" in do("audit", "holds")
     register = erasure_register(KeyRing.load())
     committed = standing(ledger.evidence())[0].act.commitment
     assert register.held(committed) == subject
-    said = do("audit", "release", "1", "--reason", "settled out of court", "--key", key(ledger, "olga"))
-    assert said == "released: hold of entry 1, by entry 2\n"
+    said = do("audit", "release", "1", "--reason", "settled out of court", "--key", key(ledger, "olga"), "--yes")
+    assert said.endswith("released: hold of entry 1, by entry 2\n")
     assert do("audit", "holds") == "no legal hold stands\n"
     assert register.held(committed) is None, "the salt is still there"
     assert "no legal hold stands under this name" in do(
-        "audit", "release", "1", "--reason", "settled out of court", "--key", key(ledger, "olga"), code=1
+        "audit", "release", "1", "--reason", "settled out of court", "--key", key(ledger, "olga"), "--yes", code=1
     )
+
+
+def test_a_hold_and_its_release_are_shown_before_and_asked(ledger: SmallLedger, subject: str) -> None:
+    hold = ("audit", "hold", subject, "--case", "C-1", "--reason", "litigation 2026", "--key", key(ledger, "anna"))
+    said = do(*hold, typed="n\n", code=1)
+    for shown in (f"legal hold on: {subject}", "case: C-1", "reason: litigation 2026", "signed by: anna", "sign this?"):
+        assert shown in said, shown
+    assert "nothing was signed" in said and ledger.ledger.frontier.size == 1
+    assert not erasure_register(KeyRing.load()).hold_commitments(), "a salt of nothing"
+    assert "held: entry 1 (" in do(*hold, typed="y\n")
+    release = ("audit", "release", "1", "--reason", "settled out of court", "--key", key(ledger, "olga"))
+    said = do(*release, typed="n\n", code=1)
+    assert "end the legal hold of entry 1 on: a person" in said and "case C-1: litigation 2026" in said
+    assert "nothing was signed" in said and len(standing(ledger.evidence())) == 1
+    do(*release, typed="y\n")
+    assert not standing(ledger.evidence())
 
 
 def test_a_data_version_is_held_by_its_digest(ledger: SmallLedger) -> None:
@@ -90,6 +109,7 @@ def test_a_data_version_is_held_by_its_digest(ledger: SmallLedger) -> None:
         "litigation 2026",
         "--key",
         key(ledger, "anna"),
+        "--yes",
     )
     assert standing(ledger.evidence())[0].act.data == "a" * 64
     assert f"data {'a' * 12}…" in do("audit", "holds")
@@ -98,7 +118,17 @@ def test_a_data_version_is_held_by_its_digest(ledger: SmallLedger) -> None:
 @pytest.mark.parametrize("who", ["victor", "tina"])
 def test_who_is_no_officer_cannot_hold(ledger: SmallLedger, subject: str, who: str) -> None:
     said = do(
-        "audit", "hold", subject, "--case", "C-1", "--reason", "litigation 2026", "--key", key(ledger, who), code=1
+        "audit",
+        "hold",
+        subject,
+        "--case",
+        "C-1",
+        "--reason",
+        "litigation 2026",
+        "--key",
+        key(ledger, who),
+        "--yes",
+        code=1,
     )
     assert "it takes one of: officer" in said
     assert not list(ledger.evidence().of_kind(entries.HOLD))

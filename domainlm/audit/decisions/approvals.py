@@ -3,14 +3,15 @@
 The rules are the policy's (`domainlm.ledger.trust.gate.Rules`), the acts are the ledger's; nothing else is asked, no
 environment variable, no file, no registry. Whatever cannot be decided counts against the model.
 
-A person's later act on a model replaces the earlier one. Four eyes are counted against everybody who wrote the code,
-the configuration or the data of any run that registered the model, and whoever ran it.
+A person's later act on a model replaces the earlier one; `last_acts` says which is the later. Four eyes are counted
+against everybody who wrote the code, the configuration or the data of any run that registered the model, and whoever
+ran it.
 """
 
 from __future__ import annotations
 
 import math
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from pydantic import Field
 
@@ -114,10 +115,8 @@ def bars(evidence: Evidence, identity: str, name: str = "") -> list[str]:
     found = []
     if not registrations(evidence, identity, name):
         found.append(f"no completed run registered the model {identity[:12]}" + (f" as {name}" if name else ""))
-    for stated in evidence.of_kind(entries.ERASURE):
-        if identity in stated.act.models:
-            found.append(f"it learnt from data that were erased since (entry {stated.number}): train it again")
-            break
+    if (erasure := erased_since(evidence, identity)) is not None:
+        found.append(f"it learnt from data that were erased since (entry {erasure.number}): train it again")
     for person, stated in last_acts(evidence, identity).items():
         # a rejection outlives its author's time as a member: only they, or the root by a new policy, can lift it
         if stated.act.decision == "reject" and _roles(evidence.policy, person):
@@ -125,9 +124,35 @@ def bars(evidence: Evidence, identity: str, name: str = "") -> list[str]:
     return found
 
 
+def erased_since(evidence: Evidence, identity: str) -> Stated | None:
+    """The first erasure of data that a model learnt from."""
+    return next((stated for stated in evidence.of_kind(entries.ERASURE) if identity in stated.act.models), None)
+
+
 def last_acts(evidence: Evidence, subject: str) -> dict[str, Stated]:
-    """Person -> their latest believed act on a model, or on a standing approval (by its entry's digest)."""
-    return {_person(evidence.policy, stated): stated for stated in _believed(evidence, subject)}
+    """Person -> the latest believed act that counts on a model, or on a standing approval (by its entry's digest).
+
+    The log's order decides, and what a person signed may be entered days later, by anybody. So what opens the gate
+    counts only where it was also signed last: an `approve` after all else of that person that stands before it, a
+    `revoke` after the rejections that it would lift. What closes the gate counts whatever time it bears.
+    """
+    found: dict[str, Stated] = {}
+    latest: dict[str, datetime] = {}  # by person: of their acts so far, and of their rejections
+    rejected: dict[str, datetime] = {}
+    for stated in _believed(evidence, subject):
+        person, moment = _person(evidence.policy, stated), entries.parse_time(stated.header.time)
+        decision, last = stated.act.decision, found.get(person)
+        if decision == "approve":
+            counts = person not in latest or moment > latest[person]
+        else:
+            lifts = decision == "revoke" and last is not None and last.act.decision == "reject"
+            counts = not lifts or moment > rejected[person]
+        latest[person] = max(moment, latest.get(person, moment))
+        if decision == "reject":
+            rejected[person] = max(moment, rejected.get(person, moment))
+        if counts:
+            found[person] = stated
+    return found
 
 
 def why_not(evidence: Evidence, identity: str, person: str, today: date | None = None) -> str:
@@ -199,7 +224,7 @@ class _Judge:
         for person, stated in last_acts(self.evidence, identity).items():
             self.excluded.pop(person, None)
             if stated.act.decision != "approve":
-                self.excluded[person] = "rejected it" if stated.act.decision == "reject" else "took the approval back"
+                self.excluded[person] = "rejected it" if stated.act.decision == "reject" else "took their decision back"
             elif why := self._against(person, stated):
                 self.excluded[person] = why
             elif self.rests_on is None or stated.digest in self.rests_on:
@@ -312,6 +337,8 @@ class _Judge:
         for taken in _believed(self.evidence, stated.digest):
             if taken.act.decision == "revoke" and _person(self.policy, taken) == giver:
                 return f"{giver} took it back"
+        if self._withheld(stated, giver):
+            return f"{giver} signed it before they took one back or rejected one, and it was entered after that"
         for person, last in last_acts(self.evidence, stated.digest).items():
             if last.act.decision == "reject" and _roles(self.policy, person):
                 return f"{person} rejected it"
@@ -322,6 +349,22 @@ class _Judge:
         if used >= act.uses:
             return f"it was used {used} times, and is for {act.uses}"
         return next((why for run in self.runs if (why := self._out_of_bounds(act, run))), "")
+
+    def _withheld(self, stated: Stated, giver: str) -> bool:
+        """Whether its officer turned against a standing approval of this name after signing this one, unentered then.
+
+        They could not take back what did not stand in the ledger, so it must not come to life behind their back.
+        """
+        signed = entries.parse_time(stated.header.time)
+        return any(
+            taken.number < stated.number
+            and taken.act.decision != "approve"
+            and _person(self.policy, taken) == giver
+            and entries.parse_time(taken.header.time) >= signed
+            for other in self.evidence.of_kind(entries.STANDING)
+            if other.act.model == stated.act.model
+            for taken in _believed(self.evidence, other.digest)
+        )
 
     def _out_of_bounds(self, act: StandingApproval, run: Stated) -> str:
         manifest = run.act

@@ -14,12 +14,20 @@ from typing import Protocol
 
 from pydantic import Field
 
-from domainlm.audit.decisions.approvals import Decision, bars, check_promotion, decide, label_of, registrations
+from domainlm.audit.decisions.approvals import (
+    Decision,
+    bars,
+    check_promotion,
+    decide,
+    erased_since,
+    label_of,
+    registrations,
+)
 from domainlm.audit.decisions.statements import printable
 from domainlm.audit.evidence import Evidence, Stated
 from domainlm.audit.proof.verification import Verification
 from domainlm.digests import digest_json
-from domainlm.errors import ApprovalRefused, EvidenceRefused
+from domainlm.errors import ApprovalRefused, EvidenceRefused, RegistrationError
 from domainlm.ledger import entries
 from domainlm.ledger.acts import Promotion
 from domainlm.ledger.findings import BROKEN, Finding
@@ -138,6 +146,11 @@ def promote(
     identity, before = run.act.model.identity, evidence.champion(name)
     _compare(run.act.model, registries.version(name, version, _run_ids(evidence, run)))
     warnings = [finding.line() for finding in verification.findings]
+    if before is not None and (erasure := erased_since(evidence, before.act.identity)) is not None:
+        warnings.append(
+            f"the present champion {before.act.model} learnt from data that were erased since"
+            f" (entry {erasure.number}): it must be trained again"
+        )
     for _ in range(TRIES):
         champion = evidence.champion(name)
         if champion is not None and (champion.act.identity, champion.act.model) == (identity, label):
@@ -218,6 +231,41 @@ def stored_findings(evidence: Evidence, registries: Registries, name: str) -> li
         Finding(code="replaced-artifact", severity="broken", where=label, what=f"the registry holds {what}")
         for what in _differences(run.act.model, found)
     ]
+
+
+def registered_findings(evidence: Evidence, registries: Registries) -> list[Finding]:
+    """`replaced-artifact`, `missing-artifact`: what the registries hold of the versions that the ledger knows.
+
+    A version that is gone from them altogether is no finding, unless it is the champion: old ones may be removed.
+    """
+    versions = {
+        label_of(run): run
+        for identity in evidence.models()
+        for name in {run.act.model.name for run in evidence.registered(identity)}
+        for run in registrations(evidence, identity, name)
+    }
+    crowned = set()
+    for name in {stated.act.model.rpartition("/")[0] for stated in evidence.of_kind(entries.PROMOTION)}:
+        champion = evidence.champion(name)
+        for run in registrations(evidence, champion.act.identity, name) if champion else ():
+            if label_of(run) == champion.act.model:
+                versions[label_of(run)] = run
+                crowned.add(label_of(run))
+    found = []
+    for label, run in sorted(versions.items()):
+        name, _, version = label.rpartition("/")
+        if label not in crowned and not registries.identity(name, version):
+            continue
+        try:
+            code, differences = (
+                "replaced-artifact",
+                _differences(run.act.model, registries.version(name, version, _run_ids(evidence, run))),
+            )
+            what = [f"the registry holds {difference}" for difference in differences]
+        except RegistrationError as error:
+            code, what = "missing-artifact", [error.what]
+        found += [Finding(code=code, severity=BROKEN, where=label, what=said) for said in what]
+    return found
 
 
 def _run_of(evidence: Evidence, registries: Registries, name: str, version: str) -> Stated:

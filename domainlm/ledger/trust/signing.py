@@ -23,8 +23,10 @@ def new_key(path: Path, passphrase: str = "") -> CryptoSigner:
     """Make a key in a new file, which appears whole or not at all.
 
     Raises:
-        SecretError: there is a file already, or it cannot be written.
+        SecretError: there is a file already, its folder is not there, or it cannot be written.
     """
+    if not path.parent.is_dir():  # a slip of the pen must not leave a key in a folder that nobody looks into
+        raise SecretError("its folder is not there", str(path), "make the folder, or name another place")
     key = Ed25519PrivateKey.generate()
     sealing = serialization.BestAvailableEncryption(passphrase.encode()) if passphrase else serialization.NoEncryption()
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, sealing)

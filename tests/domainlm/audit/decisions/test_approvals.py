@@ -196,7 +196,7 @@ def test_two_keys_of_one_person_count_once(tmp_path):
 def test_a_later_act_of_a_person_replaces_the_earlier(desk):
     desk.say("anna"), desk.say("victor")
     desk.say("anna", "revoke")
-    assert desk.decide().excluded == {"anna": "took the approval back"} and not desk.decide().allowed
+    assert desk.decide().excluded == {"anna": "took their decision back"} and not desk.decide().allowed
     again = desk.say("anna")
     assert desk.decide().allowed and again in desk.decide().approvals and desk.decide().excluded == {}
     desk.say("anna", run="f" * 64)  # her last word names another run: the earlier one does not come back
@@ -217,6 +217,59 @@ def test_a_rejection_closes_the_gate_until_its_author_lifts_it(desk):
     assert desk.decide().allowed
     desk.say("olga", "reject"), desk.say("olga")
     assert desk.decide().allowed
+
+
+def test_an_approval_that_was_withheld_lifts_no_later_rejection(desk):
+    desk.say("victor"), desk.say("olga")
+    signed = desk.tick()
+    desk.say("anna", "reject", time=NOON)
+    desk.say("anna", time=signed)  # signed before, on a machine without network, and entered by somebody now
+    assert not desk.decide().allowed and desk.decide().excluded == {"anna": "rejected it"}
+    desk.say("anna", time=NOON)  # not after it either
+    assert not desk.decide().allowed
+    desk.say("anna", time=NOON + timedelta(seconds=1))
+    assert desk.decide().allowed and "anna" in desk.decide().counted
+
+
+def test_an_approval_that_was_withheld_comes_not_back_after_a_revocation_or_a_stricter_one(desk):
+    desk.say("victor")
+    first, loose = desk.tick(), desk.tick()
+    desk.say("anna", time=first), desk.say("anna", "revoke", time=NOON), desk.say("anna", time=loose)
+    assert desk.decide().excluded == {"anna": "took their decision back"}
+    bound = [Condition(id="bias", text="test it again", due="2026-12-01")]
+    strict = desk.say("anna", conditions=bound, time=NOON + timedelta(minutes=1))
+    desk.say("anna", time=NOON + timedelta(seconds=30))
+    assert desk.decide().approvals[-1] == strict and [one.id for one in desk.decide().open_conditions] == ["bias"]
+
+
+def test_a_revocation_that_was_withheld_lifts_no_later_rejection(desk):
+    desk.say("anna"), desk.say("victor"), desk.say("olga")
+    signed = desk.tick()
+    desk.say("olga", "reject", time=NOON), desk.say("olga", "revoke", time=signed)
+    assert not desk.decide().allowed and "olga" in desk.decide().excluded
+    desk.say("olga", "revoke", time=NOON + timedelta(seconds=1))
+    assert desk.decide().allowed
+
+
+@pytest.mark.parametrize("decision", ["reject", "revoke"])
+def test_what_closes_the_gate_counts_whatever_time_it_bears(desk, decision):
+    signed = desk.tick()
+    desk.say("victor", time=NOON), desk.say("anna", time=NOON)
+    assert desk.decide().allowed
+    desk.say("anna", decision, time=signed)
+    assert not desk.decide().allowed
+
+
+@pytest.mark.parametrize("decision", ["reject", "revoke"])
+def test_a_standing_approval_that_was_withheld_does_not_outlive_a_later_no(nightly, decision):
+    first, signed = nightly.stand(), nightly.tick()
+    nightly.say("anna", decision, NOON, model="domainlm-finance", identity=first, run=first)
+    nightly.tick(signed - timedelta(seconds=1))
+    late = nightly.stand(reason="signed before, entered now")
+    assert "before they took one back" in nightly.decide().unusable[late] and not nightly.decide().allowed
+    nightly.tick(NOON)
+    fresh = nightly.stand(reason="after all")
+    assert nightly.decide().standing == fresh
 
 
 def test_a_rejection_ends_with_the_office_of_its_author(desk):

@@ -14,7 +14,7 @@ from domainlm.audit.decisions.promotion import Champion, RegisteredVersion, alia
 from domainlm.audit.proof.verification import examine
 from domainlm.errors import ApprovalRefused, EvidenceRefused
 from domainlm.ledger import entries
-from domainlm.ledger.acts import Approval, Promotion
+from domainlm.ledger.acts import Approval, Erasure, Promotion
 from domainlm.ledger.run.manifest import RunManifest
 
 NAME = "domainlm-finance"
@@ -133,6 +133,18 @@ def test_who_is_the_champion_already_stays_it_and_nothing_is_entered(stage):
     size = stage.made.ledger.frontier.size
     again = stage.promote(1)
     assert again.already and again.entry == stage.promote(1).entry and stage.made.ledger.frontier.size == size
+
+
+def test_a_champion_that_must_be_trained_again_is_named(stage):
+    first = stage.promote(1)
+    assert not any("champion" in line for line in first.warnings)
+    erased = Erasure(commitment="c" * 64, data=[], models=[first.identity], counts={}, by="x", reason="asked for it")
+    number = stage.made.state("recorder", entries.ERASURE, erased, {"erasure": "c" * 64}).number
+    for done in (stage.promote(1), stage.promote(2, dry_run=True), stage.promote(2)):
+        assert done.warnings[1:] == [
+            f"the present champion {NAME}/1 learnt from data that were erased since (entry {number}):"
+            " it must be trained again"
+        ]
 
 
 def test_a_dry_run_changes_nothing(stage):

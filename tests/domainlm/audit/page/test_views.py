@@ -13,13 +13,15 @@ from rich_runs import failed_run, rich_run
 from small_ledgers import ORIGIN, small_ledger
 from starlette.testclient import TestClient
 
-from domainlm.audit.page.watch import Watch
+from domainlm.audit.page.views.entries import concerns
+from domainlm.audit.page.watch import Watch, Watched
 from domainlm.audit.proof.verification import Verification, verify_entries
 from domainlm.errors import ArtifactError
 from domainlm.ledger import entries
-from domainlm.ledger.acts import Approval, Promotion
+from domainlm.ledger.acts import Anchored, Approval, Erasure, Promotion
 from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.findings import Finding
+from domainlm.ledger.trust.gate import now
 
 MODELS = 30
 
@@ -109,7 +111,7 @@ def test_a_models_page_says_all_there_is(page):
 
 def test_an_approval_that_was_taken_back_does_not_count(page):
     text = page.client.get(f"/models/{identity(3)}").text
-    assert "Approval taken back" in text and "took the approval back" in text
+    assert "Decision taken back" in text and "took their decision back" in text
 
 
 def test_every_box_of_the_picture_leads_to_a_place_on_the_page(page):
@@ -198,6 +200,89 @@ def test_the_verification_is_shown_with_every_finding(small):
         text = page.client.get(f"/models/{identity(1)}").text
         assert "The ledger is broken" in text and "verdict-box good" not in text  # whatever people approved
         assert "verdict-box broken" in text and 'badge good">May be' not in page.client.get("/models").text
+
+
+def test_a_broken_ledger_is_said_on_every_page_and_nobody_is_asked_to_decide(small):
+    finding = Finding(code="edited", severity="broken", where="entries 2 to 3", what="its bytes differ")
+    broken = Verification(verdict="broken", origin=ORIGIN, size=9, root="a" * 64, anchored=0, entries=8,
+                          findings=[finding])  # fmt: skip
+    with page_of(small) as page:
+        page.sign_in("anna")
+        sound = page.client.get(f"/models/{identity(1)}").text
+        assert 'class="alarm"' not in sound and "/decide?decision=approve" in sound
+        draft = page.post(f"/models/{identity(1)}/decide", decision="approve").headers["location"]
+        assert draft.startswith("/statements/")
+        page.app.state.office.watch.latest = Watched("broken", now(), broken)
+        for path in ("/models", "/runs", "/entries", "/entries/1", "/people", f"/models/{identity(1)}"):
+            text = page.client.get(path).text
+            assert 'class="alarm" role="alert"' in text and "verdict-box good" not in text, path
+            assert "/decide?" not in text
+        text = page.client.get("/entries/3").text
+        assert "An entry was edited" in text and "its bytes differ" in text
+        assert "its bytes differ" not in page.client.get("/entries/4").text
+        size = small.ledger.frontier.size
+        for answer in (page.client.get(f"/models/{identity(1)}/decide"),
+                       page.post(f"/models/{identity(1)}/decide", decision="approve"),
+                       page.post(draft, signature="00")):  # fmt: skip
+            assert answer.status_code in (400, 503) and "no decision is taken upon it" in answer.text
+            assert "<textarea" not in answer.text
+        assert size == small.ledger.frontier.size or not list(small.evidence().of_kind(entries.APPROVAL))[5:]
+
+
+@pytest.mark.parametrize(
+    ("where", "held"),
+    [("entry 3", {3}), ("entries 3 to 5", {3, 4, 5}), ("entries 1, 3 and 6", {1, 3, 6}), ("the ledger", set()),
+     ("2 entries from 4 to 6", {4, 5, 6}), ("checkpoint of 3", set()), ("entryway 3", set())],
+)  # fmt: skip
+def test_the_entries_that_a_finding_concerns(where, held):
+    assert {number for number in range(9) if concerns(where, number)} == held
+
+
+def test_a_model_that_learnt_from_erased_data_must_be_trained_again(tmp_path):
+    small = small_ledger(tmp_path / "ledger")
+    small.enter_run(rich_run(1))
+    small.state(
+        "recorder", entries.ERASURE,
+        Erasure(commitment="0" * 64, data=[], models=[identity(1)], counts={}, by="root", reason="x"),
+    )  # fmt: skip
+    with page_of(small) as page:
+        page.sign_in("anna")
+        page.app.state.office.watch.once()
+        text = page.client.get(f"/models/{identity(1)}").text
+        box = text[text.index('id="verdict"') - 60 : text.index("</div>", text.index('id="verdict"'))]
+        assert "verdict-box broken" in box and "must be trained again" in box and "entry 2" in box
+        assert "button primary" not in box and "decision=reject" in box
+
+
+def test_only_who_decided_can_take_it_back(page):
+    assert "decision=revoke" not in page.client.get(f"/models/{identity(3)}").text  # anna took it back already
+    assert 'value="revoke"' not in page.client.get(f"/models/{identity(2)}/decide").text
+    page.sign_in("victor")
+    assert "decision=revoke" in page.client.get(f"/models/{identity(2)}").text
+    assert 'value="revoke"' in page.client.get(f"/models/{identity(2)}/decide").text
+
+
+def test_rows_by_law_are_shown_and_a_sources_own_law_as_the_default(tmp_path):
+    small, rich = small_ledger(tmp_path / "ledger"), rich_run(1)
+    first = rich.sources[0].model_copy(update={"jurisdiction": "us", "jurisdictions": {"us": 79, "eu": 53}})
+    second = rich.sources[1].model_copy(update={"jurisdiction": "jp"})
+    small.enter_run(rich.model_copy(update={"sources": [first, second]}))
+    with page_of(small) as page:
+        page.sign_in("anna")
+        shown = " ".join(re.sub("<[^>]*>", "", page.client.get(f"/models/{identity(1)}").text).split())
+        assert "us 79, eu 53" in shown and "default jp" in shown and "default us" not in shown
+
+
+def test_an_entry_that_a_checkpoint_was_published_is_named_where_none_is_at_hand(tmp_path):
+    small = small_ledger(tmp_path / "ledger")
+    small.enter_run(rich_run(1))
+    small.state("recorder", entries.ANCHOR, Anchored(place="a shelf", size=2, note="x"), {"checkpoint": "0" * 64})
+    with page_of(small) as page:
+        page.sign_in("anna")
+        page.app.state.office.watch.once()
+        text = page.client.get("/verification").text
+        assert "no published checkpoint was at hand" in text
+        assert "Entry 2 says that one was published for size 2." in text
 
 
 def test_a_code_that_nobody_translated_stands_for_itself(small):

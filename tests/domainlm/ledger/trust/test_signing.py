@@ -24,7 +24,7 @@ PASSPHRASE = "correct horse battery"
 
 
 def test_a_sealed_key_opens_with_its_passphrase_alone(tmp_path: Path) -> None:
-    path = tmp_path / "keys" / "anna.pem"
+    path = tmp_path / "anna.pem"
     made = new_key(path, PASSPHRASE)
     assert path.stat().st_mode & 0o777 == 0o600 and path.parent.stat().st_mode & 0o777 == 0o700
     assert is_sealed(path) and b"ENCRYPTED" in path.read_bytes()
@@ -107,3 +107,9 @@ def test_public_keys_stand_one_after_the_other_and_openssl_reads_them(tmp_path: 
         read.stdout.startswith("ED25519")
         and "".join(read.stdout.split())[-95:].replace(":", "") == (keys[0].keyval["public"])
     )
+
+
+def test_a_key_in_a_folder_that_is_not_there_is_refused_and_makes_none(tmp_path):
+    with pytest.raises(SecretError, match="folder is not there"):
+        new_key(tmp_path / "nowhere" / "key.pem")
+    assert list(tmp_path.iterdir()) == []
