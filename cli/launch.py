@@ -49,15 +49,19 @@ def launched(start: Callable[[], Any], asked: Asked, stack: str | None, console:
         progress.say("starting ZenML")
         from zenml.client import Client
 
+        from domainlm.ledger.run.entering import WAITING
         from pipelines import hooks
 
         if stack:
             Client().activate_stack(stack)
         say(asked)
         hooks.completed_later = True
-        reaped, _ = hooks.catch_up()
+        reaped, entered_now = hooks.catch_up()
         for path in reaped:
             console.print(f"[yellow]an earlier run was ended from outside[/]; its manifest says so: {path}")
+        for one in entered_now:
+            if one.state == WAITING:
+                console.print(f"[yellow]run {one.run_id} waits for the ledger[/]: {one.reason}", soft_wrap=True)
         hooks.listeners.append(progress.tell)
         try:
             run = start()
@@ -85,10 +89,13 @@ def _evidence(run_id: str, console: Console) -> str:
 
 def entered(run_id: str) -> str:
     """Enter every run that waits for the ledger, and say what became of one; never a reason for another exit code."""
+    from cli.keys import keys_at_hand
     from domainlm.ledger.run import entering
 
     try:
-        found = {one.run_id: one for one in entering.enter_waiting()}.get(run_id) or entering.receipt_of(run_id)
+        found = {one.run_id: one for one in entering.enter_waiting(keys_at_hand)}.get(run_id) or entering.receipt_of(
+            run_id
+        )
         if found is None:
             state = entering.WAITING if entering.has_ledger() else entering.NO_LEDGER
             found = entering.Entered(run_id=run_id, state=state, reason="its manifest cannot be read")

@@ -14,10 +14,11 @@ from zenml.enums import ExecutionMode
 from zenml.logger import get_logger
 
 from domainlm.audit.standards.sending import send_waiting
-from domainlm.errors import DomainLMError
+from domainlm.errors import DomainLMError, EvidenceRefused, SecretError
 from domainlm.ledger.run import manifest as manifests
 from domainlm.ledger.run.entering import Entered, enter, enter_waiting, receipt_of
 from domainlm.ledger.run.manifest import COMPLETED, FAILED, RUNNING, UNKNOWN
+from steps.keys import load_keys
 from steps.rows import with_rows
 from steps.run_view import manifest_of, reap_interrupted
 
@@ -34,7 +35,7 @@ def on_start() -> None:
     if first:
         started.append(context.pipeline_run.id)
     if not (manifests.manifest_folder() / f"{context.pipeline_run.id}.json").exists():
-        manifests.write(manifest_of(context.pipeline_run.id, status=RUNNING))
+        manifests.write(manifest_of(context.pipeline_run.id, status=RUNNING), load_keys)
     if first and not completed_later:
         with suppress(DomainLMError, OSError):  # what waits goes on waiting: this run must not end for it
             catch_up()
@@ -48,7 +49,7 @@ def on_end() -> None:
 
 def on_failure(error: BaseException) -> None:
     """A step raised: the manifest names step and cause."""
-    manifests.write(manifest_of(get_step_context().pipeline_run.id, status=FAILED, error=error))
+    manifests.write(manifest_of(get_step_context().pipeline_run.id, status=FAILED, error=error), load_keys)
 
 
 def on_cleanup() -> None:
@@ -65,11 +66,13 @@ def on_cleanup() -> None:
             found = manifest_of(run.id)
             if found.status != COMPLETED:
                 found = manifest_of(run.id, status=FAILED)
-            manifests.write(found)
+            manifests.write(found, load_keys)
         if not (found := manifests.read(path)).rows:
-            manifests.write(with_rows(found))
+            with suppress(EvidenceRefused, SecretError):  # what this project did not write is not sealed anew: it waits
+                manifests.check_seal(found, load_keys)
+                manifests.write(with_rows(found), load_keys)
         if not completed_later:
-            enter(manifests.read(path))
+            enter(manifests.read(path), load_keys)
     if not completed_later and (why := send_waiting()):
         get_logger(__name__).warning("lineage events wait for the next run: %s", why)
 
@@ -85,7 +88,7 @@ def explain(error: BaseException) -> str:
     found = manifests.read(manifests.manifest_folder() / f"{started[-1]}.json")
     if (found.failure is None or found.failure.error == UNKNOWN) and receipt_of(found.run_id) is None:
         found = manifest_of(started[-1], status=FAILED, error=error)
-        manifests.write(found)
+        manifests.write(found, load_keys)
     return found.failure.step if found.failure else ""
 
 
@@ -95,7 +98,7 @@ def catch_up() -> tuple[list[Path], list[Entered]]:
     Returns:
         The manifests of the runs that were found ended from outside, and what became of each that waited.
     """
-    return reap_interrupted(), enter_waiting()
+    return reap_interrupted(), enter_waiting(load_keys)
 
 
 def _tell(step: str, event: str) -> None:

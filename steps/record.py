@@ -12,6 +12,7 @@ from domainlm.ledger.run.manifest import COMPLETED
 from domainlm.names import RECORD
 from domainlm.register import Registration
 from domainlm.reports import Report
+from steps.keys import load_keys
 from steps.rows import RowsOfRun
 from steps.run_view import manifest_of, verify_outputs
 from steps.stage import stage_step
@@ -41,7 +42,7 @@ def record(registration: Registration | None) -> Annotated[RunRecord, "run_recor
     manifest = manifest_of(run_id, status=COMPLETED)
     manifest.rows = rows.sets(run_id, manifest.model)
     manifest = manifest.sealed()
-    manifests.write(manifest)
+    manifests.write(manifest, load_keys)
     found = RunRecord(
         run_id=str(run_id),
         manifest_digest=manifest.digest,

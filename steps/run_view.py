@@ -321,7 +321,7 @@ def reap_interrupted() -> list[Path]:
         manifest = manifest_of(run.id, status=INTERRUPTED)
         manifest.failure = manifest.failure or Failure(step="", error=INTERRUPTED)
         manifest.failure.error, manifest.failure.message = INTERRUPTED, "the process of this run was ended from outside"
-        reaped.append(manifests.write(manifest))
+        reaped.append(manifests.write(manifest, load_keys))
     return reaped
 
 

@@ -54,6 +54,7 @@ def anchor(
     given = [("folder", folder and str(Path(folder).absolute())), ("git", git and str(Path(git).absolute()))]
     given.append(("object_store", object_store))
     enter_project(ready=False)
+    from cli.keys import keys_at_hand
     from domainlm.digests import digest_bytes
     from domainlm.errors import DomainLMError
     from domainlm.ledger import entries
@@ -81,7 +82,9 @@ def anchor(
             typer.echo("warning: that place may lie on the ledger's own volume, and go with it", err=True)
         content = {"place": done.place, "size": size, "note": done.note}
         # it is published whether or not a signer can take the entry now
-        outcome = submit_or_spool(entries.ANCHOR, {"checkpoint": digest_bytes(done.note.encode())}, content, load=keys_at_hand)
+        outcome = submit_or_spool(
+            entries.ANCHOR, {"checkpoint": digest_bytes(done.note.encode())}, content, load=keys_at_hand
+        )
         if isinstance(outcome, Spooled):
             typer.echo(f"not entered yet, the next run or `domainlm audit signer flush` does: {outcome.why}", err=True)
     if failed:

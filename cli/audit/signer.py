@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.environment import enter_project
+from domainlm.errors import ConfigurationError
 
 signer = typer.Typer(help="The process that holds the service keys: serve, ping, flush.", no_args_is_help=True)
 
@@ -30,7 +31,6 @@ def serve(
 ) -> None:
     """Answer on a Unix socket until SIGTERM. Sealed keys are opened once, by a passphrase asked at the start."""
     from cli.audit.keys import passphrase_of
-    from domainlm.errors import ConfigurationError
     from domainlm.ledger.settings import AuditSettings
     from domainlm.ledger.signer.server import Desk, Server, local_service
     from domainlm.project import resolve
@@ -58,12 +58,27 @@ def ping() -> None:
 
 
 @signer.command()
-def flush() -> None:
+def flush(
+    runs: Annotated[
+        list[str] | None,
+        typer.Option("--run", help="A run whose manifest bears no seal, after you looked at it; repeatable."),
+    ] = None,
+) -> None:
     """Enter what could not be entered when it was made. Exit code 1 where something still waits."""
+    from cli.keys import keys_at_hand
     from domainlm.ledger import client
+    from domainlm.ledger.run import entering
+    from domainlm.ledger.run import manifest as manifests
 
     enter_project(ready=False)
-    done = client.flush_spool()
+    waiting = {path.stem: path for path in entering.waiting_manifests()} if runs else {}
+    for name in runs or ():
+        if name not in waiting:
+            raise ConfigurationError("no manifest of this run waits", "--run", "look into .domainlm/runs/")
+        manifests.vouch(manifests.read(waiting[name]), keys_at_hand)
+        found = entering.enter(manifests.read(waiting[name]), keys_at_hand)
+        typer.echo(f"run {name}: {found.line(entering.anchored())}")
+    done = client.flush_spool(load=keys_at_hand)
     for receipt in done.receipts:
         typer.echo(f"entered: entry {receipt.number} ({receipt.entry})")
     for spooled in done.waiting:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from cli.main import app
 from domainlm.errors import ArtifactError, ConfigurationError
+from domainlm.keys import create_development_key
 from domainlm.ledger import entries
 from domainlm.ledger.acts import Anchored, read_act
 from domainlm.ledger.checkpoints import Checkpoint
@@ -156,6 +157,7 @@ def test_without_any_place_or_ledger_the_command_says_what_is_missing(
 def test_where_no_signer_answers_everything_is_published_and_entered_later(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    create_development_key()
     with monkeypatch.context() as away:
         away.setenv("DOMAINLM_SIGNER_KEYS", str(place / "nowhere"))
         done = do("anchor")

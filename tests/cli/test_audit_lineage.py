@@ -50,7 +50,7 @@ def subject(home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     run = small_run(1, rows=used, started=manifests.now(), ended=manifests.now())
     assert run.model is not None
     index.link(run.run_id, run.model.identity, "domainlm-finance/1", used)
-    enter(run)
+    enter(manifests.read(manifests.write(run)))
     return person
 
 

@@ -11,10 +11,14 @@ from typing import Any
 
 import pytest
 import yaml
+from small_ledgers import small_run
 from typer.testing import CliRunner
 
 from cli.main import app
+from domainlm.keys import create_development_key
 from domainlm.ledger import client, entries
+from domainlm.ledger.run import entering
+from domainlm.ledger.run import manifest as manifests
 from domainlm.ledger.settings import keys_folder, root_file
 from domainlm.ledger.signer.spool import Spooled
 from domainlm.ledger.trust.bootstrap import policy_in_force
@@ -201,6 +205,7 @@ def test_in_production_no_root_is_made_here(home: Path, monkeypatch: pytest.Monk
 
 
 def test_what_waits_is_entered_by_a_command(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_development_key()
     do("audit", "init")
     with monkeypatch.context() as away:
         away.setenv("DOMAINLM_SIGNER_KEYS", "/nowhere")
@@ -209,6 +214,16 @@ def test_what_waits_is_entered_by_a_command(home: Path, monkeypatch: pytest.Monk
     assert "entered: entry 1" in do("audit", "signer", "flush")
     assert do("audit", "signer", "flush") == ""
     assert "no socket is named" in do("audit", "signer", "serve", code=1)
+
+
+def test_a_manifest_without_a_seal_is_entered_when_a_person_says_so(home: Path) -> None:
+    create_development_key()
+    do("audit", "init")
+    path = manifests.write(small_run(1))
+    path.with_suffix(".seal").unlink()
+    assert entering.enter_waiting()[0].state == entering.WAITING
+    assert "no manifest of this run waits" in do("audit", "signer", "flush", "--run", "x", code=1)
+    assert "entry 1" in do("audit", "signer", "flush", "--run", path.stem)
 
 
 def _written(path: Path) -> Path:

@@ -8,6 +8,7 @@ import pytest
 from small_ledgers import small_run
 
 from cli.launch import entered
+from domainlm.keys import create_development_key
 from domainlm.ledger.run import manifest as manifests
 from domainlm.ledger.run.manifest import RunManifest
 from domainlm.ledger.trust import bootstrap
@@ -24,6 +25,7 @@ def test_a_project_without_a_ledger_says_so(home: Path) -> None:
 
 
 def test_a_run_is_entered_with_all_that_waits_and_its_own_line_is_told(home: Path) -> None:
+    create_development_key()
     bootstrap.bootstrap()
     manifests.write(small_run(2))
     assert entered(run().run_id).startswith("entry 1, checkpoint of 3 entries, ")
@@ -31,6 +33,7 @@ def test_a_run_is_entered_with_all_that_waits_and_its_own_line_is_told(home: Pat
 
 
 def test_a_manifest_that_was_changed_waits(home: Path) -> None:
+    create_development_key()
     bootstrap.bootstrap()
     path = manifests.manifest_folder() / f"{run().run_id}.json"
     path.write_text(path.read_text().replace('"seed": 1', '"seed": 2'))
@@ -38,6 +41,7 @@ def test_a_manifest_that_was_changed_waits(home: Path) -> None:
 
 
 def test_a_configuration_that_nobody_can_use_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_development_key()
     bootstrap.bootstrap()
     broken = home / "audit.yaml"
     broken.write_text("singer: x\n")

@@ -2,8 +2,10 @@
 
 The manifests' folder is the queue: a manifest of a run that has ended and of which the ledger knows nothing is entered
 by the next run that finds it. A receipt beside the ledger (`.domainlm/evidence/receipts/RUN_ID.json`) says that it was;
-where a receipt was lost, the ledger itself is asked. A missing entry never changes how a run ends: the card says it in
-one line, and `domainlm audit verify` names the run until it is there.
+where a receipt was lost, the ledger itself is asked. Only what this project wrote is entered: each manifest has a seal
+of the key ring beside it (`domainlm.ledger.seals`); one without waits, and is named, until a person vouches for it.
+A missing entry never changes how a run ends: the card says it in one line, and `domainlm audit verify` names the run
+until it is there.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Literal
 
 from domainlm.digests import digest_bytes
 from domainlm.errors import ArtifactError, DomainLMError
-from domainlm.keys import MODE_VARIABLE, PRODUCTION, write_secret_file
+from domainlm.keys import MODE_VARIABLE, PRODUCTION, KeyRing, write_secret_file
 from domainlm.ledger import client, entries
 from domainlm.ledger.checkpoints import Checkpoint
 from domainlm.ledger.log import Ledger
@@ -27,6 +29,7 @@ from domainlm.ledger.run import manifest as manifests
 from domainlm.ledger.run.machine import process_alive
 from domainlm.ledger.run.manifest import RUNNING, RunManifest
 from domainlm.ledger.run.provenance import entry_of
+from domainlm.ledger.seals import Keys
 from domainlm.ledger.settings import AuditSettings, evidence_folder, root_file
 from domainlm.ledger.signer import calls
 from domainlm.ledger.signer.protocol import Act, Request
@@ -93,27 +96,34 @@ def require_ledger(mode: str = "") -> None:
         client.ping()
 
 
-def enter(manifest: RunManifest) -> Entered:
-    """Enter the manifest of a run that has ended; a second call finds the first one's entry.
+def enter(manifest: RunManifest, load: Keys = KeyRing.load) -> Entered:
+    """Enter the manifest of a run that has ended, as `manifest.write` wrote it; a second call finds the first one's
+    entry.
+
+    Args:
+        manifest: as it was read.
+        load: gives the key ring that its seal is checked with.
 
     Raises nothing of domainlm's own: what stands in the way is the reason of a `waiting`.
     """
-    return _enter([manifest])[0]
+    return _enter([manifest], load)[0]
 
 
-def enter_waiting() -> list[Entered]:
+def enter_waiting(load: Keys = KeyRing.load) -> list[Entered]:
     """Enter every manifest of a run that has ended and has no entry yet; what another process is about to enter is left
     to it, since it may have more to say of the run's end."""
     if not has_ledger():
         return []
-    client.flush_spool()  # other acts that wait
+    client.flush_spool(load=load)  # other acts that wait
     found = [manifest for path in waiting_manifests() if (manifest := _readable(path)) and not _at_work(manifest)]
-    done: list[Entered] = []
-    for start in range(0, len(found), RUNS_AT_ONCE):
-        batch = found[start : start + RUNS_AT_ONCE]
-        became = _enter(batch)
+    foreign = [manifest for manifest in found if _why_foreign(manifest, load)]
+    ours = [manifest for manifest in found if manifest not in foreign]
+    done = [enter(manifest, load) for manifest in foreign]  # each alone: it keeps none of ours out
+    for start in range(0, len(ours), RUNS_AT_ONCE):
+        batch = ours[start : start + RUNS_AT_ONCE]
+        became = _enter(batch, load)
         if len(batch) > 1 and any(one.state == WAITING for one in became):
-            became = [enter(one) for one in batch]  # one that is refused keeps none of the others out
+            became = [enter(one, load) for one in batch]  # one that is refused keeps none of the others out
         done += became
         if all(one.state == WAITING for one in became):  # the others would wait as well
             break
@@ -163,10 +173,20 @@ def _readable(path: Path) -> RunManifest | None:
         return None
 
 
-def _enter(runs: Sequence[RunManifest]) -> list[Entered]:
+def _why_foreign(manifest: RunManifest, load: Keys) -> str:
+    """Why a manifest cannot be said to be this project's; "" where it is."""
+    try:
+        manifests.check_seal(manifest, load)
+    except DomainLMError as error:
+        return error.what
+    return ""
+
+
+def _enter(runs: Sequence[RunManifest], load: Keys) -> list[Entered]:
     if not has_ledger():
         return [Entered(run_id=run.run_id, state=NO_LEDGER) for run in runs]
     done: dict[str, Entered] = {}
+    reason = ""
     try:
         with alone(_receipts(), PATIENCE_S) as free:
             if not free:
@@ -174,9 +194,16 @@ def _enter(runs: Sequence[RunManifest]) -> list[Entered]:
             for run in runs:
                 if known := receipt_of(run.run_id) or _found(run):
                     done[run.run_id] = _recorded(known)
-            for entered in _submitted([run for run in runs if run.run_id not in done]):
+            ours = []
+            for run in runs:
+                if run.run_id in done:
+                    continue
+                if foreign := _why_foreign(run, load):
+                    done[run.run_id] = Entered(run_id=run.run_id, state=WAITING, reason=foreign)
+                else:
+                    ours.append(run)
+            for entered in _submitted(ours):
                 done[entered.run_id] = _recorded(entered)
-        reason = ""
     except (DomainLMError, OSError, ValueError, KeyError, TypeError) as error:
         reason = error.what if isinstance(error, DomainLMError) else type(error).__name__
     return [done.get(run.run_id) or Entered(run_id=run.run_id, state=WAITING, reason=reason) for run in runs]

@@ -17,10 +17,13 @@ from pydantic import BaseModel, Field, model_serializer
 
 from domainlm.digests import digest_json
 from domainlm.errors import ArtifactError
+from domainlm.keys import KeyRing
+from domainlm.ledger.seals import Keys, check, seal
 from domainlm.project import home
 
 FORMAT = "domainlm.run/2"
 RUNNING, COMPLETED, FAILED, INTERRUPTED = "running", "completed", "failed", "interrupted"
+SEAL = "run manifest"  # use of the key
 UNKNOWN = "unknown"  # the cause of a failure that no hook was told
 
 
@@ -228,16 +231,54 @@ def manifest_folder() -> Path:
     return folder
 
 
-def write(manifest: RunManifest) -> Path:
-    """Write a manifest whole or not at all; an earlier one of the same run is replaced."""
+def write(manifest: RunManifest, load: Keys = KeyRing.load) -> Path:
+    """Write a manifest whole or not at all, and its seal (`RUN_ID.seal`) before it; an earlier one of the same run is
+    replaced.
+
+    Args:
+        manifest: of a run of this project.
+        load: gives the key ring; where it cannot, the manifest has no seal and waits until somebody vouches for it.
+    """
     path = manifest_folder() / f"{manifest.run_id}.json"
-    draft = path.with_suffix(f".{os.getpid()}.draft")
+    manifest = manifest.sealed()
+    _replace(path.with_suffix(".seal"), seal(load, SEAL, manifest.run_id, manifest.digest))
+    _replace(path, json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
+    return path
+
+
+def _replace(path: Path, text: str) -> None:
+    draft = path.with_name(f"{path.stem}.{os.getpid()}.draft")
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
-        stream.write(json.dumps(manifest.sealed().model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
+        stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(draft, path)
-    return path
+
+
+def check_seal(manifest: RunManifest, load: Keys = KeyRing.load) -> None:
+    """Whether `write` wrote a manifest, as it stands.
+
+    Raises:
+        ArtifactError: its content was changed.
+        EvidenceRefused: it bears no seal of this project's key, or another manifest's.
+        SecretError: the key is missing.
+    """
+    manifest.verify()
+    try:
+        found = (manifest_folder() / f"{manifest.run_id}.seal").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        found = ""
+    check(load, found, SEAL, manifest.run_id, manifest.digest)
+
+
+def vouch(manifest: RunManifest, load: Keys = KeyRing.load) -> None:
+    """Seal a manifest as it lies there, because a person says that it is this project's.
+
+    Raises:
+        SecretError: the key is missing.
+    """
+    manifest.verify()
+    _replace(manifest_folder() / f"{manifest.run_id}.seal", load().keyed_id(SEAL, manifest.run_id, manifest.digest))
 
 
 def read(path: Path) -> RunManifest:

@@ -1,7 +1,8 @@
 """Machine-made statements that no signer could take yet: a run's evidence is not lost because the signer is down.
 
 A statement is written to the spool before it is submitted and removed when it is receipted. What was entered although
-nobody heard the answer is found again by its nonce, so that it does not stand in the ledger twice.
+nobody heard the answer is found again by its nonce, so that it does not stand in the ledger twice. Each file bears a
+seal of the project's key ring (`domainlm.ledger.seals`): what somebody else put into the folder is named and waits.
 """
 
 from __future__ import annotations
@@ -14,15 +15,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from domainlm.errors import DomainLMError, EvidenceRefused
+from domainlm.digests import canonical_json
+from domainlm.errors import DomainLMError, EvidenceRefused, SecretError
+from domainlm.keys import KeyRing
 from domainlm.ledger import entries
 from domainlm.ledger.log import Ledger
+from domainlm.ledger.seals import Keys, check, seal
 from domainlm.ledger.settings import AuditSettings, spool_folder
 from domainlm.ledger.signer import calls
 from domainlm.ledger.signer.service import Receipt
 from domainlm.ledger.trust.gate import RECORDER, now
 from domainlm.ledger.trust.signing import write_new
 from domainlm.reports import Report
+
+SEAL = "spooled act"  # use of the key
 
 
 @dataclass(frozen=True)
@@ -52,13 +58,18 @@ class Flushed:
 
 
 def submit_or_spool(
-    kind: str, subjects: Mapping[str, str], content: Mapping[str, Any] | Report, moment: datetime | None = None
+    kind: str,
+    subjects: Mapping[str, str],
+    content: Mapping[str, Any] | Report,
+    moment: datetime | None = None,
+    load: Keys = KeyRing.load,
 ) -> Receipt | Spooled:
     """`calls.submit`, and where it cannot be now, a file that `flush_spool` enters later.
 
     Args:
         kind, subjects, content: as of `calls.submit`.
         moment: the present one by default; orders the files.
+        load: gives the key ring that seals the file; where it cannot, the act waits for a person.
 
     Raises:
         OSError: not even the file can be written.
@@ -67,6 +78,7 @@ def submit_or_spool(
     fields = content.model_dump(mode="json") if isinstance(content, Report) else dict(content)
     after = _size()
     waiting = {"kind": kind, "subjects": dict(subjects), "content": fields, "nonce": nonce, "after": after}
+    waiting["seal"] = seal(load, SEAL, canonical_json(waiting).decode())
     path = spool_folder() / f"{entries.spell_time(moment or now()).replace(':', '')}-{nonce}.json"
     write_new(path, json.dumps(waiting, ensure_ascii=False).encode())
     try:
@@ -77,17 +89,17 @@ def submit_or_spool(
     return receipt
 
 
-def flush_spool(timeout_s: float = calls.TIMEOUT_S) -> Flushed:
+def flush_spool(timeout_s: float = calls.TIMEOUT_S, load: Keys = KeyRing.load) -> Flushed:
     """Enter what waits, the oldest first; stops at the first that no signer answers to."""
     receipts: list[Receipt] = []
     waiting: list[Spooled] = []
     paths = sorted(spool_folder().glob("*.json")) if spool_folder().is_dir() else []
     for place, path in enumerate(paths):
         try:
-            receipts.append(_flush(path, timeout_s))
+            receipts.append(_flush(path, timeout_s, load))
         except FileNotFoundError:
             continue  # another process was faster
-        except EvidenceRefused as error:
+        except (EvidenceRefused, SecretError) as error:
             waiting.append(Spooled(path, error.what))
         except (DomainLMError, OSError, ValueError, KeyError, TypeError) as error:
             why = error.what if isinstance(error, DomainLMError) else f"cannot be read: {type(error).__name__}"
@@ -98,8 +110,10 @@ def flush_spool(timeout_s: float = calls.TIMEOUT_S) -> Flushed:
     return Flushed(tuple(receipts), tuple(waiting))
 
 
-def _flush(path: Path, timeout_s: float) -> Receipt:
+def _flush(path: Path, timeout_s: float, load: Keys) -> Receipt:
     found = json.loads(path.read_bytes())
+    sealed = str(found.pop("seal", ""))
+    check(load, sealed, SEAL, canonical_json(found).decode())
     ledger = _ledger()
     try:
         receipt = _entered(ledger, found["nonce"], int(found["after"]))

@@ -15,11 +15,12 @@ from small_ledgers import small_run
 from domainlm.audit.evidence import Evidence
 from domainlm.digests import digest_json
 from domainlm.errors import ArtifactError, DomainLMError, EvidenceRefused
+from domainlm.keys import KeyRing, create_development_key, development_key_file, write_secret_file
 from domainlm.ledger import client, entries
 from domainlm.ledger.envelopes import MAX_ENTRY_BYTES
 from domainlm.ledger.run import entering
 from domainlm.ledger.run import manifest as manifests
-from domainlm.ledger.run.entering import ENTERED, NO_LEDGER, WAITING, enter, enter_waiting, receipt_of
+from domainlm.ledger.run.entering import ENTERED, NO_LEDGER, WAITING, enter_waiting, receipt_of
 from domainlm.ledger.run.manifest import FAILED, INTERRUPTED, RUNNING, RunManifest
 from domainlm.ledger.run.provenance import MANIFEST
 from domainlm.ledger.settings import evidence_folder
@@ -30,8 +31,14 @@ from domainlm.ledger.trust import bootstrap
 @pytest.fixture
 def ledger(home: Path) -> Path:
     """The project of the test has a ledger of its own."""
+    create_development_key()
     bootstrap.bootstrap()
     return home
+
+
+def enter(run: RunManifest) -> entering.Entered:
+    """As the pipeline does: it writes the manifest, and enters what it reads again."""
+    return entering.enter(manifests.read(manifests.write(run)))
 
 
 def runs() -> list[RunManifest]:
@@ -114,8 +121,11 @@ def test_manifests_from_before_the_ledger_are_entered_as_they_were_written(ledge
     old["digest"] = digest_json(old)
     (manifests.manifest_folder() / "1.json").write_text(json.dumps(old, indent=2))
     manifests.write(now(2))
-    assert [found.state for found in enter_waiting()] == [ENTERED, ENTERED]
-    *_, (_, envelope) = client.evidence_entries()  # "1.json" sorts behind the other
+    assert {found.run_id: found.state for found in enter_waiting()} == {now(2).run_id: ENTERED, "1": WAITING}
+    path = manifests.manifest_folder() / "1.json"
+    manifests.vouch(manifests.read(path))
+    assert [found.state for found in enter_waiting()] == [ENTERED]
+    *_, (_, envelope) = client.evidence_entries()
     assert envelope.statement["predicate"][MANIFEST] == old
     assert enter_waiting() == []
 
@@ -165,3 +175,55 @@ def test_two_processes_that_enter_one_run_make_one_entry(ledger: Path) -> None:
         answers = pool.map_async(_enter, [now(), now()]).get(timeout=120)
     assert answers[0] == answers[1] == (ENTERED, 1)
     assert len(runs()) == 1
+
+
+def forged(run: RunManifest, name: str) -> RunManifest:
+    """A copy under another id with the best of metrics, its digest made to fit, as anybody can make it."""
+    return run.model_copy(update={"run_id": name, "metrics": {"exact_match": 1.0}}).sealed()
+
+
+def put(run: RunManifest) -> Path:
+    path = manifests.manifest_folder() / f"{run.run_id}.json"
+    path.write_text(json.dumps(run.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
+    return path
+
+
+def test_a_manifest_that_the_pipeline_did_not_write_is_not_signed_and_keeps_none_out(ledger: Path) -> None:
+    genuine = manifests.read(manifests.write(now(1)))
+    for number in range(entering.RUNS_AT_ONCE + 1):
+        put(forged(genuine, f"0-{number:02}"))
+    copied = put(forged(genuine, "other"))
+    copied.with_suffix(".seal").write_text((copied.parent / f"{genuine.run_id}.seal").read_text())
+    done = {found.run_id: found for found in enter_waiting()}
+    assert [run.run_id for run in runs()] == [genuine.run_id] and done[genuine.run_id].state == ENTERED
+    assert "no seal" in done["0-00"].reason and "not sealed by this project's key" in done["other"].reason
+    assert {found.state for name, found in done.items() if name != genuine.run_id} == {WAITING}
+    assert entering.enter(manifests.read(copied)).state == WAITING and len(runs()) == 1
+
+
+def test_a_sealed_manifest_that_was_replaced_waits(ledger: Path) -> None:
+    run = manifests.read(manifests.write(now(1)))
+    put(run.model_copy(update={"metrics": {"exact_match": 1.0}}).sealed())
+    assert [found.state for found in enter_waiting()] == [WAITING] and runs() == []
+
+
+def test_what_was_sealed_before_a_rotation_is_entered_after_it(ledger: Path) -> None:
+    manifests.write(now(1))
+    ring = KeyRing.load().succeeded_by(KeyRing.new("next"))
+    write_secret_file(development_key_file(), ring.to_json(), replace=True)
+    assert [found.state for found in enter_waiting()] == [ENTERED]
+    manifests.write(now(2))
+    write_secret_file(development_key_file(), KeyRing.new("foreign").to_json(), replace=True)
+    assert [found.state for found in enter_waiting()] == [WAITING], "the key of another institution"
+
+
+def test_without_the_key_a_run_waits_and_says_so(ledger: Path) -> None:
+    manifests.write(now(1))
+    kept = development_key_file().read_bytes()
+    development_key_file().unlink()
+    (waits,) = enter_waiting()
+    assert waits.state == WAITING and "key" in waits.reason
+    manifests.write(now(2))  # a run leaves its manifest all the same
+    development_key_file().write_bytes(kept)
+    development_key_file().chmod(0o600)
+    assert sorted(found.state for found in enter_waiting()) == [ENTERED, WAITING]

@@ -24,6 +24,7 @@ from securesystemslib.signer import CryptoSigner
 from small_ledgers import small_run
 
 from domainlm.errors import ArtifactError, ConfigurationError, DomainLMError, EvidenceRefused, SecretError
+from domainlm.keys import create_development_key
 from domainlm.ledger import client, entries
 from domainlm.ledger.client import Spooled, flush_spool, submit, submit_or_spool
 from domainlm.ledger.envelopes import Envelope
@@ -404,6 +405,7 @@ def test_a_second_signer_on_the_same_socket_and_unsafe_places_are_refused(
 def test_what_no_signer_took_waits_in_the_spool_and_is_entered_once(
     ledger: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    create_development_key()
     assert not isinstance(submit_or_spool(entries.READ, NOWHERE, LOOK | {"page": "a"}), Spooled)
     assert list(spool_folder().iterdir()) == []
     with monkeypatch.context() as away:
@@ -420,6 +422,7 @@ def test_what_no_signer_took_waits_in_the_spool_and_is_entered_once(
 
 
 def test_what_was_entered_and_not_heard_of_is_not_entered_again(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_development_key()
     enter = calls.submit
 
     def unheard(*arguments: object) -> None:
@@ -437,6 +440,7 @@ def test_what_was_entered_and_not_heard_of_is_not_entered_again(ledger: Path, mo
 def test_one_spooled_file_that_cannot_be_entered_does_not_hold_up_the_others(
     ledger: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    create_development_key()
     with monkeypatch.context() as away:
         away.setenv("DOMAINLM_SIGNER_KEYS", "/nowhere")
         for kind in (entries.HOLD, entries.READ):
@@ -444,6 +448,21 @@ def test_one_spooled_file_that_cannot_be_entered_does_not_hold_up_the_others(
     (spool_folder() / "0-garbage.json").write_text("{")
     done = flush_spool()
     assert len(done.receipts) == 1 and len(done.waiting) == 2
+
+
+def test_what_somebody_put_into_the_spool_is_not_signed(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_development_key()
+    with monkeypatch.context() as away:
+        away.setenv("DOMAINLM_SIGNER_KEYS", "/nowhere")
+        genuine = submit_or_spool(entries.READ, NOWHERE, LOOK | {"page": "a"})
+    assert isinstance(genuine, Spooled)
+    found = json.loads(genuine.path.read_text())
+    for name, fields in (("0-copied", found), ("1-bare", {key: found[key] for key in found if key != "seal"})):
+        changed = fields | {"nonce": "0" * 16, "content": LOOK | {"page": "b"}}
+        (spool_folder() / f"{name}.json").write_text(json.dumps(changed))
+    done = flush_spool()
+    assert [receipt.number for receipt in done.receipts] == [1]
+    assert ["seal" in one.why for one in done.waiting] == [True, True] and admitted() == 2
 
 
 def test_bootstrap_is_repeated_completed_and_never_overwrites(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
