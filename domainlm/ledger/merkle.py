@@ -165,18 +165,22 @@ def verify_inclusion(proof: InclusionProof, leaf: bytes, root: bytes) -> None:
         ) from None
 
 
-def prove_consistency(leaves: Sequence[bytes], first: int, second: int | None = None) -> ConsistencyProof:
+def prove_consistency(leaves: Sequence[bytes] | Tree, first: int, second: int | None = None) -> ConsistencyProof:
     """A proof that the tree over the first `second` leaf hashes (all by default) continues that over `first`.
+
+    Args:
+        leaves: leaf hashes; a `Tree` of them where many proofs are wanted, since it remembers its inner hashes.
 
     Raises:
         ValueError: there are no such trees.
     """
-    second = len(leaves) if second is None else second
-    if not 0 < first <= second <= len(leaves):
+    tree = leaves if isinstance(leaves, Tree) else Tree(leaves)
+    second = tree.get_size() if second is None else second
+    if not 0 < first <= second <= tree.get_size():
         raise ValueError("no such trees")
     if first == second:
         return ConsistencyProof(first=first, second=second, consistency=[])
-    proof = Tree(leaves).prove_consistency(first, second)
+    proof = tree.prove_consistency(first, second)
     path = list(proof.path)
     if proof.subset[0] == 0:
         # where the smaller tree ends with a complete subtree, the library goes down to the leaf right of it; the RFC

@@ -25,7 +25,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from domainlm.audit import sealing
 from domainlm.audit.evidence import Evidence
@@ -38,7 +38,7 @@ from domainlm.digests import parse_canonical
 from domainlm.errors import ArtifactError, EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.anchors import Published
-from domainlm.ledger.checkpoints import Checkpoint
+from domainlm.ledger.checkpoints import ORIGIN, Checkpoint
 from domainlm.ledger.envelopes import MAX_ENTRY_BYTES, Envelope
 from domainlm.ledger.findings import verdict
 from domainlm.ledger.merkle import (
@@ -81,6 +81,13 @@ class Contents(Report):
     model: str = Field(default="", pattern="^([0-9a-f]{64})?$")
     files: dict[str, str]
     artifacts: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("origin")
+    @classmethod
+    def _is_a_name(cls, origin: str) -> str:
+        if not ORIGIN.fullmatch(origin):  # it is printed in the verdict
+            raise ValueError("no ledger has this name")
+        return origin
 
 
 def verify_bundle(

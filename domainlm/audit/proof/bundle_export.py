@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -31,7 +31,9 @@ from domainlm.errors import ArtifactError, EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.anchors import Published
 from domainlm.ledger.checkpoints import Checkpoint
-from domainlm.ledger.merkle import leaf_hash, prove_consistency, prove_inclusion
+from domainlm.ledger.merkle import Tree, leaf_hash, prove_consistency, prove_inclusion
+
+MAX_PROOFS = MAX_PUBLISHED  # consistency proofs in one model's bundle, each about 1 kB
 
 
 def about(evidence: Evidence, identity: str) -> set[int]:
@@ -84,6 +86,7 @@ def export(
     *,
     model: str = "",
     numbers: set[int] | None = None,
+    anchored: Collection[int] = (),
     artifacts: Mapping[str, Path] | None = None,
     recipients: Sequence[str] = (),
     passphrase: str = "",
@@ -98,6 +101,8 @@ def export(
         origin: the ledger's name.
         model: identity of the model that it is about; empty for the whole ledger.
         numbers: of the entries to put in, for a model (`about`).
+        anchored: sizes of the checkpoints that entries say were published, for a model: they lie where the exporter
+            may not be able to read, and whoever verifies may.
         artifacts: what a person calls it -> file.
         recipients, passphrase: encrypts the bundle (`domainlm.audit.sealing`).
 
@@ -108,7 +113,8 @@ def export(
     """
     if not checkpoints:
         raise EvidenceRefused("has no signed checkpoint", origin, "let the signer sign one", "no-checkpoint")
-    head = max((Checkpoint.parse(note, "a checkpoint") for note in checkpoints), key=lambda found: found.size)
+    parsed = [Checkpoint.parse(note, "a checkpoint") for note in checkpoints]
+    head = max(parsed, key=lambda found: found.size)
     with ExitStack() as stack:
         files = {CHECKPOINT: _spool(stack, [head.note.encode()])}
         files[PUBLISHED] = _lines(
@@ -116,7 +122,10 @@ def export(
         )
         covered = (item for item in read if item[0] < head.size)
         if model:
-            files |= _one_model(stack, covered, numbers or set(), head, published, origin)
+            outside = [Checkpoint.parse(item.note, item.place) for item in published]
+            known = {found.size for found in outside if found.origin == origin} | set(anchored)
+            sizes = proven_sizes({found.size for found in parsed}, known, head.size)
+            files |= _one_model(stack, covered, numbers or set(), head, sizes)
         else:
             files[ENTRIES] = _lines(stack, (raw for _, raw in covered))
             files[CHECKPOINTS] = _lines(stack, (canonical_json(note) for note in checkpoints))
@@ -141,13 +150,22 @@ def export(
     return contents
 
 
+def proven_sizes(signed: Collection[int], published: Collection[int], size: int) -> list[int]:
+    """Of which checkpoints a model's bundle proves that its own, of `size` entries, continues them; in order.
+
+    A proof needs the size alone. Any signed checkpoint may have been published by somebody else, so all of them are
+    proven; of more than 10,000 those that are known to be published, then others at even steps.
+    """
+    must = sorted({size} | {found for found in published if 0 < found <= size})[-MAX_PROOFS:]
+    others = sorted({found for found in signed if 0 < found <= size} - set(must))
+    room = MAX_PROOFS - len(must)
+    if len(others) > room:
+        others = [others[index * len(others) // room] for index in range(room)]
+    return sorted([*must, *others])
+
+
 def _one_model(
-    stack: ExitStack,
-    read: Iterable[tuple[int, bytes]],
-    numbers: set[int],
-    head: Checkpoint,
-    published: Sequence[Published],
-    origin: str,
+    stack: ExitStack, read: Iterable[tuple[int, bytes]], numbers: set[int], head: Checkpoint, sizes: Sequence[int]
 ) -> dict[str, BinaryIO]:
     leaves, chosen = [], []
     for number, raw in read:
@@ -157,14 +175,10 @@ def _one_model(
         if number in numbers:
             chosen.append((number, raw))
     if len(leaves) != head.size:
-        raise EvidenceRefused(f"lacks entry {len(leaves)}", origin, "run `domainlm audit verify`", "deleted")
-    sizes = set()
-    for item in published:
-        found = Checkpoint.parse(item.note, item.place)
-        if found.origin == origin and 0 < found.size <= head.size:
-            sizes.add(found.size)
+        raise EvidenceRefused(f"lacks entry {len(leaves)}", head.origin, "run `domainlm audit verify`", "deleted")
+    tree = Tree(leaves)
     proofs = (prove_inclusion(leaves, number, head.size) for number, _ in chosen)
-    consistent = (prove_consistency(leaves, size, head.size) for size in sorted(sizes))
+    consistent = (prove_consistency(tree, size, head.size) for size in sizes)
     return {
         ENTRIES: _lines(stack, (raw for _, raw in chosen)),
         PROOFS: _lines(stack, (canonical_json(proof.model_dump()) for proof in proofs)),

@@ -133,8 +133,8 @@ def test_one_model_is_anchored_by_any_checkpoint_that_its_own_continues(made: Sm
     notes = made.ledger.checkpoints()
     older = verify(made, one_model, [Published("the share", notes[3])])
     assert (older.verdict, older.anchored, codes(older, "warning")) == ("good", 4, {"stale-anchor"})
-    unknown = verify(made, one_model, [Published("paper", notes[5])])  # no proof from it is in the bundle
-    assert (unknown.verdict, unknown.anchored) == ("unanchored", 0)
+    unknown = verify(made, one_model, [Published("paper", notes[5])])  # the exporter did not know of that place
+    assert (unknown.verdict, unknown.anchored) == ("good", 6)
     fork = Checkpoint(ORIGIN, 4, bytes(32)).signed(made.keys["log"]).note
     assert codes(verify(made, one_model, [Published("x", fork)])) == {"forked"}
     same_size = Checkpoint(ORIGIN, 11, bytes(32)).signed(made.keys["log"]).note
@@ -145,6 +145,23 @@ def test_one_model_is_anchored_by_any_checkpoint_that_its_own_continues(made: Sm
     assert codes(verify(made, one_model, [Published("x", unsigned)])) == {"bad-signature"}
     unreadable = verify(made, one_model, [*published(made), Published("share", "", "is not mounted")])
     assert unreadable.verdict == "unanchored" and "unreadable-anchor" in codes(unreadable, "warning")
+
+
+def test_of_many_checkpoints_those_that_are_known_to_be_published_are_proven_and_others_at_even_steps(
+    made: SmallLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bundle_export.proven_sizes(range(30), {4, 25, 40}, 29) == [*range(1, 26), 26, 27, 28, 29]
+    monkeypatch.setattr(bundle_export, "MAX_PROOFS", 6)
+    assert bundle_export.proven_sizes(range(31), {7, 40}, 30) == [1, 7, 9, 16, 23, 30]
+    assert bundle_export.proven_sizes(range(31), set(range(12)), 30) == [7, 8, 9, 10, 11, 30]
+    monkeypatch.setattr(bundle_export, "MAX_PROOFS", 2)
+    notes, path = made.ledger.checkpoints(), tmp_path / "model.tar"
+    numbers = about(made.evidence(), IDENTITY)
+    export(path, made.ledger.raw(), notes, [], ORIGIN, model=IDENTITY, numbers=numbers, anchored={6})
+    said = verify(made, path, [Published("git", notes[5])])
+    assert (said.verdict, said.anchored) == ("good", 6)
+    thinned = verify(made, path, [Published("git", notes[4])])
+    assert (thinned.verdict, codes(thinned, "warning")) == ("unanchored", {"stale-anchor"})
 
 
 def test_a_standing_approval_goes_with_what_it_rests_on(tmp_path: Path) -> None:
@@ -253,7 +270,7 @@ def test_a_replaced_artifact_is_named(made: SmallLedger, one_model: Path, tmp_pa
         ({"format": "other"}, "malformed"), ({"more": 1}, "malformed"), ({"model": "x"}, "malformed"),
         ({"size": -1}, "malformed"), ({"files": []}, "malformed"), ({"artifacts": {"x": "0" * 64}}, "malformed"),
         ({"artifacts": {"x": "../../x"}}, "malformed"), ({"origin": "bank/cards"}, "foreign-entry"),
-        ({"size": 12}, "edited"),
+        ({"size": 12}, "edited"), ({"origin": "x" * 300}, "malformed"), ({"origin": "good: a b"}, "malformed"),
     ],
 )  # fmt: skip
 def test_contents_of_another_version_or_form_are_refused_by_name(
