@@ -70,6 +70,8 @@ def within(evidence: Evidence, model: str = "", today: date | None = None) -> li
 
 
 def _still_allowed(evidence: Evidence, name: str, champion: Stated, today: date | None, findings: Findings) -> None:
+    if any(champion.act.identity in stated.act.models for stated in evidence.of_kind(entries.ERASURE)):
+        return  # said as `must-retrain`: it is barred by that, whatever became of its approvals
     decision = decide(evidence, champion.act.identity, today, name)
     if decision.allowed or champion.act.standing:  # a standing approval serves the promotion, not what follows
         return

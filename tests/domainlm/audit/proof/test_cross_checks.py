@@ -100,6 +100,8 @@ def test_a_model_that_learnt_from_what_was_erased_is_said_louder_where_it_is_the
         reason="asked for by the subject"))  # fmt: skip
     found = {(severity, where) for severity, code, where in told(within(made.evidence())) if code == "must-retrain"}
     assert found == {("warning", "domainlm-finance/1"), ("note", "domainlm-finance/2"), ("note", "7" * 16)}
+    # its approvals have not run out: what it needs is to be trained again
+    assert {code for _, code, _ in told(within(made.evidence()))} == {"must-retrain"}
 
 
 def test_a_run_from_uncommitted_code_is_noted(tmp_path: Path) -> None:
