@@ -7,6 +7,9 @@ What arrives while a batch is being written forms the next batch: one transactio
 is sent when the entries are on the disk. The user at the other end of a connection is asked of the kernel
 (`SO_PEERCRED`): the signer's own user may record everything, users named with `--allow-uid` only runs and what people
 signed, all others nothing.
+
+Connections are counted by that user, and a request takes a slot only when the whole of it is read: who connects and
+says nothing, or not all, keeps nobody else out, and other users never take the slots of the signer's own.
 """
 
 from __future__ import annotations
@@ -21,11 +24,12 @@ import socket
 import stat
 import struct
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from domainlm.errors import ConfigurationError, DomainLMError, EvidenceRefused, PlaceTaken
+from domainlm.errors import ArtifactError, ConfigurationError, DomainLMError, EvidenceRefused, PlaceTaken
 from domainlm.ledger import entries
 from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.log import Ledger
@@ -39,8 +43,12 @@ from domainlm.ledger.trust.signing import load_key
 
 RECORDER_KEY, LOG_KEY, MEMORY = "recorder.pem", "log.pem", "signer-memory.json"
 BATCH_REQUESTS = 256
-CONNECTIONS = 64
+OWN_CONNECTIONS = 256  # open at once, of the signer's own user
+OTHER_CONNECTIONS = 8  # the same of each other user; each may hold a request of 16 MiB
+OWN_SLOTS, OTHER_SLOTS = 48, 16  # whole requests that are worked on at once; all other users share theirs
+BACKLOG = 128
 IDLE_S = 60.0  # a connection that says nothing for so long is closed
+FRAME_S = 5.0  # the same from a request's first byte to its last
 SETTLE_S = 0.05
 MAX_SOCKET_PATH_BYTES = 107  # Linux, unix(7)
 _PEER = struct.Struct("3i")  # pid, uid, gid: unix(7)
@@ -161,7 +169,8 @@ class Server:
     def __init__(self, desk: Desk, path: Path, allowed: frozenset[int] = frozenset()) -> None:
         self.desk, self.path, self.allowed = desk, path, allowed
         self._queue: asyncio.Queue[tuple[Request, int, asyncio.Future[Answer]]] = asyncio.Queue()
-        self._free = asyncio.Semaphore(CONNECTIONS)
+        self._slots = {True: asyncio.Semaphore(OWN_SLOTS), False: asyncio.Semaphore(OTHER_SLOTS)}
+        self._connections: Counter[int] = Counter()  # by user
         self._open: dict[asyncio.StreamWriter, tuple[asyncio.StreamReader, asyncio.Task[None] | None]] = {}
 
     async def serve(self, ready: Callable[[], None] = lambda: None) -> None:
@@ -209,38 +218,49 @@ class Server:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         uid = peer_uid(writer.get_extra_info("socket"))
         self._open[writer] = reader, asyncio.current_task()
+        self._connections[uid] += 1
         try:
-            if uid != os.getuid() and uid not in self.allowed:
-                error = EvidenceRefused("is not allowed here", f"user {uid}", "serve with --allow-uid", "wrong-role")
-                await _send(writer, Answer.of(error))
+            if (refusal := self._refusal(uid)) is not None:
+                await _send(writer, Answer.of(refusal))
                 return
-            async with self._free:
-                while (answer := await self._one(reader, uid)) is not None:
-                    await _send(writer, answer)
-                    if answer.code in ("too-large", "malformed"):
-                        return  # where the next frame begins is not known
+            while (answer := await self._one(reader, uid)) is not None:
+                await _send(writer, answer)
+                if answer.code in ("too-large", "malformed"):
+                    return  # where the next frame begins is not known
         except (ConnectionError, TimeoutError, asyncio.IncompleteReadError):
             pass  # the client is gone; what it had asked whole is in the ledger all the same
         finally:
             del self._open[writer]
+            self._connections[uid] -= 1
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
+
+    def _refusal(self, uid: int) -> DomainLMError | None:
+        """Why a connection that a user just opened is not served."""
+        if uid != os.getuid() and uid not in self.allowed:
+            return EvidenceRefused("is not allowed here", f"user {uid}", "serve with --allow-uid", "wrong-role")
+        most = OWN_CONNECTIONS if uid == os.getuid() else OTHER_CONNECTIONS
+        if self._connections[uid] > most:
+            return ArtifactError(f"has {most} connections to the signer already", f"user {uid}", "repeat it later")
+        return None
 
     async def _one(self, reader: asyncio.StreamReader, uid: int) -> Answer | None:
         try:
             async with asyncio.timeout(IDLE_S):
                 head = await reader.read(1)
-                if not head:
-                    return None
+            if not head:
+                return None
+            async with asyncio.timeout(FRAME_S):
                 head += await reader.readexactly(protocol.LENGTH.size - 1)
                 raw = await reader.readexactly(protocol.check_length(protocol.LENGTH.unpack(head)[0]))
             request = protocol.read_request(raw)
         except DomainLMError as error:
             return Answer.of(error)
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        await self._queue.put((request, uid, future))
-        return await future
+        async with self._slots[uid == os.getuid()]:
+            future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            await self._queue.put((request, uid, future))
+            return await future
 
 
 def peer_uid(connection: socket.socket) -> int:
@@ -299,7 +319,7 @@ def _listening(path: Path, others: bool) -> Iterator[socket.socket]:
                 os.umask(mask)
             if others:
                 path.chmod(0o666)
-            listener.listen(CONNECTIONS)
+            listener.listen(BACKLOG)
             listener.setblocking(False)
             try:
                 yield listener
