@@ -71,7 +71,7 @@ def verify(
 def show(found: Verification) -> None:
     """One line a finding, then the verdict; what comes from a hostile file cannot steer the terminal."""
     for finding in found.findings:
-        typer.echo(_plain(finding.line()))
+        typer.echo(plain(finding.line()))
     told = f"{found.verdict}: {found.origin}: {found.entries} of {found.size} entries"
     if found.model:
         told += f", those that concern the model {found.model[:16]}; what else was said of it does not show"
@@ -81,7 +81,7 @@ def show(found: Verification) -> None:
         told += f", {sum(finding.severity == 'broken' for finding in found.findings)} faults"
     elif found.anchored:
         told += f", borne out by the checkpoint that was published for {found.anchored}"
-    typer.echo(_plain(told))
+    typer.echo(plain(told))
     if found.root:
         typer.echo(f"root {found.root}")
 
@@ -156,7 +156,7 @@ def _with_stores(found: Verification, evidence: Evidence) -> Verification:
     from cli.environment import quiet_libraries
 
     quiet_libraries()
-    from domainlm.audit.decisions.promotion import alias_findings
+    from domainlm.audit.decisions.promotion import alias_findings, registered_findings
     from domainlm.audit.proof.cross_checks import known_runs, stored_artifacts
     from domainlm.ledger import entries
     from steps.registry import StackRegistries
@@ -164,6 +164,7 @@ def _with_stores(found: Verification, evidence: Evidence) -> Verification:
 
     registries = StackRegistries()
     more = alias_findings(evidence, registries.champions(), registries.names)
+    more += registered_findings(evidence, registries)
     if evidence.stated:
         more += known_runs(evidence, ended_runs(evidence.stated[0].header.time))
     manifests = {stated.act.run_id: stated.act for stated in evidence.of_kind(entries.RUN)}
@@ -171,5 +172,5 @@ def _with_stores(found: Verification, evidence: Evidence) -> Verification:
     return found.with_findings([*more, *differing], count)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)

@@ -206,6 +206,27 @@ def test_files_that_somebody_replaced_in_the_registry_are_found(bank: Bank) -> N
     assert "another adapter" in stored_findings(bank.made.evidence(), registries, bank.name)[0].what
 
 
+def test_a_verification_of_the_stores_names_what_was_replaced_in_the_registry(bank: Bank) -> None:
+    from cli.audit.verify import _with_stores
+    from steps.registry import StackRegistries
+
+    bank.register(1)
+    bank.register(2, approved=False)
+    bank.promote("1", StackRegistries())
+
+    def replaced() -> list[tuple[str, str]]:
+        ledger = bank.made.ledger
+        found, evidence = examine(ledger.raw(), ledger.checkpoints(), (), ORIGIN, bank.made.root_keyids)
+        findings = _with_stores(found, evidence).findings
+        return [(found.where, found.what) for found in findings if found.code == "replaced-artifact"]
+
+    assert replaced() == []
+    for weights in (bank.folder / "artifacts").rglob("data/adapter/weights.json"):
+        weights.write_text('{"version": 3}')
+    swapped = "the registry holds another adapter than was registered"
+    assert replaced() == [(f"{bank.name}/1", swapped), (f"{bank.name}/2", swapped)]
+
+
 def test_a_promotion_killed_between_the_registries_is_finished(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
     import steps.registry
 

@@ -10,9 +10,16 @@ import pytest
 from small_ledgers import ORIGIN, SmallLedger, small_ledger, small_run
 
 from domainlm.audit.decisions.approvals import check_promotion
-from domainlm.audit.decisions.promotion import Champion, RegisteredVersion, alias_findings, promote, stored_findings
+from domainlm.audit.decisions.promotion import (
+    Champion,
+    RegisteredVersion,
+    alias_findings,
+    promote,
+    registered_findings,
+    stored_findings,
+)
 from domainlm.audit.proof.verification import examine
-from domainlm.errors import ApprovalRefused, EvidenceRefused
+from domainlm.errors import ApprovalRefused, EvidenceRefused, RegistrationError
 from domainlm.ledger import entries
 from domainlm.ledger.acts import Approval, Erasure, Promotion
 from domainlm.ledger.run.manifest import RunManifest
@@ -49,6 +56,8 @@ class TwoRegistries:
 
     def version(self, name: str, version: str, runs) -> RegisteredVersion:
         assert runs
+        if f"{name}/{version}" not in self.versions:
+            raise RegistrationError("is not in the registry", f"{name}/{version}", "register it")
         return self.versions[f"{name}/{version}"].model_copy(deep=True)
 
     def champions(self) -> list[Champion]:
@@ -345,6 +354,22 @@ def test_a_champion_whose_files_were_replaced_is_named(stage):
     stage.registries.versions[f"{NAME}/1"].files["adapter"] = "0" * 64
     found = stored_findings(stage.made.evidence(), stage.registries, NAME)
     assert [(one.code, one.severity) for one in found] == [("replaced-artifact", "broken")]
+
+
+def test_every_version_that_the_registry_has_is_compared_with_the_ledger(stage):
+    def found() -> list[tuple[str, str]]:
+        return [(one.code, one.where) for one in registered_findings(stage.made.evidence(), stage.registries)]
+
+    assert found() == []
+    stage.promote(1)
+    assert found() == []
+    for number in (1, 2):
+        stage.registries.versions[f"{NAME}/{number}"].files["adapter"] = "0" * 64
+    assert found() == [("replaced-artifact", f"{NAME}/1"), ("replaced-artifact", f"{NAME}/2")]
+    del stage.registries.versions[f"{NAME}/2"]  # an old version may be removed, the champion may not
+    assert found() == [("replaced-artifact", f"{NAME}/1")]
+    del stage.registries.versions[f"{NAME}/1"]
+    assert found() == [("missing-artifact", f"{NAME}/1")]
 
 
 def test_an_approval_that_ends_at_midnight_does_not_serve_a_promotion_of_the_last_minute(tmp_path):
