@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from cli.audit.verify import plain
 from cli.environment import enter_project
 
 
@@ -29,7 +30,10 @@ def bundle(
     ] = None,
     passphrase: Annotated[bool, typer.Option("--passphrase", help="Encrypt it by a passphrase, asked for.")] = False,
 ) -> None:
-    """Export evidence that anybody can verify with the root's public key."""
+    """Export evidence that anybody can verify with the root's public key.
+
+    A whole ledger that is broken is exported as it is, with its faults on standard error and exit code 1.
+    """
     out = out.absolute()
     files = {path.name: path.absolute() for path in artifact or []}
     enter_project(ready=False)
@@ -40,6 +44,7 @@ def bundle(
     from domainlm.ledger.acts import Read
     from domainlm.ledger.anchors import published
     from domainlm.ledger.client import root_keyids, submit
+    from domainlm.ledger.findings import BROKEN
     from domainlm.ledger.log import Ledger
     from domainlm.ledger.settings import AuditSettings
 
@@ -49,12 +54,12 @@ def bundle(
     settings = AuditSettings.load()
     ledger = Ledger(settings.ledger_url, settings.origin, create=False)
     outside = [item for item in published(settings.anchors, settings.origin) if not item.problem]
+    checkpoints = ledger.checkpoints()  # before the entries, since others may append
+    found, evidence = examine(ledger.raw(), checkpoints, outside, settings.origin, root_keyids(), stored=ledger.leaves)
     numbers, identity = set[int](), ""
     if model:
-        checkpoints = ledger.checkpoints()  # before the entries, since others may append
-        found, evidence = examine(ledger.raw(), checkpoints, outside, settings.origin, root_keyids())
         run = evidence.model(model)
-        if found.verdict == "broken" or run is None:
+        if found.verdict == BROKEN or run is None:
             raise EvidenceRefused(
                 "the ledger is broken" if run else "no run in the ledger registered it", model,
                 "run `domainlm audit verify`; a whole ledger is exported as it is", "malformed",
@@ -62,14 +67,25 @@ def bundle(
         identity = run.act.model.identity
         numbers = about(evidence, identity)
     # on the record before the file exists: who took evidence out
-    submit(
-        entries.READ, {"bundle": identity or "0" * 64},
-        Read(person=getpass.getuser(), page="bundle", subject=model).model_dump(mode="json"),
-    )  # fmt: skip
+    read = Read(person=getpass.getuser(), page="bundle", subject=model)
+    try:
+        submit(entries.READ, {"bundle": identity or "0" * 64}, read.model_dump(mode="json"))
+    except EvidenceRefused as error:
+        if found.verdict != BROKEN:
+            raise
+        # what shows that the ledger is broken must come out, though nothing can be added to it any more
+        typer.echo(plain(f"that it was taken out was not entered: {error.where}: {error.what}"), err=True)
     contents = export(
         out, ledger.raw(), ledger.checkpoints(), outside, settings.origin, model=identity, numbers=numbers,
-        artifacts=files, recipients=encrypt_to or [], passphrase=secret,
+        anchored={stated.act.size for stated in evidence.of_kind(entries.ANCHOR)}, artifacts=files,
+        recipients=encrypt_to or [], passphrase=secret,
     )  # fmt: skip
     covered = len(numbers) if model else contents.size
     typer.echo(f"{out}: {covered} entries of {contents.origin}, up to the checkpoint of size {contents.size}")
     typer.echo(f"verify it: domainlm audit verify --bundle {out.name} --root root.pem --anchor PUBLISHED_CHECKPOINT")
+    if found.verdict == BROKEN:
+        for finding in found.findings:
+            if finding.severity == BROKEN:
+                typer.echo(plain(finding.line()), err=True)
+        typer.echo("the ledger is broken; the bundle holds it as it is", err=True)
+        raise typer.Exit(1)

@@ -96,6 +96,31 @@ def test_an_entry_that_is_changed_in_the_database_is_named(
         connection.execute(sa.text("UPDATE ledger_entries SET entry = :entry WHERE number = 2"), {"entry": changed})
     done = do(variables, "verify", "--anchor", str(note_of(made, tmp_path)))
     assert done.returncode == 1 and "broken: edited: entry 2: " in done.stdout, done.stdout + done.stderr
+    # the whole ledger is exported as it is, and said to be broken, also where the signer adds nothing to such a one
+    done = do(variables, "bundle", "broken.tar", cwd=tmp_path)
+    assert done.returncode == 1 and "broken: edited: entry 2: " in done.stderr, done.stdout + done.stderr
+    assert "was not entered" in done.stderr and len(list(made.ledger.raw())) == 4
+    root = variables["DOMAINLM_ROOT"]
+    done = do(variables, "verify", "--bundle", str(tmp_path / "broken.tar"), "--root", root)
+    assert done.returncode == 1 and "broken: edited: entry" in done.stdout
+    done = do(variables, "bundle", "model.tar", "--model", "domainlm-finance/2", cwd=tmp_path)
+    assert done.returncode == 1 and not (tmp_path / "model.tar").exists()
+
+
+def test_one_model_s_bundle_is_borne_out_by_a_place_that_the_configuration_does_not_name(
+    made: SmallLedger, variables: dict[str, str], tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    subprocess.run(["git", "init", "-q", str(outside)], check=True, timeout=60)
+    done = do(variables, "anchor", "--git", str(outside), "--same-volume")
+    assert done.returncode == 0, done.stdout + done.stderr
+    made.enter_run(small_run(8))
+    done = do(variables, "bundle", "model.tar", "--model", "domainlm-finance/1", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = do(variables, "verify", "--bundle", "model.tar", "--root", variables["DOMAINLM_ROOT"], "--anchor",
+              str(outside), cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "borne out by the checkpoint that was published for 4" in done.stdout
 
 
 def test_a_bundle_is_exported_on_the_record_and_verified(
