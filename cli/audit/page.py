@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from domainlm.ledger.log import Ledger
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+Anchor = Annotated[
+    list[str] | None,
+    typer.Option("--anchor", help="A published checkpoint: a file, a folder, a git repository, or an fsspec URL."),
+]
 Key = Annotated[Path, typer.Option("--key", help="Your private key, a PEM file.")]
 
 
@@ -36,17 +40,20 @@ def serve(
     ] = "",
     idle_minutes: Annotated[int, typer.Option("--idle-minutes", min=1, max=480, help="A session ends then.")] = 15,
     verify_minutes: Annotated[int, typer.Option("--verify-minutes", min=1, help="Between two verifications.")] = 10,
+    anchor: Anchor = None,
 ) -> None:
     """Serve the officer's page until it is stopped."""
+    from cli.audit.report import places
     from cli.environment import enter_project, quiet_libraries
 
+    outside = places(anchor)
     enter_project(ready=False)
     quiet_libraries()
     import uvicorn
 
     from domainlm.audit.page.app import create_app
     from domainlm.audit.page.desk import PageSettings
-    from domainlm.errors import PlaceTaken
+    from domainlm.errors import EvidenceRefused, PlaceTaken
     from domainlm.ledger.settings import evidence_folder
     from domainlm.locks import alone
 
@@ -56,8 +63,11 @@ def serve(
         verify_every_s=60 * verify_minutes,
     )
     folder = evidence_folder() / "page"
-    app = create_app(_desk(), settings, folder)
-    app.state.office.book.refresh()  # the whole ledger, before anybody waits for it
+    app = create_app(_desk(outside), settings, folder)
+    try:
+        app.state.office.book.refresh()  # the whole ledger, before anybody waits for it
+    except EvidenceRefused as error:  # the page is served all the same: closed, with the cause
+        typer.echo(f"The ledger cannot be believed, and the page shows no evidence. {error}", err=True)
     with alone(folder) as free:
         if not free:
             raise PlaceTaken("another page hands on the looks of this project", str(folder), "use or stop that one")
@@ -125,7 +135,7 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def _desk() -> Desk:
+def _desk(anchors: Sequence[str] = ()) -> Desk:
     from cli.audit.report import at_hand
     from domainlm.audit.decisions.approvals import decide
     from domainlm.audit.page.desk import Desk
@@ -140,7 +150,7 @@ def _desk() -> Desk:
         entries=ledger.entries,
         new_gate=lambda: new_gate(settings),
         checkpoints=ledger.checkpoints,
-        verify=lambda: at_hand()[0],  # as `domainlm audit verify` does it, without loading the artifacts
+        verify=lambda: at_hand(anchors)[0],  # as `domainlm audit verify` does it, without loading the artifacts
         submit=submit_signed,
         record=_record,
         decide=decide,

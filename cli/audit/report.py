@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,9 +18,13 @@ if TYPE_CHECKING:
     from domainlm.audit.regulation import Answer, Checklist
 
 Pack = Annotated[Path, typer.Option("--pack", help="The domain pack with the checklist.")]
+Anchor = Annotated[
+    list[str] | None,
+    typer.Option("--anchor", help="A published checkpoint: a file, a folder, a git repository, or an fsspec URL."),
+]
 Language = Annotated[str, typer.Option("--language", help="en or ko.")]
 PACK = Path("domains/finance")
-MARKS = {"answered": "+", "missing here": "!", "not covered": "-"}
+MARKS = {"answered": "+", "in part": "~", "missing here": "!", "not covered": "-"}
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +39,7 @@ def report(
     pdf: Annotated[Path | None, typer.Option("--pdf", help="Write the report as PDF/A.")] = None,
     language: Language = "en",
     pack: Pack = PACK,
+    anchor: Anchor = None,
     enter: Annotated[
         bool, typer.Option("--enter", help="Note in the ledger who made the report, with the file's digest.")
     ] = False,
@@ -42,12 +48,13 @@ def report(
     targets = {ending: path.absolute() for ending, path in (("html", html), ("pdf", pdf)) if path is not None}
     if not targets:
         raise typer.BadParameter("name a file: --html FILE, --pdf FILE, or both")
+    outside = places(anchor)
     enter_project(ready=False)
     from domainlm.audit.decisions.approvals import decide
     from domainlm.audit.regulation import read_checklist
     from domainlm.audit.report import build, save, to_html, to_pdf
 
-    verification, evidence, notes = at_hand()
+    verification, evidence, notes = at_hand(outside)
     run = _run_of(evidence, model)
     identity = run.act.model.identity
     document = build(
@@ -74,7 +81,7 @@ def checklist(
     language: Language = "en",
     pack: Pack = PACK,
 ) -> None:
-    """What the evidence of a model answers of the laws' checklist: + answered, ! missing here, - not covered."""
+    """What a model's evidence answers of the laws' checklist: + answered, ~ in part, ! missing here, - not covered."""
     enter_project(ready=False)
     from domainlm.audit.regulation import answer, read_checklist, to_markdown
 
@@ -106,8 +113,18 @@ def checkpoint_of(file: Path) -> str:
     return read_checkpoint(content)
 
 
-def at_hand() -> tuple[Verification, Evidence, list[str]]:
-    """The project's ledger verified, what it says, and its signed checkpoints, the smallest first."""
+def places(anchors: list[str] | None) -> list[str]:
+    """Anchors as a person names them, relative to where they are: to be asked before a project is entered."""
+    return [place if "://" in place else str(Path(place).absolute()) for place in anchors or []]
+
+
+def at_hand(anchors: Sequence[str] = ()) -> tuple[Verification, Evidence, list[str]]:
+    """The project's ledger verified, what it says, and its signed checkpoints, the smallest first.
+
+    Args:
+        anchors: published checkpoints beside those that the project's settings name, as `places` makes them.
+    """
+    from cli.audit.verify import given
     from domainlm.audit.proof.cross_checks import manifest_files, within
     from domainlm.audit.proof.verification import examine
     from domainlm.ledger.anchors import published
@@ -118,7 +135,7 @@ def at_hand() -> tuple[Verification, Evidence, list[str]]:
 
     settings = AuditSettings.load()
     ledger = Ledger(settings.ledger_url, settings.origin, create=False)
-    outside = published(settings.anchors, settings.origin)
+    outside = [*given(anchors), *published(settings.anchors, settings.origin)]
     notes = ledger.checkpoints()  # before the entries, since others may append
     found, evidence = examine(ledger.raw(), notes, outside, settings.origin, root_keyids(), stored=ledger.leaves)
     files = manifest_files(evidence, sorted((home() / "runs").glob("*.json")))
@@ -156,7 +173,10 @@ def _print(checklist: Checklist, answers: list[Answer], language: str) -> None:
             continue
         typer.echo(f"{source.title_ko if language == 'ko' else source.title} ({source.version})")
         for one in lines:
-            told = one.value if one.state == "answered" else ", ".join(one.lacking) or one.item.gap_in(language)
+            told = one.value or ", ".join(one.item.answers) if one.state in ("answered", "in part") else ""
+            if one.state == "in part":
+                told += f"; {one.item.gap_in(language)}"
+            told = told or ", ".join(one.lacking) or one.item.gap_in(language)
             typer.echo(f"  {MARKS[one.state]} {one.item.at}: {one.item.asks_in(language)} [{plain(told)}]")
     counts = ", ".join(f"{sum(one.state == state for one in answers)} {state}" for state in MARKS)
     typer.echo(f"{counts}; no legal advice, and no claim of compliance")

@@ -6,7 +6,7 @@
 
 The checklist (`regulation.yaml` of the domain pack) is data that counsel owns; this module only joins it with one
 model's evidence. It is no legal advice and no claim of compliance: "answered" says that the evidence has a value there,
-never that the value suffices. What answers is written as one of
+never that the value suffices; "in part", that the item names a gap beside. What answers is written as one of
 
     manifest.sources[].licence      a field of the run's manifest; [] is every item of a list
     evidence.approval               an entry of this kind about the model; a field of it may follow
@@ -36,8 +36,8 @@ from domainlm.reports import Report, Settings
 from domainlm.yaml_lines import Fault, at, model_faults, read_yaml
 
 FILE = "regulation.yaml"
-ANSWERED, NOT_COVERED, MISSING = "answered", "not covered", "missing here"
-State = Literal["answered", "not covered", "missing here"]
+ANSWERED, PARTLY, NOT_COVERED, MISSING = "answered", "in part", "not covered", "missing here"
+State = Literal["answered", "in part", "not covered", "missing here"]
 MANIFEST_ROOT, EVIDENCE_ROOT = "manifest", "evidence"
 DOCUMENTS = ("docs/", "domains/")
 COMMAND = "domainlm "
@@ -160,8 +160,9 @@ def _answer(item: Item, manifest: RunManifest, evidence: Evidence) -> Answer:
             lacking.append(path)
         if told := _summary(full):
             values.append(told)
+    state = MISSING if lacking else PARTLY if item.gap else ANSWERED
     return Answer(
-        item=item, state=MISSING if lacking else ANSWERED, where=list(item.answers), lacking=lacking,
+        item=item, state=state, where=list(item.answers), lacking=lacking,
         value="; ".join(values),
     )  # fmt: skip
 
@@ -324,7 +325,7 @@ no legal advice and no claim of compliance**: "answered by" names a field that h
 and counsel decides what applies. The sources were consulted in {consulted}; each has the date of its version, and says
 whether its text itself was read ("no" means that only what others say of it was). The page is made from `{file}` of
 the domain pack by `domainlm audit checklist`; `domainlm audit checklist MODEL` answers every line for one model:
-answered, missing here, or not covered.
+answered, in part (something of the demand is not covered), missing here, or not covered.
 
 How to read "answered by": `manifest.…` is a field of the run's manifest ([record](record.md)), where `[]` is every item
 of a list (with `?`, at least one); `evidence.…` is an entry of the ledger about the model ([ledger](ledger.md)), which

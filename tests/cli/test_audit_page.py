@@ -11,12 +11,13 @@ import sys
 import time
 
 import pytest
+from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from cli.audit.page import _checked_url, _desk, _listen, _record
 from cli.main import app
 from domainlm.audit.page.challenges import Challenge, Challenges
-from domainlm.errors import ConfigurationError, PlaceTaken
+from domainlm.errors import ConfigurationError, EvidenceRefused, PlaceTaken
 from domainlm.ledger import entries
 from domainlm.ledger.acts import Read
 from domainlm.ledger.trust import bootstrap
@@ -123,6 +124,38 @@ def test_the_page_is_served_and_ends_when_it_is_told_to(home):
     finally:
         process.kill()
         process.wait(timeout=10)
+
+
+def test_the_desk_verifies_with_the_checkpoints_that_it_is_given(tmp_path):
+    bootstrap.bootstrap()
+    (tmp_path / "checkpoint.txt").write_text(_desk().checkpoints()[-1], encoding="utf-8")
+    assert _desk([str(tmp_path / "checkpoint.txt")]).verify().verdict == "good"
+
+
+def test_a_page_that_is_started_on_a_broken_ledger_is_served_closed(monkeypatch):
+    bootstrap.bootstrap()
+    told = []
+
+    class Served:
+        def __init__(self, config):
+            self.app = config.app
+
+        def run(self, sockets):
+            for one in sockets:
+                one.close()
+            with TestClient(self.app, base_url="http://127.0.0.1:8642", follow_redirects=False) as client:
+                told.append((client.get("/sign-in").status_code, client.get("/sign-in").text))
+
+    def unbelieved(self):
+        raise EvidenceRefused("was changed by hand", "entry 0", "", "edited")
+
+    monkeypatch.setattr("uvicorn.Server", Served)
+    monkeypatch.setattr("cli.audit.page._listen", lambda host, port: socket.socket())
+    monkeypatch.setattr("domainlm.audit.page.book.Book.refresh", unbelieved)
+    done = runner.invoke(app, ["audit", "serve"])
+    assert done.exit_code == 0 and "shows no evidence" in done.stderr
+    ((status, text),) = told
+    assert status == 503 and "was changed by hand" in text and "KEY.pem" not in text
 
 
 def test_a_port_that_is_taken_is_named():

@@ -51,7 +51,7 @@ def do(*arguments: str, code: int = 0) -> str:
 
 def test_a_report_is_written_where_the_command_was_given(bank: Reported, tmp_path: Path) -> None:
     printed = do("report", MODEL, "--html", "model.html", "--pdf", "model.pdf")
-    assert "Approved, but the evidence is not anchored outside." in printed
+    assert "Approved, but no published checkpoint was at hand." in printed
     assert (tmp_path / "model.pdf").read_bytes().startswith(b"%PDF-1.7")
     assert "domainlm-finance/2" in (tmp_path / "model.html").read_text(encoding="utf-8")
     for file in ("model.html", "model.pdf"):
@@ -65,6 +65,15 @@ def test_a_printed_checkpoint_anchors_the_verification(bank: Reported, tmp_path:
     (tmp_path / "checkpoint.txt").write_text(do("checkpoint", str(tmp_path / "model.html")), encoding="utf-8")
     assert do("verify", "--anchor", str(tmp_path / "checkpoint.txt")).startswith("good: ")
     assert "unanchored: " in do("verify", code=2)
+
+
+def test_a_report_is_anchored_by_the_checkpoint_that_it_is_given(bank: Reported, tmp_path: Path) -> None:
+    do("report", MODEL, "--html", "first.html")
+    (tmp_path / "checkpoint.txt").write_text(do("checkpoint", str(tmp_path / "first.html")), encoding="utf-8")
+    os.chdir(tmp_path)  # the command before entered its project
+    printed = do("report", MODEL, "--html", "model.html", "--anchor", "checkpoint.txt")
+    assert "at hand" not in printed and "Approved" in printed
+    assert "a checkpoint that was published outside binds" in (tmp_path / "model.html").read_text(encoding="utf-8")
 
 
 def test_a_report_in_korean_of_a_model_named_by_its_identity(bank: Reported, tmp_path: Path) -> None:
@@ -91,9 +100,10 @@ def test_a_model_that_is_not_there_and_a_report_without_a_file_are_refused(bank:
 def test_the_checklist_of_a_model_in_words_and_in_json(bank: Reported) -> None:
     printed = do("checklist", MODEL, "--law", "gdpr")
     assert "+ Art. 30(1)(b): Record: purposes of the processing. [" in printed
+    assert "~ Art. " in printed and ", 0 missing here" in printed and " in part, " in printed
     assert "- Art. 22: " in printed and "EU Artificial" not in printed and "no legal advice" in printed
     found = json.loads(do("checklist", MODEL, "--json"))
-    assert {one["state"] for one in found} == {"answered", "not covered"}
+    assert {one["state"] for one in found} == {"answered", "in part", "not covered"}
     assert "처리 목적" in do("checklist", MODEL, "--law", "gdpr", "--language", "ko")
     with pytest.raises(ConfigurationError, match="did you mean 'gdpr'"):
         do("checklist", MODEL, "--law", "gdrp")

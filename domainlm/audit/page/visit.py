@@ -25,8 +25,9 @@ from domainlm.audit.page.reads import ReadLog
 from domainlm.audit.page.sessions import Limiter, Session, Sessions
 from domainlm.audit.page.watch import Watch
 from domainlm.audit.page.words import LANGUAGES, cut, say, translated, visible, words
-from domainlm.errors import DomainLMError
+from domainlm.errors import DomainLMError, EvidenceRefused
 from domainlm.ledger.acts import Read
+from domainlm.ledger.findings import BROKEN
 from domainlm.ledger.trust.gate import OFFICER, TRAINER, VALIDATOR, Member, now
 
 ROWS = 25  # of a list, a page
@@ -129,6 +130,23 @@ class Visit:
         """A reports' own word in the visitor's language; the word itself where nobody translated it."""
         key = f"{sort}.{value}"
         return self.say(key) if key in words(self.language) else value
+
+    @property
+    def broken(self) -> bool:
+        """Whether the latest verification found the ledger broken."""
+        return self.office.watch.latest.verdict == BROKEN
+
+    def need_sound(self) -> None:
+        """Raises `EvidenceRefused` where the ledger is broken: nobody is asked to sign on such a ground."""
+        if self.broken:
+            raise EvidenceRefused(
+                "is broken, and no decision is taken upon it", self.office.desk.origin,
+                "see its verification for what does not fit", self._first_fault(),
+            )  # fmt: skip
+
+    def _first_fault(self) -> str:
+        found = self.office.watch.latest.verification
+        return next((one.code for one in found.findings if one.severity == BROKEN), "") if found else ""
 
     def may(self, right: str) -> bool:
         """Whether one of the person's roles has a right."""

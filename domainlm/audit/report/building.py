@@ -15,6 +15,7 @@ from domainlm.audit.report.scores import SHOWN, evaluation
 from domainlm.audit.report.subject import Subject
 from domainlm.audit.report.words import Words
 from domainlm.errors import EvidenceRefused
+from domainlm.ledger import entries
 from domainlm.ledger.findings import BROKEN, UNANCHORED
 from domainlm.ledger.run.manifest import COMPLETED
 
@@ -111,7 +112,10 @@ def _of_evidence(subject: Subject) -> list[tuple[Tone, str]]:
         return [("bad", words("evidence.broken", count=count))]
     size, anchored = f"{verification.size:,}", f"{verification.anchored:,}"
     if verification.verdict == UNANCHORED:
-        return [("caution", words("evidence.unanchored", size=size))]
+        unanchored = words("evidence.unanchored", size=size)
+        if said := next(reversed(list(subject.evidence.of_kind(entries.ANCHOR))), None):
+            unanchored += " " + words("evidence.published", number=said.number, size=f"{said.act.size:,}")
+        return [("caution", unanchored)]
     told: list[tuple[Tone, str]] = [("good", words("evidence.good", size=size, anchored=anchored))]
     if not subject.is_covered:
         told.append(("caution", words("evidence.later", number=subject.run.number, anchored=anchored)))

@@ -7,7 +7,7 @@ from typing import Any
 
 from domainlm.audit.report.document import Block, Code, Facts, Listing, Notice, Paragraph, Section, Table, plain
 from domainlm.audit.report.subject import Subject
-from domainlm.ledger.run.manifest import StepEntry
+from domainlm.ledger.run.manifest import Source, StepEntry
 
 MANY = 40  # rows of a table that a reader of ten minutes is shown
 SHORT_DIGEST = 12
@@ -71,8 +71,10 @@ def data(subject: Subject) -> Section:
                 plain(source.name, 60) + (words("data.base") if source.stage.startswith("base") else ""),
                 *(
                     plain(getattr(source, term) or words("not-stated"), 80)
-                    for term in ("licence", "consent", "purpose", "jurisdiction", "handling")
+                    for term in ("licence", "consent", "purpose")
                 ),
+                plain(_law(subject, source), 80),
+                plain(source.handling or words("not-stated"), 80),
                 f"{source.rows:,}",
             )
             for source in manifest.sources
@@ -97,6 +99,16 @@ def data(subject: Subject) -> Section:
     else:
         blocks.append(Paragraph(words("data.no-sets")))
     return Section("data", words("data"), tuple(blocks))
+
+
+def _law(subject: Subject, source: Source) -> str:
+    """Rows by the law that they are under; the source's own statement where they were not counted."""
+    if source.jurisdictions:
+        most = sorted(source.jurisdictions.items(), key=lambda item: (-item[1], item[0]))
+        return ", ".join(f"{law or subject.words('not-stated')} {rows:,}" for law, rows in most)
+    if source.jurisdiction:
+        return subject.words("data.default", law=source.jurisdiction)
+    return subject.words("not-stated")
 
 
 def privacy(subject: Subject) -> Section:
@@ -124,6 +136,8 @@ def _redacted(subject: Subject, parts: Mapping[str, Mapping[str, Any]]) -> Notic
     if "redaction" not in parts:
         return Notice("bad", words("tone.bad"), words("privacy.unknown"))
     if all(part.get("verdict") == "passed" for part in parts.values()):
+        if any(part.get("labelled_texts_leaking") for part in parts.values()):
+            return Notice("caution", words("tone.caution"), words("privacy.leaking"))
         return Notice("good", words("tone.good"), words("privacy.passed"))
     return Notice("bad", words("tone.bad"), words("privacy.failed"))
 

@@ -24,7 +24,7 @@ from domainlm.ledger.run.manifest import COMPLETED
 
 CHECKPOINT = "checkpoint"  # id of the element that holds the printed checkpoint
 MOST_MISSING = 12
-STATES = ("answered", "missing here", "not covered")
+STATES = ("answered", "in part", "missing here", "not covered")
 COMMANDS = (
     "domainlm audit checkpoint REPORT > checkpoint.txt\n"
     "domainlm audit verify --bundle BUNDLE --root root.pem --anchor checkpoint.txt"
@@ -76,7 +76,7 @@ def law(subject: Subject) -> Section:
         lines.append((plain(title) + mark, source.version, *(str(counts[state]) for state in STATES)))
     head = (words("law.source"), words("law.version"), *(words(f"law.{state}") for state in STATES))
     blocks: list[Block] = [
-        Table(words("law.intro", consulted=checklist.consulted), head, tuple(lines), numeric=(1, 2, 3, 4)),
+        Table(words("law.intro", consulted=checklist.consulted), head, tuple(lines), numeric=(1, 2, 3, 4, 5)),
         Paragraph(words("law.unread")),
     ]
     missing = [found for found in answers if found.state == MISSING]

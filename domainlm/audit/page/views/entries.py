@@ -14,6 +14,7 @@ from domainlm.audit.page.visit import NotThere, Slice, Visit, download
 from domainlm.errors import EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.checkpoints import Checkpoint
+from domainlm.ledger.findings import Finding
 from domainlm.ledger.merkle import InclusionProof, prove_inclusion, verify_inclusion
 from domainlm.ledger.trust.gate import LOG
 
@@ -56,7 +57,7 @@ def show(visit: Visit) -> Response:
         "entry.html", stated=stated, subjects=entries.subjects(stated.envelope),
         raw=json.dumps(stated.envelope.statement, indent=2, ensure_ascii=False),
         signatures=[(keyid, policy.owner(keyid), signature.hex()) for keyid, signature in stated.envelope.signatures],
-        inclusion=inclusion(visit, stated), last=visit.book.size - 1,
+        inclusion=inclusion(visit, stated), findings=_findings(visit, stated.number), last=visit.book.size - 1,
     )  # fmt: skip
 
 
@@ -86,6 +87,25 @@ def inclusion(visit: Visit, stated: Stated) -> Inclusion | None:
     except EvidenceRefused:
         holds = False
     return Inclusion(best.note, best.size, leaf.hex(), proof, holds)
+
+
+def _findings(visit: Visit, number: int) -> list[Finding]:
+    """What the latest verification says against an entry; notes aside."""
+    found = visit.office.watch.latest.verification
+    told = found.findings if found else []
+    return [one for one in told if one.severity != "note" and concerns(one.where, number)]
+
+
+def concerns(where: str, number: int) -> bool:
+    """Whether the place of a finding, such as `entry 3`, `entries 3 to 5` or `entries 3, 4 and 9`, holds an entry."""
+    places = re.fullmatch(r"(?:\d+ )?entr(?:y|ies)\b(.*)", where, re.DOTALL)
+    if places is None:
+        return False
+    rest = places[1]
+    for first, last in re.findall(r"(\d+) to (\d+)", rest):
+        if int(first) <= number <= int(last):
+            return True
+    return number in {int(one) for one in re.findall(r"\d+", rest)}
 
 
 def _entry(visit: Visit) -> Stated:

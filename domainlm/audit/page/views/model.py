@@ -11,6 +11,7 @@ from domainlm.audit.evidence import Stated
 from domainlm.audit.page import visit as visits
 from domainlm.audit.page.picture import picture
 from domainlm.audit.page.views.models import states
+from domainlm.audit.page.views.signing import decided
 from domainlm.audit.page.visit import NotThere, Visit, download
 from domainlm.errors import ArtifactError
 from domainlm.ledger import entries
@@ -41,6 +42,7 @@ def show(visit: Visit) -> Response:
     before = book.models.get(book.champion_before(model.name, model.identity))
     acts = book.evidence.about(model.identity)
     met = {(act.act.approval, act.act.condition) for act in book.evidence.of_kind(entries.CONDITION_MET)}
+    erasures = book.evidence.about(model.identity, entries.ERASURE)
     return visit.page(
         "model.html", stated=stated, manifest=stated.act, model=model, states=states(book, model.identity),
         decision=visit.office.decision(model.identity), champion=before,
@@ -48,7 +50,8 @@ def show(visit: Visit) -> Response:
         picture=picture(stated.act), acts=[act for act in acts if act.header.kind == entries.APPROVAL],
         others=[act for act in acts if act.header.kind != entries.APPROVAL], met=met,
         findings=visit.may(visits.FINDINGS), versions=_versions(visit, stated),
-        reports=sorted(visit.office.desk.reports),
+        reports=sorted(visit.office.desk.reports), erased=erasures[0] if erasures else None,
+        decided=decided(visit, model.identity),
     )  # fmt: skip
 
 

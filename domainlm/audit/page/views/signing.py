@@ -16,6 +16,7 @@ from domainlm.audit.evidence import Stated
 from domainlm.audit.page.drafts import Draft, draft
 from domainlm.audit.page.visit import NotThere, Visit, download
 from domainlm.errors import ApprovalRefused, EvidenceRefused
+from domainlm.ledger import entries
 from domainlm.ledger.acts import Condition
 from domainlm.ledger.trust.gate import now
 
@@ -25,7 +26,8 @@ MOST_REASON = 2000
 
 
 def dialogue(visit: Visit) -> Response:
-    """The form."""
+    """The form; none while the ledger is broken."""
+    visit.need_sound()
     stated = visit.model()
     visit.note("model", stated.act.model.identity)
     wanted = visit.asked("decision")
@@ -35,6 +37,7 @@ def dialogue(visit: Visit) -> Response:
 
 def prepare(visit: Visit) -> Response:
     """Turn the form into a statement, or say what is wrong with it."""
+    visit.need_sound()
     stated = visit.model()
     fields = {name: visit.given(name) for name in visit.form if name != "csrf"}
     problems, conditions = _checked(fields)
@@ -56,6 +59,7 @@ def prepare(visit: Visit) -> Response:
 
 def prepare_condition(visit: Visit) -> Response:
     """A statement that a condition is fulfilled."""
+    visit.need_sound()
     stated = visit.model()
     try:
         act = statements.condition_met(
@@ -76,6 +80,7 @@ def statement(visit: Visit) -> Response:
 
 def sign(visit: Visit) -> Response:
     """Take a signature, or a signed envelope, to the gate."""
+    visit.need_sound()
     found = _draft(visit)
     upload = visit.form.get("upload") or visit.form.get("envelope") or ""
     try:
@@ -107,9 +112,17 @@ def _form(
 ) -> Response:
     return visit.page(
         "decide.html", status, stated=stated, model=stated.act.model, fields=fields, problems=problems, error=error,
-        decisions=DECISIONS, conditions=range(1, CONDITIONS + 1), today=now().date().isoformat(),
+        decisions=[name for name in DECISIONS if name != "revoke" or decided(visit, stated.act.model.identity)],
+        conditions=range(1, CONDITIONS + 1), today=now().date().isoformat(),
         decision=visit.office.decision(stated.act.model.identity),
     )  # fmt: skip
+
+
+def decided(visit: Visit, identity: str) -> bool:
+    """Whether a decision of the person stands that they could take back."""
+    own = [act.act.decision for act in visit.book.evidence.about(identity, entries.APPROVAL)
+           if act.header.by == visit.person]  # fmt: skip
+    return bool(own) and own[-1] != "revoke"
 
 
 def _checked(fields: dict[str, str]) -> tuple[dict[str, str], list[Condition]]:

@@ -6,6 +6,7 @@ from starlette.responses import JSONResponse, Response
 
 from domainlm.audit.page.visit import Visit
 from domainlm.errors import DomainLMError
+from domainlm.ledger import entries
 
 
 def show(visit: Visit) -> Response:
@@ -17,7 +18,11 @@ def show(visit: Visit) -> Response:
     except DomainLMError as error:
         fault = error
     return visit.page(
-        "verification.html", latest=latest, fault=fault, minutes=visit.office.settings.verify_every_s // 60
+        "verification.html",
+        latest=latest,
+        fault=fault,
+        minutes=visit.office.settings.verify_every_s // 60,
+        said_published=next(reversed(list(visit.book.evidence.of_kind(entries.ANCHOR))), None),
     )
 
 

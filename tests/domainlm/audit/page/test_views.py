@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from domainlm.audit.page.views.entries import concerns
 from domainlm.audit.page.watch import Watch, Watched
 from domainlm.audit.proof.verification import Verification, verify_entries
+from domainlm.digests import digest_bytes
 from domainlm.errors import ArtifactError
 from domainlm.ledger import entries
 from domainlm.ledger.acts import Anchored, Approval, Erasure, Promotion
@@ -257,6 +258,7 @@ def test_a_model_that_learnt_from_erased_data_must_be_trained_again(tmp_path):
 def test_only_who_decided_can_take_it_back(page):
     assert "decision=revoke" not in page.client.get(f"/models/{identity(3)}").text  # anna took it back already
     assert 'value="revoke"' not in page.client.get(f"/models/{identity(2)}/decide").text
+    page.post("/sign-out")
     page.sign_in("victor")
     assert "decision=revoke" in page.client.get(f"/models/{identity(2)}").text
     assert 'value="revoke"' in page.client.get(f"/models/{identity(2)}/decide").text
@@ -276,7 +278,8 @@ def test_rows_by_law_are_shown_and_a_sources_own_law_as_the_default(tmp_path):
 def test_an_entry_that_a_checkpoint_was_published_is_named_where_none_is_at_hand(tmp_path):
     small = small_ledger(tmp_path / "ledger")
     small.enter_run(rich_run(1))
-    small.state("recorder", entries.ANCHOR, Anchored(place="a shelf", size=2, note="x"), {"checkpoint": "0" * 64})
+    published = Anchored(place="a shelf", size=2, note="x")
+    small.state("recorder", entries.ANCHOR, published, {"checkpoint": digest_bytes(b"x")})
     with page_of(small) as page:
         page.sign_in("anna")
         page.app.state.office.watch.once()

@@ -86,7 +86,7 @@ def test_it_says_what_an_officer_asks_for(ledger: Reported) -> None:
     for wanted in (
         "domainlm-finance/2", ledger.identity, "confidential, for those who need it", "internal-use",
         "CC-BY-4.0: name the authors", "customer-messages", "contract clause 7", "customer-service", "4,840",
-        "Every text passed the redaction", "PERSON 1,502", "The data keep their contract", "commit b9491778",
+        "A share of labelled test texts still leaks", "PERSON 1,502", "The data keep their contract", "commit b9491778",
         "Intel Xeon, 4 cores, 16 GiB", "0.12 USD", "0.732 [0.701, 0.761]", "+0.010", "numeric answers not shown",
         "victor validator approved", "2027-02-18", "add the model card to the inventory", "met, entry 7", "tina",
         "champion of domainlm-finance is domainlm-finance/1", "What the model memorised", "General Data Protection",
@@ -100,7 +100,7 @@ def test_it_says_what_an_officer_asks_for(ledger: Reported) -> None:
     [
         ("good", 9, "good", "Approved, and the evidence is intact."),
         ("good", 2, "caution", "Approved and anchored, with reservations."),
-        ("unanchored", 0, "caution", "not anchored outside"),
+        ("unanchored", 0, "caution", "no published checkpoint was at hand"),
         ("broken", 9, "bad", "Do not rely on this model."),
     ],
 )
@@ -115,7 +115,8 @@ def test_the_headline_follows_the_verification(
 
 def test_without_a_published_checkpoint_it_never_says_intact(ledger: Reported) -> None:
     told = text_of(to_html(document(ledger, verification=ledger.verification([]))))
-    assert "The evidence is intact" not in told and "no checkpoint was published outside" in told
+    assert "The evidence is intact" not in told and "no published checkpoint was at hand" in told
+    assert "no checkpoint was published" not in told  # one may lie elsewhere: only that none was given is known
 
 
 @pytest.mark.parametrize(
