@@ -46,6 +46,10 @@ def restore(
     ] = None,
     identity: Annotated[Path | None, typer.Option("--identity", help="File of the age key that opens it.")] = None,
     passphrase: Passphrase = False,
+    unlisted: Annotated[
+        bool,
+        typer.Option("--unlisted", help="Take a backup that no entry of the ledger states."),
+    ] = False,
 ) -> None:
     """Put a backup back, after checking all of it; later erasures are carried out again."""
     file, identity = file and file.absolute(), identity and identity.absolute()
@@ -64,7 +68,15 @@ def restore(
             done = finish(present)
         else:
             with _plain(file, identity, passphrase) as stream:
-                done = put_back(stream, digest_file(file), str(file), present, later_file(file))
+                done = put_back(stream, digest_file(file), str(file), present, later_file(file), unlisted)
+        if unlisted:
+            typer.echo(
+                f"WARNING: {file} was taken as it is: --unlisted leaves out the ledger's check of its content. Compare"
+                " models and data with the ledger: domainlm audit verify --artifacts",
+                err=True,
+            )
+    for name in done.left_out:
+        typer.echo(f"left out: runs/{name}: in no entry of the ledger and not sealed by this project's key", err=True)
     typer.echo(
         f"restored: {done.files} files; {done.entries} entries that the ledger lacked; {done.erasures} places of erased"
         f" persons deleted again; ledger entry {done.entry}"

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from domainlm.audit.lineage.index import Lineage
     from domainlm.audit.lineage.tracing import ModelTrace
 
-Json = Annotated[bool, typer.Option("--json", help="JSON, for programs; with --rows one more line a row.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
+RowsJson = Annotated[bool, typer.Option("--json", help="JSON, for programs; with --rows one more line a row.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +37,7 @@ def index_at_hand() -> Lineage:
 def lineage(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="NAME/VERSION, or 8 digits or more of its identity.")],
     rows: Annotated[bool, typer.Option("--rows", help="Every row: keyed id, source, row number, terms.")] = False,
-    as_json: Json = False,
+    as_json: RowsJson = False,
 ) -> None:
     """What made a model: run, code, configuration, base, sources, and the rows that taught and judged it."""
     enter_project(ready=False)
@@ -70,13 +71,15 @@ def subject(
     from cli.keys import keys_at_hand
     from domainlm.audit.lineage.tracing import trace_subject
     from domainlm.errors import ConfigurationError
+    from steps.erased import erasure_register
 
     keys = keys_at_hand()
     if not keys.knows(identifier) or len(identifier) != 32:
         raise ConfigurationError("this is no keyed id of this institution", "ID", "ask `domainlm vault subject`")
     index = index_at_hand()
     _log_the_look()
-    found = trace_subject(index, keys.carried("subject", identifier))
+    present = keys.carried("subject", identifier)
+    found = trace_subject(index, present)
     if as_json:
         typer.echo(json.dumps([one.model_dump(mode="json") for one in found], ensure_ascii=False))
         return
@@ -84,7 +87,12 @@ def subject(
         named = ", ".join(f"{name or 'unnamed'} ({identity[:12]})" for identity, name in sorted(one.models.items()))
         uses = ", ".join(one.uses) or "no use"
         typer.echo(f"{one.artifact} {one.data[:12]}: {one.rows} rows, {uses}; {named or 'no model'}")
-    if not found:
+    if present in erasure_register(keys).subjects():
+        typer.echo(
+            "erased on the record; what saw this person can no longer be linked; models that must be retrained:"
+            " `domainlm audit verify`"
+        )
+    elif not found:
         typer.echo("no data version of this project's index saw this person")
 
 
@@ -120,6 +128,9 @@ def _print(trace: ModelTrace) -> None:
         of = f"{one.artifact or 'data'} {one.data[:12]}"
         console.print(f"\n[bold]{one.use}[/]: {one.rows:,} rows of {of}, {one.proof}")
         for field, counted in one.counts.items():
+            if field == "forgotten":
+                console.print(f"  {sum(counted.values()):,} of these rows were forgotten after an erasure")
+                continue
             told = ", ".join(f"{value or '(none)'} {count:,}" for value, count in sorted(counted.items()))
             console.print(f"  {field}: {told}", markup=False)
 

@@ -22,6 +22,7 @@ from domainlm.ledger.run.entering import enter
 from domainlm.ledger.settings import evidence_folder
 from domainlm.ledger.trust import bootstrap
 from domainlm.records import features
+from steps.erased import erasure_register
 
 DATA = "a" * 64
 ROW = {
@@ -86,6 +87,17 @@ def test_a_person_leads_to_the_model_and_the_look_is_logged_without_the_id(subje
     for _, raw in client.open_ledger().raw():
         assert subject.encode() not in raw
     assert all(subject not in json.dumps(envelope.statement) for _, envelope in client.evidence_entries())
+
+
+def test_a_person_who_was_erased_is_said_to_be_and_forgotten_rows_are_told(subject: str) -> None:
+    keys = KeyRing.load()
+    erasure_register(keys).enter(subject, "e" * 64)
+    Lineage(evidence_folder() / FILE).forget(subject)
+    code, told = call("subject", subject)
+    assert code == 0 and told.startswith("erased on the record") and "no data version" not in told
+    _, told = call("lineage", "domainlm-finance/1")
+    assert "2 of these rows were forgotten after an erasure" in told and "forgotten: (none)" not in told
+    assert "no data version" in call("subject", keys.keyed_id("subject", "PERSON", "nobody"))[1]
 
 
 def test_two_looks_at_one_person_cannot_be_linked(subject: str) -> None:

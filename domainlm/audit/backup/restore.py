@@ -3,11 +3,14 @@
     1. The file is read into `.restore-...`: each member must be listed, with its size and SHA-256, and none missing.
     2. The ledgers are joined: one must be the beginning of the other, and what comes of it must verify against every
        published checkpoint. The longer one stays: an older ledger never replaces a newer one.
-    3. Every erasure that this ledger states must be known to the register at hand (joined with the backup's), or the
+    3. The ledger must state this backup (an entry of kind `backup` with the file's or its list's digest): the list in
+       the file alone can be made to fit whatever was altered. Manifests of runs that ended, are in no entry and bear
+       no seal of the key ring are left out.
+    4. Every erasure that this ledger states must be known to the register at hand (joined with the backup's), or the
        backup would bring a person's data back.
-    4. `restore.unfinished` is written; room by room the present goes aside and the backup's takes its place. A kill is
+    5. `restore.unfinished` is written; room by room the present goes aside and the backup's takes its place. A kill is
        finished by calling again.
-    5. Every erasure of the register is carried out again, then the ledger's entry is made.
+    6. Every erasure of the register is carried out again, then the ledger's entry is made.
 
 The present register, access log, ledger and keys stay; they only take up what they lacked.
 """
@@ -42,15 +45,19 @@ from domainlm.audit.erasure.suppression import FILE as REGISTER
 from domainlm.audit.erasure.suppression import ErasureRegister
 from domainlm.audit.evidence import Evidence
 from domainlm.audit.lineage.index import FILE as LINEAGE
+from domainlm.audit.proof.cross_checks import is_entered
 from domainlm.audit.proof.verification import verify_entries
-from domainlm.digests import READ_BYTES
-from domainlm.errors import ArtifactError, EvidenceRefused
-from domainlm.keys import sync_folder, write_secret_file
+from domainlm.digests import READ_BYTES, canonical_json, digest_bytes
+from domainlm.errors import ArtifactError, DomainLMError, EvidenceRefused
+from domainlm.keys import KeyRing, sync_folder, write_secret_file
 from domainlm.ledger import acts, entries
 from domainlm.ledger.anchors import Published
 from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.findings import BROKEN
 from domainlm.ledger.log import Ledger
+from domainlm.ledger.run import manifest as manifests
+from domainlm.ledger.run.manifest import RUNNING
+from domainlm.ledger.run.provenance import MANIFEST
 from domainlm.ledger.trust.gate import Gate
 
 MAX_CONTENT_BYTES = 1 << 30
@@ -60,12 +67,14 @@ LOGS = ("vault/access.jsonl", "vault/access.head")
 
 @dataclass(frozen=True)
 class Restored:
-    """What was done: files put back, entries that the present ledger took up, persons' data erased again, and entry."""
+    """What was done: files put back, entries that the present ledger took up, persons' data erased again, its entry,
+    and the manifests that were left out."""
 
     files: int
     entries: int
     erasures: int
     entry: int
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass
@@ -91,7 +100,9 @@ class Present:
     erase_again: Callable[[], int]
 
 
-def restore(stream: BinaryIO, digest: str, where: str, present: Present, later: Path | None = None) -> Restored:
+def restore(
+    stream: BinaryIO, digest: str, where: str, present: Present, later: Path | None = None, unlisted: bool = False
+) -> Restored:
     """Put a backup back into a home that is at rest.
 
     Args:
@@ -99,11 +110,12 @@ def restore(stream: BinaryIO, digest: str, where: str, present: Present, later: 
         digest: SHA-256 of the file as it was given out (the encrypted one, where it is).
         where: what errors name.
         later: the file beside the backup with what the ledger got since (`domainlm.audit.backup.backup.later_file`).
+        unlisted: take one that no entry states, such as that of a backup that was killed before its entry.
 
     Raises:
         ArtifactError: the file is torn, altered or too large for the disk, or another home's. Nothing moved.
-        EvidenceRefused: the ledgers contradict each other or a published checkpoint, or an erasure is not known here.
-            Nothing moved.
+        EvidenceRefused: the ledgers contradict each other or a published checkpoint, an erasure is not known
+            here, or no entry states the backup. Nothing moved.
     """
     plan = present.home / PLAN
     if plan.exists():
@@ -120,9 +132,13 @@ def restore(stream: BinaryIO, digest: str, where: str, present: Present, later: 
             )  # fmt: skip
         if later is not None and later.exists():
             _continue_ledger(staged, later)
-        added, evidence = _join_ledgers(staged, content, present)
+        added, evidence = _join_ledgers(staged, content, present, "" if unlisted else digest)
         _join_registers(staged, present, evidence)
-        write_secret_file(plan, {"staged": staged.name, "file": digest, "files": len(content.files), "added": added})
+        left = _leave_foreign_runs(staged / HOME / "runs", evidence, present.register.keys)
+        files = len(content.files) - len(left)
+        write_secret_file(
+            plan, {"staged": staged.name, "file": digest, "files": files, "added": added, "left_out": left}
+        )
         moved = True
     except OSError as error:
         raise ArtifactError(
@@ -160,7 +176,7 @@ def finish(present: Present) -> Restored:
     number = present.submit(entries.RESTORE, {"backup": plan["file"]}, act).number
     path.unlink()
     sync_folder(present.home)
-    return Restored(plan["files"], plan["added"], erasures, number)
+    return Restored(plan["files"], plan["added"], erasures, number, tuple(plan.get("left_out", ())))
 
 
 def _unpack(stream: BinaryIO, staged: Path, where: str) -> Content:
@@ -231,11 +247,15 @@ def _continue_ledger(staged: Path, later: Path) -> None:
             sink.write(raw + b"\n")
 
 
-def _join_ledgers(staged: Path, content: Content, present: Present) -> tuple[int, Evidence]:
+def _join_ledgers(staged: Path, content: Content, present: Present, digest: str) -> tuple[int, Evidence]:
     """Let the present ledger take up what it lacks of the backup's; returns how many entries, and what it now says.
 
+    Args:
+        digest: of the backup's file, which an entry must state; "" where none has to.
+
     Raises:
-        EvidenceRefused: `foreign-entry`, `forked`, or what the joined ledger's verification finds broken.
+        EvidenceRefused: `foreign-entry`, `forked`, `replaced-artifact` (no entry states the backup), or
+            what the joined ledger's verification finds broken.
     """
     if content.origin != present.ledger.origin:
         raise EvidenceRefused(
@@ -266,6 +286,8 @@ def _join_ledgers(staged: Path, content: Content, present: Present) -> tuple[int
             "restore the ledger from its own copy first, so that no later act is lost", worst.code,
         )  # fmt: skip
     evidence = _check_erasures(staged, present, size)
+    if digest:
+        _check_listed(content, digest, evidence)
     batch: list[Envelope] = []
     added = 0
     for number, raw in enumerate(_lines_of(staged / LEDGER_ENTRIES)):
@@ -300,6 +322,37 @@ def _check_erasures(staged: Path, present: Present, size: int) -> Evidence:
                 "erased-artifact",
             )
     return evidence
+
+
+def _check_listed(content: Content, digest: str, evidence: Evidence) -> None:
+    """The ledger must state the backup: whoever alters a file of it can make its list of digests fit."""
+    listed = digest_bytes(canonical_json(content.model_dump(mode="json")))
+    if not any(
+        digest == stated.act.file or listed == stated.act.content for stated in evidence.of_kind(entries.BACKUP)
+    ):
+        raise EvidenceRefused(
+            "no entry of the ledger states this backup, so it may have been altered", "backup",
+            "take another copy, with its FILE.ledger beside it; one that was killed before its entry: --unlisted",
+            "replaced-artifact",
+        )  # fmt: skip
+
+
+def _leave_foreign_runs(folder: Path, evidence: Evidence, keys: KeyRing) -> list[str]:
+    """Take manifests out that the next run would otherwise enter as runs of this project; returns their names."""
+    entered = {stated.act.run_id: stated.envelope.statement["predicate"][MANIFEST]
+               for stated in evidence.of_kind(entries.RUN)}  # fmt: skip
+    left = []
+    for path in sorted(folder.glob("*.json")):
+        if path.stem in entered and is_entered(path.read_bytes(), entered[path.stem]):
+            continue
+        try:
+            found = manifests.read(path)
+            if found.status != RUNNING:
+                manifests.check_seal(found, lambda: keys, folder)
+        except DomainLMError:
+            path.unlink()
+            left.append(path.name)
+    return left
 
 
 def _joined(staged: Path, present: Present, size: int) -> Iterator[tuple[int, bytes]]:

@@ -255,8 +255,13 @@ def _replace(path: Path, text: str) -> None:
     os.replace(draft, path)
 
 
-def check_seal(manifest: RunManifest, load: Keys = KeyRing.load) -> None:
+def check_seal(manifest: RunManifest, load: Keys = KeyRing.load, folder: Path | None = None) -> None:
     """Whether `write` wrote a manifest, as it stands.
+
+    Args:
+        manifest: as it was read.
+        load: gives the key ring.
+        folder: where its seal lies; `manifest_folder()` by default.
 
     Raises:
         ArtifactError: its content was changed.
@@ -265,7 +270,8 @@ def check_seal(manifest: RunManifest, load: Keys = KeyRing.load) -> None:
     """
     manifest.verify()
     try:
-        found = (manifest_folder() / f"{manifest.run_id}.seal").read_text(encoding="utf-8", errors="replace")
+        path = (folder or manifest_folder()) / f"{manifest.run_id}.seal"
+        found = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         found = ""
     check(load, found, SEAL, manifest.run_id, manifest.digest)

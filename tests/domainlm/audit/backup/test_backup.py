@@ -28,12 +28,14 @@ from domainlm.audit.erasure.at_rest import at_rest
 from domainlm.audit.erasure.suppression import ErasureRegister, Plan
 from domainlm.audit.lineage.index import Lineage
 from domainlm.audit.sealing import is_sealed, unseal
-from domainlm.digests import digest_bytes, digest_file, digest_json
+from domainlm.digests import canonical_json, digest_bytes, digest_file, digest_json
 from domainlm.errors import ArtifactError, DomainLMError, EvidenceRefused, SecretError
 from domainlm.ledger import entries
 from domainlm.ledger.acts import Hold, HoldRelease
 from domainlm.ledger.anchors import Published
 from domainlm.ledger.log import Ledger
+from domainlm.ledger.run import manifest as manifests
+from domainlm.ledger.run.manifest import RUNNING
 from domainlm.redact.vault import Vault
 
 
@@ -75,10 +77,10 @@ def present(small: SmallHome, **changes) -> Present:
     return Present(**(values | changes))
 
 
-def put_back(small: SmallHome, file: Path, **changes) -> restores.Restored:
+def put_back(small: SmallHome, file: Path, unlisted: bool = False, **changes) -> restores.Restored:
     small.vault.close()
     with open(file, "rb") as stream:
-        return restore(stream, digest_file(file), str(file), present(small, **changes))
+        return restore(stream, digest_file(file), str(file), present(small, **changes), unlisted=unlisted)
 
 
 def state(home: Path) -> dict[str, str]:
@@ -253,7 +255,10 @@ def test_a_lost_ledger_is_taken_up_whole(small: SmallHome, tmp_path: Path) -> No
     class Receipt:
         number = size
 
-    done = put_back(small, tmp_path / "b.tar", ledger=empty, submit=lambda *_: Receipt)
+    with pytest.raises(EvidenceRefused, match="no entry of the ledger states this backup"):
+        put_back(small, tmp_path / "b.tar", ledger=empty, submit=lambda *_: Receipt)
+    assert empty.frontier.size == 0, "its entry lies in FILE.ledger alone"
+    done = put_back(small, tmp_path / "b.tar", unlisted=True, ledger=empty, submit=lambda *_: Receipt)
     assert done.entries == size == empty.frontier.size
     assert [raw for _, raw in empty.raw()] == [raw for _, raw in small.ledger.ledger.raw(0, size)]
     assert empty.checkpoints()
@@ -350,6 +355,43 @@ def _listed(name: str) -> Callable[[dict[str, bytes]], None]:
         content[name] = b"x"
 
     return change
+
+
+def _fitting(content: dict[str, bytes]) -> None:
+    """What `_flip` alters, with the list of content made to fit."""
+    _flip(content)
+    head = json.loads(content[CONTENT])
+    for name in head["files"]:
+        head["files"][name] = [len(content[name]), digest_bytes(content[name])]
+    content[CONTENT] = canonical_json(head)
+
+
+def test_an_altered_backup_with_a_list_that_fits_is_not_the_one_that_the_ledger_states(
+    small: SmallHome, tmp_path: Path
+) -> None:
+    write(small, tmp_path / "b.tar")
+    changed, before = repack(tmp_path / "b.tar", _fitting), state(small.home)
+    with pytest.raises(EvidenceRefused, match="no entry of the ledger states this backup") as refused:
+        put_back(small, changed)
+    assert refused.value.code == "replaced-artifact" and state(small.home) == before
+    assert put_back(small, changed, unlisted=True).files > 0
+
+
+def test_manifests_that_nobody_vouches_for_do_not_come_back(small: SmallHome, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("DOMAINLM_HOME", str(small.home))
+    entered, sealed, at_work, forged = (
+        small_run(number, status=RUNNING if number == 53 else "completed") for number in (51, 52, 53, 54)
+    )
+    small.ledger.enter_run(entered)
+    for run in (entered, sealed, at_work, forged):
+        path = manifests.write(run, lambda: small.keys)
+        if run is not sealed:
+            path.with_suffix(".seal").unlink()
+    write(small, tmp_path / "b.tar")
+    done = put_back(small, tmp_path / "b.tar")
+    assert f"{forged.run_id}.json" in done.left_out
+    kept = {path.stem for path in (small.home / "runs").glob("*.json")}
+    assert {run.run_id for run in (entered, sealed, at_work)} <= kept and forged.run_id not in kept
 
 
 def _version(content: dict[str, bytes]) -> None:
