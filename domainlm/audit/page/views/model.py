@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from starlette.responses import Response
@@ -40,18 +41,19 @@ def show(visit: Visit) -> Response:
     model = stated.act.model
     visit.note("model", model.identity)
     before = book.models.get(book.champion_before(model.name, model.identity))
+    found = scores(stated.act, before.act if before else None)
     acts = book.evidence.about(model.identity)
     met = {(act.act.approval, act.act.condition) for act in book.evidence.of_kind(entries.CONDITION_MET)}
     erasures = book.evidence.about(model.identity, entries.ERASURE)
     return visit.page(
         "model.html", stated=stated, manifest=stated.act, model=model, states=states(book, model.identity),
         decision=visit.office.decision(model.identity), champion=before,
-        scores=scores(stated.act, before.act if before else None),
+        scores=found, leading=leading(stated.act, found),
         picture=picture(stated.act), acts=[act for act in acts if act.header.kind == entries.APPROVAL],
         others=[act for act in acts if act.header.kind != entries.APPROVAL], met=met,
         findings=visit.may(visits.FINDINGS), versions=_versions(visit, stated),
         reports=sorted(visit.office.desk.reports), erased=erasures[0] if erasures else None,
-        decided=decided(visit, model.identity),
+        decided=decided(visit, model.identity), ends=lambda act: ends(act, book.evidence.policy.rules.approval_days),
     )  # fmt: skip
 
 
@@ -80,6 +82,25 @@ def scores(run: RunManifest, other: RunManifest | None) -> list[Score]:
         Score(name, run.metrics.get(name), others.get(name), run.intervals.get(name, [])[:2])
         for name in sorted(run.metrics.keys() | others.keys())
     ]
+
+
+def leading(run: RunManifest, found: list[Score]) -> list[Score]:
+    """The scores to show first: each task's first metric, which the evaluation's verdicts name, of the model and of its
+    base. Metrics are named `task/source/metric/system` (`domainlm.evaluate.report`); empty where they are not."""
+    verdict = run.verdicts.get("evaluation", {})
+    rows = {
+        "/".join(part.strip().replace(" ", "-") for part in (*name.split(" / ", 1), metric))
+        for name, metric, _ in (key.rsplit(", ", 2) for key in verdict if key.count(", ") >= 2)
+    }
+    wanted = {f"{row}/{system}" for row in rows for system in ("tuned", "base")}
+    return [score for score in found if score.name in wanted]
+
+
+def ends(stated: Stated, days: int) -> str:
+    """The last day on which an approval counts: its own, else the policy's term (as `decide` counts it)."""
+    if stated.act.until or stated.act.decision != "approve":
+        return stated.act.until
+    return (entries.parse_time(stated.header.time).date() + timedelta(days)).isoformat()
 
 
 def _versions(visit: Visit, stated: Stated) -> list[Any]:

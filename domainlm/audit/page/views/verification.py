@@ -42,6 +42,6 @@ def status(visit: Visit) -> Response:
         "at": latest.at.isoformat(timespec="seconds") if latest.at else "",
         "text": visit.say(f"verdict.{latest.verdict}"),
         "detail": visit.say("status.running") if watch.running else (
-            visit.say("status.at", time=f"{latest.at:%H:%M:%S}") if latest.at else ""
+            visit.say("status.at", time=f"{latest.at:%Y-%m-%d %H:%M:%S}") if latest.at else ""
         ),
     })  # fmt: skip

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from page_desks import URL, desk_of, page_of
@@ -262,6 +263,26 @@ def test_only_who_decided_can_take_it_back(page):
     page.sign_in("victor")
     assert "decision=revoke" in page.client.get(f"/models/{identity(2)}").text
     assert 'value="revoke"' in page.client.get(f"/models/{identity(2)}/decide").text
+
+
+def test_the_first_metric_of_each_task_comes_first_and_an_approval_ends_on_a_day(tmp_path):
+    small, rich = small_ledger(tmp_path / "ledger"), rich_run(1)
+    metrics = {f"sentiment/phrase-bank/{metric}/{system}": 0.5 for metric in ("accuracy", "f1", "loss")
+               for system in ("tuned", "base", "majority")}  # fmt: skip
+    verdicts = rich.verdicts | {"evaluation": {"sentiment / phrase bank, accuracy, base": "shown"}}
+    run = small.enter_run(rich.model_copy(update={"metrics": metrics, "verdicts": verdicts})).entry
+    act = Approval(model="domainlm-finance/1", identity=identity(1), run=run, decision="approve")
+    small.state("anna", entries.APPROVAL, act, {"model": identity(1)})
+    stated = next(iter(small.evidence().of_kind(entries.APPROVAL)))
+    day = entries.parse_time(stated.header.time).date() + timedelta(small.policy.rules.approval_days)
+    with page_of(small) as page:
+        page.sign_in("anna")
+        text = page.client.get(f"/models/{identity(1)}").text
+        part = text[text.index('<section id="metrics"') : text.index('<section id="sources"')]
+        first, _, rest = part.partition("All 9 scores")
+        assert first.count('scope="row"') == 2 and "accuracy/tuned" in first and "accuracy/base" in first
+        assert rest.count('scope="row"') == 9
+        assert f"<bdi>{day}</bdi>" in text
 
 
 def test_rows_by_law_are_shown_and_a_sources_own_law_as_the_default(tmp_path):
