@@ -6,14 +6,19 @@ adapter, base, tokenizer, data, configuration and evaluation), so that an act is
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from domainlm.digests import digest_bytes
 from domainlm.errors import EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.envelopes import Envelope
 from domainlm.reports import Report
+
+MAX_NOTE_BYTES = 64 << 10  # of a signed checkpoint
+MAX_WORDS = 2000  # characters
+Words = Annotated[str, Field(max_length=MAX_WORDS)]  # free text, for people; it stands in the ledger for ever
 
 
 class Condition(Report):
@@ -26,8 +31,8 @@ class Condition(Report):
     """
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")
-    text: str
-    due: str
+    text: Words
+    due: Words
 
 
 class Approval(Report):
@@ -42,12 +47,12 @@ class Approval(Report):
         until: last day on which it counts, ISO 8601; empty for the policy's number of days.
     """
 
-    model: str
+    model: Words
     identity: str
     run: str
     decision: Literal["approve", "reject", "revoke"]
-    reason: str = ""
-    until: str = ""
+    reason: Words = ""
+    until: Words = ""
     conditions: list[Condition] = Field(default_factory=list)
 
 
@@ -55,8 +60,8 @@ class ConditionMet(Report):
     """A condition of an approval (by that entry's digest) is fulfilled; `evidence` says by what, for people."""
 
     approval: str
-    condition: str
-    evidence: str
+    condition: Words
+    evidence: Words
 
 
 class Bound(Report):
@@ -79,13 +84,13 @@ class StandingApproval(Report):
         uses: how many promotions it may serve.
     """
 
-    model: str
+    model: Words
     base: str
     sources: list[str]
     metrics: dict[str, Bound]
-    until: str
+    until: Words
     uses: int = Field(ge=1, le=1000)
-    reason: str
+    reason: Words
 
 
 class Promotion(Report):
@@ -100,7 +105,7 @@ class Promotion(Report):
             two promotions at once one is refused.
     """
 
-    model: str
+    model: Words
     identity: str
     previous: str = ""
     approvals: list[str]
@@ -123,8 +128,8 @@ class Erasure(Report):
     data: list[str]
     models: list[str]
     counts: dict[str, int]
-    by: str
-    reason: str
+    by: Words
+    reason: Words
 
 
 class Hold(Report):
@@ -132,22 +137,22 @@ class Hold(Report):
 
     commitment: str = ""
     data: str = ""
-    case: str
-    reason: str
+    case: Words
+    reason: Words
 
 
 class HoldRelease(Report):
     """A legal hold (by the digest of its entry) ended."""
 
     hold: str
-    reason: str
+    reason: Words
 
 
 class Retention(Report):
     """Data deleted because their time was over: digest -> artifact name."""
 
     deleted: dict[str, str]
-    rule: str
+    rule: Words
 
 
 class Backup(Report):
@@ -169,17 +174,17 @@ class Restore(Report):
 class Read(Report):
     """Somebody looked at evidence on the officer's page: which page, of which model or entry."""
 
-    person: str
-    page: str
-    subject: str = ""
+    person: Words
+    page: Words
+    subject: Words = ""
 
 
 class Anchored(Report):
     """A checkpoint was published at a place outside."""
 
-    place: str
+    place: Words
     size: int
-    note: str
+    note: str = Field(max_length=MAX_NOTE_BYTES)
 
 
 MODELS: dict[str, type[Report]] = {
@@ -202,9 +207,41 @@ def read_act(envelope: Envelope, kind: str, where: str) -> Any:
     """The typed content of an entry of one of these kinds.
 
     Raises:
-        EvidenceRefused: `malformed`: it lacks a field, or has one too many.
+        EvidenceRefused: `malformed`: it lacks a field, has one too many or too long, or its subjects are others.
     """
     try:
-        return MODELS[kind](**entries.content(envelope))
+        act = MODELS[kind](**entries.content(envelope))
     except (ValidationError, TypeError):
         raise EvidenceRefused(f"is no {kind} of this format", where, "restore it from a copy", "malformed") from None
+    about = spoken_of(act)
+    if about is not None and about != set(entries.subjects(envelope).values()):
+        raise EvidenceRefused(f"is a {kind} about other digests than its subjects", where, "", "malformed")
+    return act
+
+
+def spoken_of(act: Report) -> frozenset[str] | None:
+    """The digests that an act is about: the subjects of its entry are these, whatever their names are.
+
+    Returns:
+        None where they stand in the subjects alone: what somebody looked at, and which deletion it was.
+    """
+    match act:
+        case Approval() | Promotion():
+            found = {act.identity}
+        case ConditionMet():
+            found = {act.approval}
+        case StandingApproval():
+            found = {act.base}
+        case Erasure():
+            found = {act.commitment}
+        case Hold():
+            found = {act.commitment, act.data} - {""}
+        case HoldRelease():
+            found = {act.hold}
+        case Backup() | Restore():
+            found = {act.file}
+        case Anchored():
+            found = {digest_bytes(act.note.encode())}
+        case _:
+            return None
+    return frozenset(found)

@@ -7,12 +7,13 @@ that header as its extension field, so that other tools can read it.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from domainlm.errors import EvidenceRefused
 from domainlm.ledger.envelopes import STATEMENT_TYPE, Envelope
@@ -42,6 +43,8 @@ KINDS = (
 )  # fmt: skip
 PREDICATE_TYPES = {kind: f"urn:domainlm:{kind}:v1" for kind in KINDS} | {RUN: "https://slsa.dev/provenance/v1"}
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
 
 class Header(Report):
     """What every entry says of itself.
@@ -60,7 +63,7 @@ class Header(Report):
     ledger: str
     time: str
     by: str
-    nonce: str
+    nonce: str = Field(pattern=r"^[0-9a-f]{16}$")
 
 
 def statement(
@@ -109,14 +112,14 @@ def header(envelope: Envelope, where: str) -> Header:
     try:
         raw = found["predicate"][ENTRY]
         version, kind = raw["version"], raw["kind"]
-        if version == VERSION and kind in KINDS:
+        if type(version) is int and version == VERSION and kind in KINDS:  # True and 1.0 equal 1
             entry = Header(**raw)
             parse_time(entry.time)
             fits = (
                 set(found) == {"_type", "subject", "predicateType", "predicate"}
                 and found["_type"] == STATEMENT_TYPE
                 and found["predicateType"] == PREDICATE_TYPES[kind]
-                and len(subjects(envelope)) > 0
+                and _names_digests(found["subject"])
             )
             if fits:
                 return entry
@@ -138,6 +141,14 @@ def subjects(envelope: Envelope) -> dict[str, str]:
         KeyError, TypeError, ValueError: it is no statement.
     """
     return {str(item["name"]): str(item["digest"]["sha256"]) for item in envelope.statement["subject"]}
+
+
+def _names_digests(subject: Any) -> bool:
+    """Whether subjects are as `statement` writes them: at least one, each name once, each with a SHA-256 alone."""
+    names = [item["name"] for item in subject if set(item) == {"name", "digest"} and set(item["digest"]) == {"sha256"}]
+    return 0 < len(subject) == len(set(names)) and all(
+        type(item["name"]) is str and _SHA256.fullmatch(item["digest"]["sha256"]) for item in subject
+    )
 
 
 def content(envelope: Envelope) -> dict[str, Any]:

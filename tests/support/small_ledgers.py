@@ -12,6 +12,7 @@ from securesystemslib.signer import CryptoSigner
 from domainlm.audit.evidence import Evidence
 from domainlm.digests import digest_json
 from domainlm.ledger import entries
+from domainlm.ledger.acts import spoken_of
 from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.log import Ledger
 from domainlm.ledger.run.manifest import COMPLETED, Authors, ModelRecord, RunManifest, StepEntry
@@ -72,7 +73,9 @@ class SmallLedger:
     ) -> Receipt:
         """An entry signed by somebody; content is a model of `domainlm.ledger.acts` or a mapping."""
         found = content.model_dump(mode="json") if hasattr(content, "model_dump") else content
-        statement = entries.statement(kind, ORIGIN, who, subjects or {"subject": "0" * 64}, found, time)
+        about = spoken_of(content) or {"0" * 64}
+        subjects = subjects or {f"subject/{place}": digest for place, digest in enumerate(sorted(about))}
+        statement = entries.statement(kind, ORIGIN, who, subjects, found, time)
         return self.service.add([Envelope.sign(statement, self.keys[who])])[0]
 
     def enter_run(self, manifest: RunManifest, time: datetime | None = None) -> Receipt:

@@ -18,7 +18,7 @@ from domainlm.audit.decisions.approvals import day_of, decide, label_of, registr
 from domainlm.audit.evidence import Evidence, Stated
 from domainlm.errors import ApprovalRefused, ConfigurationError
 from domainlm.ledger import entries
-from domainlm.ledger.acts import Approval, Bound, Condition, ConditionMet, StandingApproval
+from domainlm.ledger.acts import MAX_WORDS, Approval, Bound, Condition, ConditionMet, StandingApproval
 from domainlm.ledger.trust.gate import MAY_SIGN
 
 Act = Approval | ConditionMet | StandingApproval
@@ -87,6 +87,7 @@ def approval(
     ids = [condition.id for condition in conditions]
     if twice := {name for name in ids if ids.count(name) > 1}:
         raise ApprovalRefused("two conditions have one name", min(twice), "give each its own")
+    _check_words("--reason", reason)
     name = about.act.model if standing else label_of(about)
     identity = about.digest if standing else about.act.model.identity
     return Approval(
@@ -104,6 +105,7 @@ def condition(text: str) -> Condition:
     match = re.fullmatch(r"\s*([a-z0-9][a-z0-9-]{0,39})\s*:\s*(.*\S)\s*:\s*(\d{4}-\d{2}-\d{2})\s*", text, re.DOTALL)
     if match is None:
         raise ConfigurationError("is no condition", text[:60], 'write "short-name: what must be done: 2026-12-31"')
+    _check_words("condition", match[2])
     return Condition(id=match[1], text=match[2], due=match[3])
 
 
@@ -129,6 +131,7 @@ def condition_met(evidence: Evidence, approval_entry: str, name: str, shown_by: 
                 raise ApprovalRefused(f"has no condition '{name}'", f"entry {stated.number}", f"it has: {known}")
             if not shown_by.strip():
                 raise ApprovalRefused("it is not said by what it is met", name, "give --evidence")
+            _check_words("--evidence", shown_by)
             return ConditionMet(approval=stated.digest, condition=name, evidence=shown_by.strip())
     raise ApprovalRefused("is no approval of this ledger", approval_entry, "see `domainlm audit approvals MODEL`")
 
@@ -301,6 +304,11 @@ def _starts(digest: str, text: str) -> bool:
 def _plain(value: Any) -> Any:
     """YAML reads an unquoted day as a date."""
     return value.isoformat() if isinstance(value, date) else value
+
+
+def _check_words(where: str, text: str) -> None:
+    if len(text.strip()) > MAX_WORDS:
+        raise ApprovalRefused(f"has {len(text)} characters, at most {MAX_WORDS} are kept", where, "name a document")
 
 
 def _check_day(day: str, first: date, where: str) -> None:

@@ -265,7 +265,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        ({"subjects": {"x": "no digest"}}, ""),
+        ({"subjects": {"x": "no digest"}}, "malformed"),
         ({"content": {"number": 1e400}}, "malformed"),
         ({"content": {"number": 2**60}}, "malformed"),
         ({"content": {"text": "\ud800"}}, "malformed"),
