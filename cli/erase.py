@@ -10,8 +10,11 @@ from cli.environment import enter_project, quiet_libraries
 from cli.keys import keys_at_hand
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from domainlm.audit.erasure.erasure import Eraser
     from domainlm.audit.evidence import Evidence
+    from domainlm.keys import KeyRing
 
 
 def erase(
@@ -20,7 +23,7 @@ def erase(
         typer.Argument(metavar="[SUBJECT...]", help="Subject ids; none finishes what was interrupted."),
     ] = None,
     reason: Annotated[
-        str, typer.Option("--reason", help="The request's number, 10 characters or more, without a name.")
+        str, typer.Option("--reason", help="The request's number: one to four words, 10 to 60 characters.")
     ] = "",
 ) -> None:
     """Erase persons: their rows leave data, samples, caches, checkpoints and vault, and do not come back.
@@ -75,8 +78,25 @@ def eraser() -> Eraser:
         drop_vault=vault.drop,
         forget_quarantine=Quarantine(home() / "quarantine", keys).forget,
         mark_models=mark,
+        identify=identifier(keys),
     )
     return Eraser(places, erasure_register(keys))
+
+
+def identifier(keys: KeyRing) -> Callable[[str], list[str]]:
+    """A function that gives the subject ids a text has under each entity, as `domainlm vault subject` makes them."""
+    from domainlm.redact.folding import fold
+    from domainlm.redact.operators import normalise
+    from domainlm.redact.settings import ENTITIES, RedactSettings
+
+    regions = RedactSettings().phone_regions
+
+    def identify(text: str) -> list[str]:
+        folded = fold(text).text
+        found = [keys.keyed_id("subject", entity, normalise(entity, folded, regions)) for entity in ENTITIES]
+        return [*found, keys.keyed_id("subject", "SUBJECT", text)]  # a source's own column, as it is written
+
+    return identify
 
 
 def read_evidence() -> Evidence:

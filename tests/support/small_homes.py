@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from datasets import Dataset
 from small_ledgers import SmallLedger, small_ledger, small_run
 
+from cli.erase import identifier
 from domainlm.artifacts import TOMBSTONE
 from domainlm.audit.erasure.erasure import Eraser, Places
 from domainlm.audit.erasure.stored import Version
@@ -105,6 +106,7 @@ class SmallHome:
             "home": self.home, "store": self.store, "lineage": self.lineage, "evidence": self.ledger.evidence,
             "submit": submit, "forget_vault": self.vault.forget, "drop_vault": self.vault.drop,
             "forget_quarantine": self.quarantine.forget, "mark_models": self.marked.extend,
+            "identify": identifier(self.keys),
         }  # fmt: skip
         return Places(**(values | changes))
 

@@ -24,7 +24,7 @@ from typing import Any
 from domainlm.audit.erasure import holds
 from domainlm.audit.erasure.at_rest import at_rest, refuse_runs_at_work
 from domainlm.audit.erasure.stored import Store, Version, is_erased, tombstone
-from domainlm.audit.erasure.suppression import ErasureRegister, Plan, no_ids
+from domainlm.audit.erasure.suppression import ErasureRegister, Plan, case_reference
 from domainlm.audit.erasure.traces import RECORDS_SUFFIX, WEIGHTS, files_naming, finder, rows_naming
 from domainlm.audit.evidence import Evidence
 from domainlm.audit.lineage.index import PRETRAINING, TRAINING, Lineage
@@ -63,6 +63,7 @@ class Places:
         drop_vault: (record ids) -> values deleted of records that are gone.
         forget_quarantine: subject -> sealed records deleted.
         mark_models: marks models (by identity) in the registries as to be trained again.
+        identify: the subject ids that a text may have, so that no reason names an erased person.
     """
 
     home: Path
@@ -74,6 +75,7 @@ class Places:
     drop_vault: Callable[[Iterable[str]], int]
     forget_quarantine: Callable[[str], int]
     mark_models: Callable[[list[str]], None]
+    identify: Callable[[str], Iterable[str]]
 
 
 @dataclass
@@ -108,7 +110,7 @@ class Eraser:
 
         Args:
             subjects: keyed ids; none, to finish what was interrupted.
-            reason: for the ledger, so without a name: the number of the request.
+            reason: for the ledger and the logs: the request's number (`case_reference`).
             person: who does it.
 
         Returns:
@@ -121,7 +123,9 @@ class Eraser:
             ArtifactError: something that names a subject could not be deleted; call again after mending it.
         """
         wanted = sorted({self.register.checked(subject) for subject in subjects})
-        reason = no_ids(reason, wanted) if wanted else reason
+        if wanted:
+            named = {*wanted, *self.register.subjects()}
+            reason = case_reference(reason, named, self.places.identify)
         if len(wanted) > MAX_SUBJECTS:
             raise ApprovalRefused(f"more than {MAX_SUBJECTS} subjects at once", "erase", "erase them in parts")
         with at_rest(self.places.home, "erasure"):

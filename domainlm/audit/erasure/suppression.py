@@ -22,7 +22,7 @@ import os
 import re
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -299,3 +299,41 @@ def no_ids(reason: str, subjects: Iterable[str]) -> str:
     if _ID.search(said) or any(subject in said for subject in subjects):
         raise AccessRefused("the reason names a keyed id", "reason", "the ledger keeps none: name the case instead")
     return said
+
+
+def case_reference(reason: str, subjects: Iterable[str], identify: Callable[[str], Iterable[str]]) -> str:
+    """An erasure's reason, of which the ledger can never forget a word: a case reference and nothing else.
+
+    Args:
+        reason: one to four words with a digit, 60 characters at most in all.
+        subjects: the ids of everybody whom it must not name.
+        identify: gives the subject ids that a text may have, one an entity; as `domainlm vault subject` makes them.
+
+    Raises:
+        AccessRefused: it is more than a reference, or names one of the subjects. It is not repeated.
+    """
+    said = no_ids(reason, subjects)
+    if len(said) > 60 or len(said.split()) > 4 or not any(character.isdigit() for character in said):
+        raise AccessRefused(
+            "a case reference is needed: one to four words with a number, at most 60 characters", "reason",
+            "say the request's number: the ledger keeps every word for good",
+        )  # fmt: skip
+    refuse_names(said, subjects, identify)
+    return said
+
+
+def refuse_names(text: str, subjects: Iterable[str], identify: Callable[[str], Iterable[str]]) -> None:
+    """Refuse a text of which one to four words in a row, with or without their punctuation, name a subject.
+
+    Raises:
+        AccessRefused: they do; they are not repeated.
+    """
+    wanted = frozenset(subjects)
+    for words in (text.split(), re.findall(r"\w+", text)) if wanted else ():
+        for start in range(len(words)):
+            for stop in range(start + 1, min(start + 4, len(words)) + 1):
+                if not wanted.isdisjoint(identify(" ".join(words[start:stop]))):
+                    raise AccessRefused(
+                        "the reason names a person who is erased or held", "reason",
+                        "the ledger keeps every word for good: name the case instead",
+                    )  # fmt: skip

@@ -311,6 +311,10 @@ def test_one_call_erases_several_and_each_has_its_entry(small: SmallHome) -> Non
         ("f" * 32, REASON, "no subject id"),
         ("", "short", "10 to 300 characters"),
         ("", "erase ae8f715450c237c2decd0b182253d0a3 please", "names a keyed id"),
+        ("", "request of Anna Quist, 2026-117", "a case reference is needed"),
+        ("", "request without number", "a case reference is needed"),
+        ("", "Anna Quist, 2026-117", "names a person"),
+        ("", "erase ANNA-QUIST 117", "names a person"),
     ],
 )
 def test_what_may_not_be_written_is_refused_and_not_repeated(
