@@ -17,8 +17,8 @@ def read_content(envelope: Envelope, kind: str, where: str) -> Any:
     """A model of `domainlm.ledger.acts`, or a `RunManifest` whose digest fits; a policy is read by the gate.
 
     Raises:
-        EvidenceRefused: `malformed`: it lacks a field, has one too many, is no manifest, or its subjects are not what it
-            is about.
+        EvidenceRefused: `malformed`: it lacks a field, has one too many, is no manifest, or its subjects are not what
+            it is about.
     """
     if kind != entries.RUN:
         return read_act(envelope, kind, where)
