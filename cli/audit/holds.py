@@ -36,8 +36,9 @@ def hold(
     """Forbid to erase a person's data, or a data version, until an officer releases it."""
     key = key.absolute()
     enter_project(ready=False)
+    from cli.erase import identifier
     from cli.keys import keys_at_hand
-    from domainlm.audit.erasure.suppression import no_ids
+    from domainlm.audit.erasure.suppression import no_ids, refuse_names
     from domainlm.errors import ConfigurationError
     from domainlm.ledger import entries
     from domainlm.ledger.acts import Hold
@@ -46,9 +47,11 @@ def hold(
     if bool(subject) == bool(data) or (data and not re.fullmatch(r"[0-9a-f]{64}", data)):
         raise ConfigurationError("name a subject id, or --data with 64 hexadecimal digits", "hold", "one of the two")
     said, case = no_ids(reason, [subject] if subject else []), _case(case)
-    if subject:
-        erasures = erasure_register(keys_at_hand())
-        subject = erasures.checked(subject)
+    keys = keys_at_hand()
+    erasures = erasure_register(keys)
+    subject = erasures.checked(subject) if subject else ""
+    for text in (said, case):
+        refuse_names(text, {*erasures.subjects(), *([subject] if subject else [])}, identifier(keys))
 
     def about() -> tuple[str, Hold]:
         committed = erasures.hold(subject) if subject else ""
@@ -85,16 +88,20 @@ def release(
     """End a legal hold."""
     key = key.absolute()
     enter_project(ready=False)
-    from cli.erase import read_evidence
+    from cli.erase import identifier, read_evidence
     from cli.keys import keys_at_hand
     from domainlm.audit.erasure.holds import find
-    from domainlm.audit.erasure.suppression import no_ids
+    from domainlm.audit.erasure.suppression import no_ids, refuse_names
     from domainlm.ledger import entries
     from domainlm.ledger.acts import HoldRelease
     from steps.erased import erasure_register
 
     said = no_ids(reason, [])
     held = find(read_evidence(), entry)
+    keys = keys_at_hand()
+    erasures = erasure_register(keys)
+    protected = erasures.held(held.act.commitment) if held.act.commitment else None
+    refuse_names(said, {*erasures.subjects(), *([protected] if protected else [])}, identifier(keys))
     what = f"data {held.act.data}" if held.act.data else "a person"
     lines = [
         f"end the legal hold of entry {held.number} on: {what}",
@@ -104,7 +111,7 @@ def release(
     release_ = HoldRelease(hold=held.digest, reason=said)
     receipt = _signed(entries.HOLD_RELEASE, key, yes, lines, lambda: (held.digest, release_))
     if held.act.commitment:
-        erasure_register(keys_at_hand()).release(held.act.commitment)
+        erasures.release(held.act.commitment)
     typer.echo(f"released: hold of entry {held.number}, by entry {receipt.number}")
 
 

@@ -115,6 +115,16 @@ def test_a_data_version_is_held_by_its_digest(ledger: SmallLedger) -> None:
     assert f"data {'a' * 12}…" in do("audit", "holds")
 
 
+def test_no_reason_of_a_hold_names_whom_it_protects(ledger: SmallLedger, subject: str) -> None:
+    by = ("--key", key(ledger, "anna"), "--yes")
+    for case, reason in (("C-1", "litigation of Ottoline Quist 2026"), ("Ottoline Quist", "litigation 2026")):
+        said = do("audit", "hold", subject, "--case", case, "--reason", reason, *by, code=1)
+        assert "names a person" in said and "Quist" not in said
+    do("audit", "hold", subject, "--case", "C-1", "--reason", "litigation 2026", *by)
+    assert "names a person" in do("audit", "release", "1", "--reason", "settled with Ottoline Quist", *by, code=1)
+    assert ledger.ledger.frontier.size == 2
+
+
 @pytest.mark.parametrize("who", ["victor", "tina"])
 def test_who_is_no_officer_cannot_hold(ledger: SmallLedger, subject: str, who: str) -> None:
     said = do(
