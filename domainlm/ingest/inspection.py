@@ -11,7 +11,6 @@ from domainlm.ingest.settings import IngestSettings
 from domainlm.sources import PAIRS, QA_TEXT, RawRow, RowStream, SourceEntry, SourceManifest, SourceSettings
 from domainlm.text import comparable
 
-
 _CODES = re.compile(r"[a-z]{2}(,[a-z]{2})*")  # of laws and languages; a cell may hold anything
 
 

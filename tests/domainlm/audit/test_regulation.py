@@ -13,10 +13,10 @@ from typer.main import get_command
 from cli.main import app
 from domainlm.audit.regulation import (
     ANSWERED,
-    PARTLY,
     FILE,
     MISSING,
     NOT_COVERED,
+    PARTLY,
     Answer,
     Checklist,
     answer,
