@@ -44,7 +44,6 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home whose ZenML store and MLflow database are made once: their tables take seconds."""
     from zenml.client import Client
     from zenml.config.global_config import GlobalConfiguration
-    from zenml.utils import source_utils
 
     home = tmp_path_factory.mktemp("stores")
     with pytest.MonkeyPatch.context() as patch:
@@ -57,9 +56,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         before = GlobalConfiguration._global_config, Client._global_client
         GlobalConfiguration._reset_instance()
         Client._reset_instance()
-        source_utils.set_custom_source_root(str(ROOT))  # a worker of pytest-xdist has no main file to find it by
         yield home
-        source_utils.set_custom_source_root(None)
         GlobalConfiguration._reset_instance(before[0])
         Client._reset_instance(before[1])
 
