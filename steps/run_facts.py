@@ -11,10 +11,7 @@ from domainlm.ledger.trust.gate import identity
 from domainlm.reports import Report
 
 GATES = {"redact": "redaction", "validate": "validation", "evaluate": "evaluation"}  # step -> verdict
-TERMS = (
-    "name", "uri", "rows", "licence", "consent", "purpose", "jurisdiction", "language", "handling", "jurisdictions",
-    "languages",
-)  # fmt: skip
+TERMS = "name uri rows licence consent purpose jurisdiction language handling jurisdictions languages".split()
 _OF_BASE = "base_"
 
 
