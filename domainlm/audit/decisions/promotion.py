@@ -141,9 +141,10 @@ def promote(
             label,
             "see `domainlm audit verify`; nothing is promoted until then",
         )
+    before = evidence.champion(name)  # as it was when the caller looked: one that came since was not seen
     size = _caught_up(evidence, ledger, verification.size)
     run = _run_of(evidence, registries, name, version)
-    identity, before = run.act.model.identity, evidence.champion(name)
+    identity = run.act.model.identity
     _compare(run.act.model, registries.version(name, version, _run_ids(evidence, run)))
     warnings = [finding.line() for finding in verification.findings]
     if before is not None and (erasure := erased_since(evidence, before.act.identity)) is not None:
