@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from uuid import uuid4
@@ -22,27 +21,6 @@ def register_nothing() -> None:
 def registering() -> None:
     """Stands for a training."""
     register_nothing()
-
-
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home with a ZenML store of its own."""
-    from zenml.client import Client
-    from zenml.config.global_config import GlobalConfiguration
-
-    home = tmp_path_factory.mktemp("stores")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZENML_CONFIG_PATH", str(home / "zenml"))
-        patch.setenv("ZENML_LOCAL_STORES_PATH", str(home / "zenml" / "stores"))
-        patch.setenv("ZENML_REPOSITORY_PATH", str(home))
-        patch.setenv("ZENML_LOGGING_VERBOSITY", "CRITICAL")
-        patch.chdir(home)
-        before = GlobalConfiguration._global_config, Client._global_client
-        GlobalConfiguration._reset_instance()
-        Client._reset_instance()
-        yield home
-        GlobalConfiguration._reset_instance(before[0])
-        Client._reset_instance(before[1])
 
 
 def test_only_the_models_that_learnt_are_marked_and_marking_twice_does_no_harm(

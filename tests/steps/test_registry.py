@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,28 +36,6 @@ def note(digests: dict[str, str], name: str, version: str) -> None:
 def registering(digests: dict[str, str], name: str, version: str) -> None:
     """Stands for a training that registers."""
     note(digests, name, version)
-
-
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home whose ZenML store and MLflow database are made once: their tables take seconds."""
-    from zenml.client import Client
-    from zenml.config.global_config import GlobalConfiguration
-
-    home = tmp_path_factory.mktemp("stores")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DOMAINLM_HOME", str(home))
-        patch.setenv("ZENML_CONFIG_PATH", str(home / "zenml"))
-        patch.setenv("ZENML_LOCAL_STORES_PATH", str(home / "zenml" / "stores"))
-        patch.setenv("ZENML_REPOSITORY_PATH", str(home))
-        patch.setenv("ZENML_LOGGING_VERBOSITY", "CRITICAL")
-        patch.chdir(home)
-        before = GlobalConfiguration._global_config, Client._global_client
-        GlobalConfiguration._reset_instance()
-        Client._reset_instance()
-        yield home
-        GlobalConfiguration._reset_instance(before[0])
-        Client._reset_instance(before[1])
 
 
 class Bank:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-import pytest
 from small_ledgers import small_ledger, small_run
 from zenml import pipeline, step
 
@@ -36,27 +34,6 @@ def looking(count: int) -> None:
     """Stands for a training."""
     look(count)
     look(count + 1, id="again")
-
-
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home with a ZenML store of its own."""
-    from zenml.client import Client
-    from zenml.config.global_config import GlobalConfiguration
-
-    home = tmp_path_factory.mktemp("stores")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZENML_CONFIG_PATH", str(home / "zenml"))
-        patch.setenv("ZENML_LOCAL_STORES_PATH", str(home / "zenml" / "stores"))
-        patch.setenv("ZENML_REPOSITORY_PATH", str(home))
-        patch.setenv("ZENML_LOGGING_VERBOSITY", "CRITICAL")
-        patch.chdir(home)
-        before = GlobalConfiguration._global_config, Client._global_client
-        GlobalConfiguration._reset_instance()
-        Client._reset_instance()
-        yield home
-        GlobalConfiguration._reset_instance(before[0])
-        Client._reset_instance(before[1])
 
 
 def ran(count: int) -> tuple[RunManifest, dict[str, Path]]:
