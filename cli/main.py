@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from cli import audit, backup, bases, clean, compare, dashboard, erase, keys, promote, run, scan, setup, vault
+from cli import audit, backup, bases, clean, compare, dashboard, erase, keys, promote, run, scan, setup, stack, vault
 from domainlm.errors import DomainLMError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("scan", help=scan.HELP, epilog=scan.EPILOG)(scan.scan)
 app.command("erase")(erase.erase)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
+app.add_typer(stack.app, name="stack")
 app.add_typer(vault.app, name="vault")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")

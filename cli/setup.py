@@ -28,7 +28,7 @@ def setup() -> None:
     if not Client.is_repository_directory(root):
         Client.initialize(root)
     Client().activate_root(root)
-    name = stack.apply(root / "infra" / "stacks" / "local.yaml")
+    name = stack.apply(root / "infra" / "stacks" / "local.yaml").name
     _write_activation(root)
     console.print(
         f"[green]ready[/]: stack {name}; development key {key.relative_to(root) if key.is_relative_to(root) else key}"

@@ -1,63 +1,187 @@
-"""Applies a stack file of `infra/stacks/` to the project's ZenML store, idempotently."""
+"""`domainlm stack`: a stack file of `infra/stacks/` registered with ZenML, checked, and shown."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-import yaml
+import typer
+from rich.console import Console
+from rich.markup import escape
 
-from domainlm.errors import ConfigurationError
-from domainlm.project import home
+from cli.environment import enter_project, quiet_libraries
+from domainlm.cluster.settings import StackFile, find_stack, read_stack
+
+if TYPE_CHECKING:
+    from zenml.client import Client
+
+app = typer.Typer(help="Register, check and show stacks: where a run works.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="A file of infra/stacks without its ending, or a path.")]
+_MARK = {"ok": "[green]ok[/]", "warning": "[yellow]look[/]", "failed": "[red]no[/]"}
 
 
-def apply(path: Path) -> str:
-    """Register or update every component of a stack, the stack itself, and make it the active one.
+class Applied(NamedTuple):
+    """A stack as ZenML has it now.
 
     Args:
-        path: the stack file; `{home}` in its values stands for the project's `.domainlm` folder.
+        name: its name.
+        changes: what was added or changed, a line each; empty where everything stood already.
+    """
 
-    Returns:
-        The stack's name.
+    name: str
+    changes: list[str]
+
+
+@app.command("apply")
+def apply_stack(name: Name) -> None:
+    """Register or update a stack and all its components, then check that a run could use it. Safe to repeat."""
+    console = Console(highlight=False, soft_wrap=True)
+    stack = _entered(name)
+    applied = apply(stack.path)
+    for change in applied.changes:
+        console.print(f"  {escape(change)}")
+    if not applied.changes:
+        console.print("  nothing to change")
+    if stack.remote and not _checked(stack, console):
+        console.print(f"[bold red]not ready[/]: stack {applied.name} is registered, but a run could not use it")
+        raise typer.Exit(1)
+    console.print(f"[green]ready[/]: stack {applied.name}")
+
+
+@app.command("check")
+def check_stack(name: Name) -> None:
+    """Check that a run could use a stack: cluster, permissions, store, registry, server, MLflow. Changes nothing."""
+    console = Console(highlight=False, soft_wrap=True)
+    stack = _entered(name)
+    if not stack.remote:
+        console.print(
+            f"[green]ready[/]: {stack.settings.name} works in this project's folder; there is nothing to reach"
+        )
+        return
+    if not _checked(stack, console):
+        console.print(f"[bold red]not ready[/]: {stack.settings.name}")
+        raise typer.Exit(1)
+    console.print(f"[green]ready[/]: {stack.settings.name}")
+
+
+@app.command("show")
+def show(name: Name) -> None:
+    """Show a stack file with its variables replaced. Secrets are named, never shown."""
+    import yaml
+
+    enter_project(ready=False)
+    stack = find_stack(name)
+    content = stack.settings.model_dump(mode="json", exclude_defaults=True)
+    content["components"] = {
+        kind: component.model_dump(mode="json", exclude_defaults=True) for kind, component in stack.components().items()
+    }
+    print(yaml.safe_dump(content, sort_keys=False), end="")
+
+
+def apply(path: Path) -> Applied:
+    """Register or update every component of a stack, the stack itself, and make it the active one.
+
+    The process must have entered the stack (`StackFile.enter`), where it has a server.
 
     Raises:
-        ConfigurationError: the file is missing or is not a stack.
+        ConfigurationError, SecretError: the file or one that it names cannot be used.
     """
     from zenml.client import Client
     from zenml.enums import StackComponentType
 
-    wanted = _read(path)
+    stack = read_stack(path)
+    changes: list[str] = []
     client = Client()
+    for name in stack.settings.secrets:
+        changes += _secret(client, name, stack.secret_values(name))
     components: dict[StackComponentType, Any] = {}
-    for kind_name, component in wanted["components"].items():
+    for kind_name, component in stack.components().items():
         kind = StackComponentType(kind_name)
-        configuration = component.get("configuration", {})
-        found = client.list_stack_components(type=kind, name=component["name"]).items
-        if not found:
-            made = client.create_stack_component(component["name"], component["flavor"], kind, configuration)
-        elif found[0].configuration != configuration:
-            made = client.update_stack_component(found[0].id, kind, configuration=configuration)
-        else:
-            made = found[0]
-        components[kind] = made.id
-    stacks = client.list_stacks(name=wanted["name"]).items
-    if not stacks:
-        client.create_stack(wanted["name"], components)
-    elif {kind: parts[0].id for kind, parts in stacks[0].components.items()} != components:
-        client.update_stack(stacks[0].id, component_updates={kind: [found] for kind, found in components.items()})
-    client.activate_stack(wanted["name"])
-    return wanted["name"]
+        if component.flavor == "domainlm":
+            changes += _flavor(client, kind)
+        components[kind], change = _component(client, kind, component.name, component.flavor, component.configuration)
+        changes += change
+    found = client.list_stacks(name=stack.settings.name).items
+    if not found:
+        client.create_stack(stack.settings.name, components)
+        changes.append(f"stack {stack.settings.name}: added")
+    elif {kind: parts[0].id for kind, parts in found[0].components.items()} != components:
+        client.update_stack(found[0].id, component_updates={kind: [one] for kind, one in components.items()})
+        changes.append(f"stack {stack.settings.name}: changed")
+    client.activate_stack(stack.settings.name)
+    return Applied(stack.settings.name, changes)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _entered(name: str) -> StackFile:
+    enter_project(ready=False)
+    stack = find_stack(name)
+    stack.enter()
+    quiet_libraries()
+    if stack.remote:
+        from domainlm.cluster.services import require_server
+
+        require_server(stack)  # before ZenML is imported: it would try for minutes, and mend a skewed version by itself
+    return stack
+
+
+def _checked(stack: StackFile, console: Console) -> bool:
+    from domainlm.cluster.check import check
+
+    findings = check(stack)
+    for finding in findings:
+        console.print(f"  {_MARK[finding.state]}  {escape(finding.subject)}: {escape(finding.said)}")
+        if finding.remedy:
+            console.print(f"        -> {escape(finding.remedy)}")
+    return not any(finding.state == "failed" for finding in findings)
+
+
+def _secret(client: Client, name: str, values: dict[str, str]) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8").replace("{home}", str(home()))
-        content = yaml.safe_load(text)
-        return {
-            "name": content["name"],
-            "components": {kind: dict(part) for kind, part in content["components"].items()},
-        }
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        found = client.get_secret(name, allow_partial_name_match=False, allow_partial_id_match=False)
+    except KeyError:
+        client.create_secret(name, values)
+        return [f"secret {name}: added"]
+    if found.secret_values == values:
+        return []
+    gone = [key for key in found.secret_values if key not in values]
+    client.update_secret(found.id, add_or_update_values=values, remove_values=gone)
+    return [f"secret {name}: changed"]
+
+
+def _flavor(client: Client, kind: Any) -> list[str]:
+    from zenml.models import FlavorUpdate
+
+    from steps.operator import FLAVOR, StepOperatorFlavor
+
+    source = f"{StepOperatorFlavor.__module__}.{StepOperatorFlavor.__name__}"
+    known = [one for one in client.list_flavors(name=FLAVOR, type=kind.value, hydrate=True).items]
+    if not known:
+        client.create_flavor(source, kind)
+        return [f"flavor {FLAVOR}: added"]
+    schema = StepOperatorFlavor().config_schema
+    if known[0].source == source and known[0].config_schema == schema:
+        return []
+    client.zen_store.update_flavor(known[0].id, FlavorUpdate(source=source, config_schema=schema))
+    return [f"flavor {FLAVOR}: changed"]
+
+
+def _component(
+    client: Client, kind: Any, name: str, flavor: str, configuration: dict[str, Any]
+) -> tuple[Any, list[str]]:
+    from domainlm.errors import ConfigurationError
+
+    found = client.list_stack_components(type=kind, name=name, hydrate=True).items
+    if not found:
+        return client.create_stack_component(name, flavor, kind, configuration).id, [f"{kind.value} {name}: added"]
+    known = found[0]
+    if known.flavor_name != flavor:
         raise ConfigurationError(
-            f"is not a stack file ({type(error).__name__})", str(path), "see infra/stacks/local.yaml"
-        ) from None
+            f"is a component of flavor {known.flavor_name}, not {flavor}", f"{kind.value} {name}",
+            f"give it another name, or delete it: zenml {kind.value.replace('_', '-')} delete {name}",
+        )  # fmt: skip
+    if known.configuration == configuration:
+        return known.id, []
+    gone = {key: None for key in known.configuration if key not in configuration}
+    client.update_stack_component(known.id, kind, configuration=configuration | gone)
+    keys = sorted(key for key in configuration | gone if known.configuration.get(key) != configuration.get(key))
+    return known.id, [f"{kind.value} {name}: changed ({', '.join(keys)})"]
