@@ -14,12 +14,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domainlm.digests import digest_file
+from domainlm.digests import digest_file, digest_json
 from domainlm.errors import ArtifactError
 from domainlm.ledger.run.manifest import RunManifest
 
 if TYPE_CHECKING:
     from cyclonedx.model.component import Component
+    from packageurl import PackageURL
 
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(?P<version>[^\s;\\]+)")
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
@@ -42,6 +43,39 @@ def software_bom(lock: Path, moment: datetime) -> dict[str, Any]:
     if not components:
         raise ArtifactError("pins no package", str(lock), "run `make lock`")
     return _bill(components, digest_file(lock), moment)
+
+
+def image_bom(lock: Path, system: Path, moment: datetime) -> dict[str, Any]:
+    """Every package that is installed where this runs: Python's by the lock, and Debian's. Called inside an image.
+
+    A package of the lock has the digests of the files that it may have been installed from. PyTorch's CPU build is
+    the lock's version with a suffix.
+
+    Args:
+        lock: constraints.txt as `make lock` writes it.
+        system: Debian's list of installed packages, `/var/lib/dpkg/status`.
+        moment: what the bill says of its own time.
+
+    Raises:
+        ArtifactError: a package is installed that the lock does not pin, or in another version.
+    """
+    from importlib import metadata
+
+    from packageurl import PackageURL
+
+    locked = {str(component.name).lower().replace("_", "-"): component for component in _locked(lock)}
+    found = []
+    for name, version in sorted({(item.metadata["Name"], item.version) for item in metadata.distributions()}):
+        component = locked.get(re.sub(r"[-_.]+", "-", name).lower())
+        if name == "domainlm":  # the project itself, which no lock pins
+            component = _component(name, version, PackageURL("pypi", name=name, version=version), ["Apache-2.0"])
+        elif component is None or component.version != version.partition("+")[0]:
+            pinned = component.version if component else "not at all"
+            raise ArtifactError(f"{name} {version} is installed, pinned {pinned}", str(lock), "build from the lock")
+        component.version = version
+        found.append(component)
+    found += _debian(system)
+    return _bill(found, digest_json([str(component.purl) for component in found]), moment)
 
 
 def model_bom(manifest: RunManifest) -> dict[str, Any]:
@@ -180,6 +214,27 @@ def _locked(lock: Path) -> Iterable[Component]:
             licenses=_licences(_declared(pin["name"])),
             external_references=files,
         )
+
+
+def _component(name: str, version: str, purl: PackageURL, licences: Iterable[str] = ()) -> Component:
+    from cyclonedx.model.component import Component, ComponentType
+
+    return Component(
+        name=name, type=ComponentType.LIBRARY, version=version, purl=purl, bom_ref=purl.to_string(),
+        licenses=_licences(licences),
+    )  # fmt: skip
+
+
+def _debian(status: Path) -> Iterable[Component]:
+    """Debian's packages, without licences: those lie in each package's copyright file, in no form for programs."""
+    from packageurl import PackageURL
+
+    for paragraph in status.read_text(encoding="utf-8").split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in paragraph.splitlines() if re.match(r"[A-Z][A-Za-z-]*: ", line))
+        if fields.get("Status") == "install ok installed":
+            kind = {"arch": fields["Architecture"]}
+            purl = PackageURL("deb", "debian", fields["Package"], fields["Version"], qualifiers=kind)
+            yield _component(fields["Package"], fields["Version"], purl)
 
 
 def _declared(package: str) -> list[str]:

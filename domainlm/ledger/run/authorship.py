@@ -2,7 +2,8 @@
 
 All of it fails closed. An author whom nobody can name is "", and a policy that asks for four eyes lets nobody count
 beside such a one. That is so for code without git, a history that was cut off (a shallow clone), a champion whose
-commit is not in the history, and a file of data that git does not know and for which no steward is stated.
+commit is not in the history, and a file of data that git does not know and for which no steward is stated. In an image
+the history is what its build wrote down (`built`).
 
 What git says is what people wrote into their commits: it is not signed. Whoever can commit under another's name can
 hide as an author; sign commits and protect branches where that matters.
@@ -12,22 +13,17 @@ from __future__ import annotations
 
 import os
 import pwd
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from domainlm.ledger.run.checkout import LOCK, ROOMS, git
+from domainlm.ledger.run.history import NOBODY_KNOWS, History, history_of
 from domainlm.ledger.run.manifest import Authors
 from domainlm.ledger.trust.gate import identity
 
-NOBODY_KNOWS = ""
 FIRST_COMMITS = 100  # before there is a champion: the authors of the last 100 commits to the code
-PATHS_A_CALL = 500  # an argument list is bounded
 CODE = (*ROOMS, LOCK, "pyproject.toml", "infra")
-_PEOPLE = "%ae%n%(trailers:key=Co-authored-by,valueonly)"
-_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
-_ADDRESS = re.compile(r"<([^<>\s]+@[^<>\s]+)>")
 
 
 class Origin(NamedTuple):
@@ -70,81 +66,63 @@ def authors_of(
         overridden: whether values of the configuration were given by hand.
         commit: of the code that ran; the present one by default.
     """
-    uncommitted = list(runner) if _changed(code, CODE) else []
+    of_code, of_project = history_of(code), history_of(project)
+    people = _identities(runner)
+    uncommitted = people if of_code.changed(CODE) else []
     return Authors(
-        code=_identities(_since(code, champion, commit) + uncommitted),
-        configuration=_identities(
-            _last_of(project, configuration, runner) + list(runner if overridden else runner[1:])
+        code=sorted({*_since(of_code, champion, commit), *uncommitted}),
+        configuration=sorted(
+            {*_last_of(of_project, configuration, people), *(people if overridden else _identities(runner[1:]))}
         ),
-        data=_identities(_stewards(project, sources, runner)),
+        data=sorted(set(_stewards(of_project, sources, people))),
         trained_by=identity(runner[0]) if runner else NOBODY_KNOWS,
     )
 
 
-def _since(root: Path, champion: str | None, commit: str) -> list[str]:
+def _since(history: History, champion: str | None, commit: str) -> list[str]:
     """Authors and co-authors of the commits to the code since the champion's."""
-    if git(root, "rev-parse", "--verify", "--end-of-options", f"{commit}^{{commit}}") is None:
+    if not history.has(commit):
         return [NOBODY_KNOWS]
-    whole = git(root, "rev-parse", "--is-shallow-repository") == "false"
-    lost = [] if whole else [NOBODY_KNOWS]
+    lost = [] if history.whole else [NOBODY_KNOWS]
     if champion is not None:
-        if _COMMIT.fullmatch(champion) and git(root, "merge-base", "--is-ancestor", champion, commit) is not None:
-            return lost + _people(git(root, "log", f"--format={_PEOPLE}", f"{champion}..{commit}", "--", *CODE))
+        found = history.since(champion, commit, CODE)
+        if found is not None:
+            return lost + found
         lost = [NOBODY_KNOWS]
-    return lost + _people(git(root, "log", f"-{FIRST_COMMITS}", f"--format={_PEOPLE}", commit, "--", *CODE))
+    return lost + history.newest(commit, CODE, FIRST_COMMITS)
 
 
-def _last_of(root: Path, places: Sequence[str | Path], runner: Sequence[str]) -> list[str]:
+def _last_of(history: History, places: Sequence[str | Path], runner: Sequence[str]) -> list[str]:
     """The last author of each place; whoever runs, where git does not know it or it was changed since."""
     found: list[str] = []
-    for place in places:
-        people = _people(git(root, "log", "-1", f"--format={_PEOPLE}", "--", str(place)) or "")
+    for place in (str(place) for place in places):
+        people = history.last(place)
         found += people or list(runner) or [NOBODY_KNOWS]
-        if people and _changed(root, [place]):
+        if people and history.changed([place]):
             found += runner
     return found or list(runner)
 
 
-def _stewards(root: Path, sources: Iterable[Origin], runner: Sequence[str]) -> list[str]:
+def _stewards(history: History, sources: Iterable[Origin], runner: Sequence[str]) -> list[str]:
     """The steward of each source, else all authors of its files; "" for a file that git does not know."""
     found: list[str] = []
-    loose: list[str] = []
+    loose: set[str] = set()
     for source in sources:
         if source.steward:
-            found.append(source.steward)
+            found += _identities([source.steward])
         else:
-            loose += [str(file) for file in source.files] or [NOBODY_KNOWS]
+            loose |= {str(file) for file in source.files} or {NOBODY_KNOWS}
     if not loose:
         return found
-    if git(root, "rev-parse", "--is-shallow-repository") != "false":
+    if not history.whole:
         return [*found, NOBODY_KNOWS]
-    tracked = sorted(set(loose) & set((git(root, "ls-files", "-z") or "").split("\0")))
-    if len(tracked) < len(set(loose)):
+    tracked = history.known(loose)
+    if len(tracked) < len(loose):
         found.append(NOBODY_KNOWS)
-    for start in range(0, len(tracked), PATHS_A_CALL):
-        part = tracked[start : start + PATHS_A_CALL]
-        found += _people(git(root, "log", f"--format={_PEOPLE}", "--", *part))
-        if _changed(root, part):
-            found += runner
+    if tracked:
+        found += history.all(sorted(tracked))
+        found += runner if history.changed(sorted(tracked)) else []
     return found
-
-
-def _people(printed: str | None) -> list[str]:
-    """The addresses that `_PEOPLE` printed; an unreadable co-author is one whom nobody knows."""
-    if printed is None:
-        return [NOBODY_KNOWS]
-    found = []
-    for line in (line.strip() for line in printed.splitlines()):
-        if not line:
-            continue
-        match = _ADDRESS.search(line)
-        found.append(match[1] if match else line if re.fullmatch(r"[^<>\s]+@[^<>\s]+", line) else NOBODY_KNOWS)
-    return found
-
-
-def _changed(root: Path, places: Iterable[str | Path]) -> bool:
-    changes = git(root, "status", "--porcelain", "--untracked-files=all", "--", *(str(place) for place in places))
-    return bool(changes) or changes is None
 
 
 def _identities(people: Iterable[str]) -> list[str]:

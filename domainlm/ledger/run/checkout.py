@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from domainlm.digests import code_files, digest_file
+from domainlm.ledger.run import built
 from domainlm.project import SOURCE_ROOT
 
 ROOMS = ("cli", "pipelines", "steps", "materializers", "domainlm")  # everything that a run can execute
@@ -36,15 +37,19 @@ def git(root: Path, *arguments: str) -> str | None:
 def code_state(root: Path = SOURCE_ROOT) -> dict[str, Any]:
     """Commit, dirty flag and the digest of the lock file.
 
-    A checkout without git has commit "" and counts as dirty: its state cannot be shown.
+    A checkout without git has commit "" and counts as dirty: its state cannot be shown. An image has what its build
+    wrote down (`built`).
     """
+    lock = root / LOCK
+    locked = digest_file(lock) if lock.is_file() else ""
+    if (image := built.read(root)) is not None:
+        return {"commit": image.commit, "dirty": image.edited(root), "lock": locked}
     commit = git(root, "rev-parse", "HEAD")
     changes = git(root, "status", "--porcelain", "--untracked-files=all")
-    lock = root / LOCK
     return {
         "commit": commit or "",
         "dirty": bool(changes) or commit is None or changes is None,
-        "lock": digest_file(lock) if lock.is_file() else "",
+        "lock": locked,
     }
 
 
