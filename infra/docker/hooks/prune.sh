@@ -16,9 +16,8 @@ find . -type d \( -name tests -o -name test \) \
 find . -type f \( -name '*.pyx' -o -name '*.pxd' -o -name '*.cpp' -o -name '*.c' -o -name '*.h' -o -name '*.hpp' \
     -o -name '*.a' -o -name '*.pyi' \) -delete
 rm -rf pyarrow/include pyarrow/src
-# Arrow's RPC server and Substrait plans (37 MB), and second names of one library that a wheel holds as copies
-rm -f pyarrow/libarrow_flight.so.* pyarrow/libarrow_python_flight.so* pyarrow/_flight.* pyarrow/libarrow_substrait.so.* \
-    pyarrow/_substrait.* pyarrow/libarrow_python.so.*.*
+# Arrow's RPC server (31 MB), and second names of one library that a wheel holds as copies
+rm -f pyarrow/libarrow_flight.so.* pyarrow/libarrow_python_flight.so* pyarrow/_flight.* pyarrow/libarrow_python.so.*.*
 # torch: its own test programs, headers, protoc and CMake files (190 MB). torch_shm_manager shares tensors between processes.
 if [ -d torch ]; then
     rm -rf torch/test torch/include torch/share
