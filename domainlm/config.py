@@ -16,9 +16,11 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, Field
 
+from domainlm.cluster.run_settings import NAMED_BY_OTHERS, SETTINGS, settings_faults
 from domainlm.errors import ConfigurationError, DomainLMError, nearest
 from domainlm.project import resolve
 from domainlm.reports import Settings
+from domainlm.variables import expand, once
 from domainlm.yaml_lines import Fault, Lines, at, model_faults, read_yaml
 
 EMBEDDED = "embedded"
@@ -112,7 +114,8 @@ class RunConfiguration:
         content, lines = read_yaml(path)
         for override in overrides or []:
             _apply(content, override, lines)
-        if faults := _faults(content):
+        content, faults = _with_variables(content)
+        if faults := faults or _faults(content):
             told = [f"{path}{at(lines, where)}: {'.'.join(map(str, where))}: {what}" for where, what in faults]
             raise ConfigurationError("\n".join(["the configuration cannot be used:", *told]), "", "nothing was started")
         return cls(path, content)
@@ -162,6 +165,25 @@ def _model(step: str) -> type[BaseModel]:
     return getattr(importlib.import_module(module), name)
 
 
+def _with_variables(content: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+    """The content with `${NAME}` replaced where it says how and where a run works; what it works on stays as it is."""
+    parts = {key: value for key, value in content.items() if key not in ("steps", "parameters")}
+    expanded, faults = expand(parts)
+    steps = content.get("steps")
+    if isinstance(steps, dict):
+        steps = dict(steps)
+        for name, step in steps.items():
+            if isinstance(step, dict):
+                place = {key: value for key, value in step.items() if key != "parameters"}
+                new, more = expand(place, ("steps", name))
+                steps[name] = {
+                    key: new.get(key, value) for key, value in step.items() if key in new or key == "parameters"
+                }
+                faults += more
+    found = {key: expanded.get(key, value) for key, value in content.items() if key in expanded or key == "parameters"}
+    return found | ({"steps": steps} if "steps" in content else {}), once(faults)
+
+
 # ---------------------------------------------------------------------------------------------- checks
 
 
@@ -188,6 +210,7 @@ def _faults(content: dict[str, Any]) -> list[Fault]:
             faults += model_faults(_model(name), step.get("parameters") or {}, ("steps", name, "parameters"))
     parameters = content.get("parameters") or {}
     faults += model_faults(PipelineSettings, parameters, ("parameters",))
+    faults += settings_faults(content)
     if not faults:
         faults += _base_faults(str(parameters.get("base", EMBEDDED)), steps)
     if not faults:
@@ -280,7 +303,7 @@ def _licence_of(base: str, pack: str) -> str | None:
 
 def _apply(content: dict[str, Any], override: str, lines: Lines) -> None:
     key, separator, text = override.partition("=")
-    parts = key.strip().split(".")
+    parts = _parts(content, key.strip())
     if not separator or not all(parts):
         raise ConfigurationError(f"cannot read '{override}'", "--set", "write dotted.key=value")
     try:
@@ -305,6 +328,23 @@ def _apply(content: dict[str, Any], override: str, lines: Lines) -> None:
     else:
         at[parts[-1]] = value
     lines.pop(tuple(parts), None)
+
+
+def _parts(content: Any, key: str) -> list[str]:
+    """The keys that a dotted key walks through; some hold dots themselves (`step_operator.domainlm`, `nvidia.com/gpu`)."""
+    pieces, found, at = key.split("."), [], content
+    while pieces:
+        known = {*at, *(SETTINGS if found[-1:] == ["settings"] else ())} if isinstance(at, dict) else set()
+        joined = [".".join(pieces[:count]) for count in range(len(pieces), 0, -1)]
+        rest_is_a_name = isinstance(at, dict | None) and found[-1:] and found[-1] in NAMED_BY_OTHERS
+        part = next((name for name in joined if name in known), joined[0] if rest_is_a_name else pieces[0])
+        found.append(part)
+        pieces = pieces[part.count(".") + 1 :]
+        if isinstance(at, list):
+            at = at[int(part)] if part.isdigit() and int(part) < len(at) else None
+        else:
+            at = at.get(part) if isinstance(at, dict) else None
+    return found
 
 
 def _list_item(items: list[Any], part: str, parts: list[str]) -> Any:

@@ -1,7 +1,7 @@
 """`${NAME}` and `${NAME:-default}` in configuration files: addresses that differ from place to place, never secrets.
 
 A value that is nothing but one variable and comes out empty leaves its key out, so that an optional address
-(`endpoint_url: ${DOMAINLM_S3_URL:-}`) needs no second file.
+(`endpoint_url: ${DOMAINLM_S3_URL:-}`) needs no second file. A default may be a variable: `${NAME:-${OTHER}}`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 from domainlm.yaml_lines import Fault
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^${}]*))?\}")
+_NESTED = re.compile(r"\$\{[A-Za-z0-9_]*:-[^}]*\$\{")
 
 
 def expand(value: Any, where: tuple[str | int, ...] = ()) -> tuple[Any, list[Fault]]:
@@ -49,4 +50,11 @@ def expand(value: Any, where: tuple[str | int, ...] = ()) -> tuple[Any, list[Fau
             faults.append((where, f"the environment variable {name} is not set; export {name}=..."))
         return default or ""
 
-    return _VARIABLE.sub(replacement, value), faults
+    inner = _VARIABLE.sub(replacement, value)  # innermost first
+    # what a variable holds is taken as it stands: a second pass is for a default that was a variable alone
+    return (_VARIABLE.sub(replacement, inner) if _NESTED.search(value) else inner), faults
+
+
+def once(faults: list[Fault]) -> list[Fault]:
+    """Each variable's fault where it is used first: a file may use it in many places."""
+    return list({what: (where, what) for where, what in reversed(faults)}.values())[::-1]

@@ -20,7 +20,7 @@ from domainlm.cluster.kubeconfig import Context, find_context
 from domainlm.errors import ConfigurationError, SecretError, nearest
 from domainlm.project import SOURCE_ROOT, home, project_root
 from domainlm.reports import Settings
-from domainlm.variables import expand
+from domainlm.variables import expand, once
 from domainlm.yaml_lines import at, model_faults, read_yaml
 
 STACKS = Path("infra") / "stacks"
@@ -144,7 +144,7 @@ class StackFile(NamedTuple):
             "ZENML_CUSTOM_SOURCE_ROOT": str(source_root()),
             "ZENML_STORE_URL": self.settings.server.url,
             "ZENML_STORE_API_KEY": private_text(self.settings.server.api_key_file, f"{self.path}: server").strip(),
-            "ZENML_DISABLE_CREDENTIALS_DISK_CACHING": "true",  # else the server's token would lie in ZENML_CONFIG_PATH
+            "DISABLE_CREDENTIALS_DISK_CACHING": "true",  # else key and token would lie in ZENML_CONFIG_PATH
         }
         if self.settings.cluster and (context := self.context()):
             found["KUBECONFIG"] = context.named(self.settings.name, self.settings.cluster.namespace, folder)
@@ -191,6 +191,7 @@ def read_stack(path: Path) -> StackFile:
         raise ConfigurationError("there is no such stack file", str(path), "see infra/stacks/")
     raw, lines = read_yaml(path)
     content, faults = expand(_with_home(raw))
+    faults = once(faults)
     if not faults:
         faults = model_faults(StackSettings, content, ())
     if faults:
@@ -213,8 +214,8 @@ def private_text(path: Path, where: str) -> str:
         raise SecretError(f"the file {path} cannot be read", where, "name a text file that you may read") from None
     mode = stat.S_IMODE(state.st_mode)
     # a secret volume is root's, readable by the pod's group (fsGroup), and nobody else is in the pod
-    mounted = state.st_uid != os.getuid() and not mode & 0o037
-    if mode & 0o077 and not mounted:
+    mounted = state.st_uid != os.geteuid()
+    if mode & (0o037 if mounted else 0o077):
         raise SecretError(f"the file {path} can be read by others", where, f"chmod 600 {path}")
     if not text.strip():
         raise SecretError(f"the file {path} is empty", where, "write the secret into it")

@@ -33,6 +33,12 @@ steps:
 """
 
 
+@pytest.fixture(autouse=True)
+def image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the configurations of a cluster take from the environment."""
+    monkeypatch.setenv("DOMAINLM_IMAGE", "registry.bank.example/domainlm:0.1.0-cpu")
+
+
 def write(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "config.yaml"
     path.write_text(text)
