@@ -24,12 +24,13 @@ from typing import Any
 
 START_S = 180  # a machine that is shared by many starts slowly; waiting ends as soon as the service answers
 PROGRAMS = Path(sys.executable).parent
+LOOPBACK = "127.0.0.1"
 QUIET = {"ZENML_ANALYTICS_OPT_IN": "false", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
 
-def free_port() -> int:
+def free_port(host: str = LOOPBACK) -> int:
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind((host, 0))
         return listener.getsockname()[1]
 
 
@@ -92,18 +93,18 @@ class Service:
         return (self.folder / "log").read_text(errors="replace")[-3000:]
 
 
-def s3_server(folder: Path, port: int, identity: str, secret: str) -> Service:
+def s3_server(folder: Path, port: int, identity: str, secret: str, host: str = LOOPBACK) -> Service:
     """`rclone serve s3`: each folder below `FOLDER/data` is a bucket."""
     (folder / "data").mkdir(parents=True, exist_ok=True)
-    arguments = [str(PROGRAMS / "rclone"), "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key",
+    arguments = [str(PROGRAMS / "rclone"), "serve", "s3", "--addr", f"{host}:{port}", "--auth-key",
                  f"{identity},{secret}", "--vfs-cache-mode", "off", str(folder / "data")]  # fmt: skip
-    return Service(folder, arguments, {"RCLONE_CONFIG": str(folder / "rclone.conf")}, f"http://127.0.0.1:{port}/")
+    return Service(folder, arguments, {"RCLONE_CONFIG": str(folder / "rclone.conf")}, f"http://{host}:{port}/")
 
 
-def zenml_server(folder: Path, port: int, signing_key: str) -> Service:
+def zenml_server(folder: Path, port: int, signing_key: str, host: str = LOOPBACK) -> Service:
     """The server that a cluster runs, with SQLite and with logins: nothing is activated before somebody does it."""
     folder.mkdir(parents=True, exist_ok=True)
-    arguments = [sys.executable, "-m", "uvicorn", "zenml.zen_server.zen_server_api:app", "--host", "127.0.0.1",
+    arguments = [sys.executable, "-m", "uvicorn", "zenml.zen_server.zen_server_api:app", "--host", host,
                  "--port", str(port), "--log-level", "warning"]  # fmt: skip
     environment = {
         "ZENML_SERVER": "true",
@@ -114,10 +115,10 @@ def zenml_server(folder: Path, port: int, signing_key: str) -> Service:
         "ZENML_STORE_URL": f"sqlite:///{folder}/zenml.db",
         "ZENML_STORE_BACKUP_STRATEGY": "disabled",
     }
-    return Service(folder, arguments, environment, f"http://127.0.0.1:{port}/health")
+    return Service(folder, arguments, environment, f"http://{host}:{port}/health")
 
 
-def mlflow_server(folder: Path, port: int, user: str, password: str) -> Service:
+def mlflow_server(folder: Path, port: int, user: str, password: str, host: str = LOOPBACK) -> Service:
     """MLflow behind basic authentication, with its artifacts served through it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "auth.ini").write_text(
@@ -125,7 +126,7 @@ def mlflow_server(folder: Path, port: int, user: str, password: str) -> Service:
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
         "grant_default_workspace_access = false\n"
     )
-    arguments = [str(PROGRAMS / "mlflow"), "server", "--app-name", "basic-auth", "--host", "127.0.0.1", "--port",
+    arguments = [str(PROGRAMS / "mlflow"), "server", "--app-name", "basic-auth", "--host", host, "--port",
                  str(port), "--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
                  "--artifacts-destination", str(folder / "artifacts")]  # fmt: skip
     environment = {
@@ -133,7 +134,7 @@ def mlflow_server(folder: Path, port: int, user: str, password: str) -> Service:
         "MLFLOW_AUTH_ADMIN_PASSWORD": password,
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(16),
     }
-    return Service(folder, arguments, environment, f"http://127.0.0.1:{port}/health")
+    return Service(folder, arguments, environment, f"http://{host}:{port}/health")
 
 
 class Services:
@@ -142,17 +143,20 @@ class Services:
     Args:
         folder: where everything of them lies.
         names: which of `store`, `zenml` and `mlflow` to start.
+        host: the address that they listen on; pods of a real cluster do not reach loopback.
     """
 
-    def __init__(self, folder: Path, names: tuple[str, ...] = ("store", "zenml", "mlflow")) -> None:
-        self.folder, self._names = folder, names
+    def __init__(
+        self, folder: Path, names: tuple[str, ...] = ("store", "zenml", "mlflow"), host: str = LOOPBACK
+    ) -> None:
+        self.folder, self._names, self._host = folder, names, host
         folder.mkdir(parents=True, exist_ok=True)
         self.s3_id, self.s3_secret = "AK" + secrets.token_hex(8).upper(), secrets.token_hex(20)
         self.mlflow_user, self.mlflow_password = "domainlm", secrets.token_hex(16)
         self.zenml_password = secrets.token_hex(16)
-        ports = {name: free_port() for name in ("store", "zenml", "mlflow")}
+        ports = {name: free_port(host) for name in ("store", "zenml", "mlflow")}
         self.s3_url, self.zenml_url, self.mlflow_url = (
-            f"http://127.0.0.1:{ports[name]}" for name in ("store", "zenml", "mlflow")
+            f"http://{host}:{ports[name]}" for name in ("store", "zenml", "mlflow")
         )
         self._ports = ports
         self._running: dict[str, Service] = {}
@@ -181,10 +185,10 @@ class Services:
     def _start(self, name: str) -> Service:
         folder, port = self.folder / name, self._ports[name]
         if name == "store":
-            return s3_server(folder, port, self.s3_id, self.s3_secret)
+            return s3_server(folder, port, self.s3_id, self.s3_secret, self._host)
         if name == "zenml":
-            return zenml_server(folder, port, secrets.token_hex(32))
-        return mlflow_server(folder, port, self.mlflow_user, self.mlflow_password)
+            return zenml_server(folder, port, secrets.token_hex(32), self._host)
+        return mlflow_server(folder, port, self.mlflow_user, self.mlflow_password, self._host)
 
     def service(self, name: str) -> Service:
         """`store`, `zenml` or `mlflow`: to look into its log, or to end it while a run goes on."""
