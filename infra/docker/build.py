@@ -2,8 +2,8 @@
 
     python infra/docker/build.py --target cpu --wheels FOLDER [--base NAME] [--tag NAME] [--engine podman]
 
-The image is built twice in a row, the second time from the first one's layers: the bill of materials is written inside
-the image, and only then its digest is known, which becomes the label `dev.domainlm.sbom.sha256`.
+The bill of materials is written inside the image, so its digest is known only then: it becomes a label in a second,
+empty step from the finished image.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import context
 ENGINES = ("podman", "docker", "buildah")
 TARGETS = ("cpu", "cuda", "server")
 BASE = "docker.io/library/debian:12-slim"
+BILL_LABEL = "dev.domainlm.sbom.sha256"
 BUILD_TIMEOUT_S = 3600
 LOOK_TIMEOUT_S = 120
 
@@ -86,25 +87,19 @@ def build(
         "CHECKOUT": checkout,
         "CREATED": datetime.fromtimestamp(moment, UTC).isoformat(),
     }
-    command = [
-        tool,
-        "build",
-        "--target",
-        target,
-        "--tag",
-        tag,
-        "--network",
-        network,
-        "--file",
-        str(folder / "Containerfile"),
-    ]
+    command = [tool, "build", "--tag", tag, "--network", network]
     if tool != "docker":  # docker's BuildKit takes SOURCE_DATE_EPOCH by itself; --layers: reuse what did not change
         command += ["--layers", "--timestamp", str(moment), "--format", "docker"]
+    first = [*command, "--target", target, "--file", str(folder / "Containerfile")]
     for key, value in arguments.items():
-        command += ["--build-arg", f"{key}={value}"]
-    _run([*command, str(folder)])
+        first += ["--build-arg", f"{key}={value}"]
+    _run([*first, str(folder)])
     digest = hashlib.sha256(_bill(tool, tag)).hexdigest()
-    _run([*command, "--build-arg", f"SBOM={digest}", str(folder)])
+    labelled = folder / "labelled"
+    labelled.mkdir()
+    # not by --label or an argument: buildah 1.28 takes the first build's last layers from its cache for both
+    (labelled / "Containerfile").write_text(f'FROM {tag}\nLABEL {BILL_LABEL}="{digest}"\n', encoding="utf-8")
+    _run([*command, "--file", str(labelled / "Containerfile"), str(labelled)])
     shutil.rmtree(folder)
     return digest
 
