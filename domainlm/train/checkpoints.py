@@ -16,6 +16,8 @@ from typing import Any
 
 from domainlm.digests import digest_file
 from domainlm.errors import DomainLMError, TrainingError
+from domainlm.train.processes.copying import files_below
+from domainlm.train.processes.distributed import exchange, world
 
 MARKER = "complete.json"
 UNFINISHED, REMOVED = ".unfinished-", ".removed-"
@@ -117,7 +119,8 @@ def tidy(work: Path) -> None:
 class SealedCheckpoints:
     """Makes a Trainer save in this way: `class OurTrainer(SealedCheckpoints, Trainer)`.
 
-    All processes of a training share one work folder; the first seals what all have written.
+    All processes of a training share one work folder; the first seals what all have written. Where nodes share no
+    folder, they first exchange what they have written, so that each has the same whole checkpoint.
     """
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -130,7 +133,7 @@ class SealedCheckpoints:
         self._check_weights(step)
         draft = work / f"{UNFINISHED}{step}"
         try:
-            if self.is_world_process_zero():
+            if world().writes:
                 shutil.rmtree(draft, ignore_errors=True)
             self._all_here()
             self.args.output_dir = str(draft)
@@ -142,12 +145,15 @@ class SealedCheckpoints:
             best = self.state.best_global_step
             self.state.best_model_checkpoint = str(work / folder_name(best)) if best else None
             self._all_here()
+            written = draft / folder_name(step)
+            exchange(written, [name for name in files_below(written) if name != STATE])
             if self.is_world_process_zero():
-                written = draft / folder_name(step)
                 self.state.save_to_json(str(written / STATE))  # once more: the best checkpoint has its name by now
                 # the Trainer forgets what it has summed since the last point of the curve
                 (written / LOSS).write_text(json.dumps({"loss": loss, "logged": self._globalstep_last_logged}))
                 seal(written)
+            exchange(written, [STATE, LOSS, MARKER], source=0)
+            if world().writes:
                 publish(written, work / folder_name(step))
                 rotate(work, step, best)
             self._all_here()

@@ -110,13 +110,14 @@ def train(
             curve += points
         state = distributed.gathered(prepared.model, everything=settings.method == FULL)
         adapter = distributed.on_first(export, prepared.model, folder, base, tokenizer, settings, state)
+        digest = distributed.on_first(lambda: adapter.digest)
     report = TrainingReport(
         # micro-batch and recomputation are this machine's affair; in how many bits the base was read is the result's
         recipe=asked.model_copy(update={"bits": settings.bits}),
         base=base.card["name"],
         base_digest=base.card["digest"],
         tokenizer_digest=tokenizer.digest,
-        adapter_digest=adapter.digest,
+        adapter_digest=digest,
         steps=sum(stage.steps for stage in reports),
         **counted,
         target_modules=prepared.modules,

@@ -171,7 +171,8 @@ def run(trainer: CompletionTrainer, work: Path) -> None:
 
     work.mkdir(parents=True, exist_ok=True)
     on_first(tidy, work)
-    last = on_first(newest, work)
+    name = on_first(lambda: found.name if (found := newest(work)) else None)  # the folder may lie elsewhere on a node
+    last = work / name if name else None
     stopper = next(found for found in trainer.callback_handler.callbacks if isinstance(found, StopOnSignal))
     try:
         if last and finished(last):

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from domainlm.errors import DomainLMError, ModelError, TrainingError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Found = TypeVar("Found")
 DDP, FSDP2, DEEPSPEED, RAY, ALONE = "ddp", "fsdp2", "deepspeed", "ray", "alone"
 WRAPPERS = {ALONE: "none", DDP: "DDP", RAY: "DDP", FSDP2: "FSDP2", DEEPSPEED: "DeepSpeed"}
+APART = "DOMAINLM_NODES_APART"  # set to 1 where the nodes share no folder
 SILENCE = timedelta(minutes=30)  # a process that waits longer for the others gives up; also torch's own default
 
 _log = logging.getLogger(__name__)
@@ -39,11 +41,17 @@ class World(NamedTuple):
     local_rank: int = 0
     local_size: int = 1
     strategy: str = ALONE
+    apart: bool = False
 
     @property
     def first(self) -> bool:
         """The first process writes what is written once."""
         return self.rank == 0
+
+    @property
+    def writes(self) -> bool:
+        """The one process that completes what all write into a folder: one for all nodes, or one for each."""
+        return self.local_rank == 0 if self.apart else self.first
 
     @property
     def wrapper(self) -> str:
@@ -52,6 +60,7 @@ class World(NamedTuple):
 
 
 _here = World()
+_writers: Any = None  # the processes that write, where the nodes are apart
 
 
 def world() -> World:
@@ -68,7 +77,7 @@ def joined(strategy: str) -> Iterator[World]:
     Raises:
         TrainingError: the others cannot be reached.
     """
-    global _here
+    global _here, _writers
     import torch
     import torch.distributed as dist
 
@@ -79,6 +88,7 @@ def joined(strategy: str) -> Iterator[World]:
         number["LOCAL_RANK"],
         int(os.environ.get("LOCAL_WORLD_SIZE", number["WORLD_SIZE"])),
         strategy,
+        os.environ.get(APART) == "1",
     )
     if torch.cuda.is_available():
         torch.cuda.set_device(here.local_rank)
@@ -93,11 +103,13 @@ def joined(strategy: str) -> Iterator[World]:
                 f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}",
                 "check MASTER_ADDR, the port and the network between the nodes",
             ) from None
+    if here.apart:
+        _writers = dist.new_group(list(range(0, here.size, here.local_size)), timeout=SILENCE, backend="gloo")
     _here = here
     try:
         yield here
     finally:
-        _here = World()
+        _here, _writers = World(), None
     if begun:  # only after a good end: taking leave of processes that failed may take for ever
         dist.destroy_process_group()
 
@@ -119,6 +131,22 @@ def on_first(function: Callable[..., Found], *given: Any) -> Found:
     if message[1] is not None:
         raise message[1]
     return message[0]
+
+
+def exchange(folder: Path, names: Iterable[str], source: int | None = None) -> None:
+    """Files of a folder that every node has for itself: afterwards each has those of all. Nothing where one is shared.
+
+    Args:
+        folder: this node's.
+        names: this node's files, relative to it.
+        source: only this process's files; none: those of every node.
+    """
+    if not _here.apart or not _here.writes:
+        return
+    from domainlm.train.processes.copying import spread
+
+    for sender in range(0, _here.size, _here.local_size) if source is None else [source]:
+        spread(folder, names, sender, _writers)
 
 
 @contextmanager

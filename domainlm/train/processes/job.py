@@ -73,6 +73,11 @@ class Job:
         draft.write_text(json.dumps(content, sort_keys=True))
         os.replace(draft, self.place / "job.json")
 
+    def move(self, places: dict[str, Path]) -> None:
+        """Name other folders for `tokenizer`, `base` and `work`: the job was copied to another node."""
+        content = self.content() | {name: str(path.resolve()) for name, path in places.items()}
+        (self.place / "job.json").write_text(json.dumps(content, sort_keys=True))
+
     def content(self) -> dict[str, Any]:
         """What `write` has written.
 
@@ -145,9 +150,17 @@ class Job:
             frames = traceback.extract_tb(error.__traceback__)
             where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
             said = {"kind": type(error).__name__, "where": where, "foreign": True}
-        draft = self.place / "errors" / f"{rank}.draft"
-        draft.write_text(json.dumps(said | {"rank": rank, "time": time.time(), "lost": _lost_others(error)}))
+        self.note(said | {"rank": rank, "time": time.time(), "lost": _lost_others(error)})
+
+    def note(self, said: dict[str, Any]) -> None:
+        """Keep what a rank of this or another node said of its end."""
+        draft = self.place / "errors" / f"{said['rank']}.draft"
+        draft.write_text(json.dumps(said))
         os.replace(draft, draft.with_suffix(".json"))
+
+    def noted(self) -> list[dict[str, Any]]:
+        """What the ranks said of their ends."""
+        return [json.loads(path.read_text()) for path in (self.place / "errors").glob("*.json")]
 
     def has_said(self, rank: int) -> bool:
         """Whether a process noted why it ended."""
@@ -159,8 +172,7 @@ class Job:
         When one process ends, the others fail at reaching it, often sooner than it is known to have ended: what they
         say of that is raised with `lost` only, and last.
         """
-        noted = [json.loads(path.read_text()) for path in (self.place / "errors").glob("*.json")]
-        noted = [said for said in noted if lost or not said["lost"]]
+        noted = [said for said in self.noted() if lost or not said["lost"]]
         noted.sort(key=lambda said: (said["lost"], said.get("foreign", False), said["time"]))
         if not noted:
             return

@@ -1,10 +1,7 @@
 """Starting the processes of one training: torchrun for DDP and FSDP2, DeepSpeed's launcher, or Ray Train.
 
-One node: `train()` does it all. Several: `train()` runs on node 0 with MASTER_ADDR set, and each other node joins with
-
-    DOMAINLM_NODE_RANK=1 MASTER_ADDR=node-0 python -m domainlm.train.processes.launchers PLACE --processes 8 --nodes 2
-
-where PLACE is the folder that node 0 names in its log, on a file system that all nodes see.
+One node: `train()` does it all. Several: `train()` runs on node 0 with MASTER_ADDR set, and each other node joins it
+(`domainlm.train.processes.nodes`).
 
 No process outlives its launcher: each asks the kernel to be killed with its parent, and a launcher that can still
 act when it ends does it itself.
@@ -12,7 +9,6 @@ act when it ends does it itself.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib.util
 import json
@@ -33,6 +29,7 @@ from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
 from domainlm.errors import ConfigurationError, TrainingError, TrainingStopped
 from domainlm.project import SOURCE_ROOT
 from domainlm.tasks import Task
+from domainlm.train.processes import nodes
 from domainlm.train.processes.distributed import ALONE, DDP, DEEPSPEED, FSDP2, RAY, world
 from domainlm.train.processes.job import Job
 from domainlm.train.processes.worker import LAUNCHED_BY, die_with_parent
@@ -43,8 +40,6 @@ from domainlm.train.watch import progress
 if TYPE_CHECKING:
     from datasets import Dataset
 
-NODE_RANK, MASTER_ADDRESS, MASTER_PORT = "DOMAINLM_NODE_RANK", "MASTER_ADDR", "MASTER_PORT"
-DEFAULT_PORT = "29500"  # torchrun's own
 WORKER = "domainlm.train.processes.worker"
 GRACE_S = 600  # after a signal, for the step in hand and its checkpoint
 FAREWELL_S = 10  # after SIGTERM, before SIGKILL
@@ -85,8 +80,6 @@ def launch(
     job.write(records, tokenizer, base, settings, tasks, work, strategy)
     number = f"{settings.processes} processes on {settings.nodes} nodes"
     _log.info("starting %s by %s, strategy %s", number, launcher(strategy), strategy)
-    if settings.nodes > 1 and strategy != RAY:
-        _log.info("the other nodes join at %s", job.place)
     try:
         with progress.followed(job.progress):
             LAUNCH[strategy](job, settings)
@@ -128,15 +121,17 @@ def check(settings: TrainSettings, strategy: str) -> None:
         ConfigurationError: named below, each with its remedy.
     """
     where = "steps.train.parameters"
-    if int(os.environ.get(NODE_RANK, 0)) != 0:
+    if nodes.number() != 0:
         raise ConfigurationError(
-            f"{NODE_RANK} is not 0, and the pipeline runs on node 0 only",
+            f"{nodes.NODE_RANK} is not 0, and the pipeline runs on node 0 only",
             where + ".nodes",
-            "join from this node with: python -m domainlm.train.processes.launchers PLACE --processes N --nodes M",
+            "join from this node with: python -m domainlm.train.processes.nodes",
         )
-    if settings.nodes > 1 and strategy != RAY and not os.environ.get(MASTER_ADDRESS):
+    if settings.nodes > 1 and strategy != RAY and not os.environ.get(nodes.MASTER_ADDRESS):
         raise ConfigurationError(
-            f"{settings.nodes} nodes need {MASTER_ADDRESS}", where + ".nodes", "set it to node 0's name on every node"
+            f"{settings.nodes} nodes need {nodes.MASTER_ADDRESS}",
+            where + ".nodes",
+            "set it to node 0's name on every node",
         )
     if strategy == FSDP2:
         _check_fsdp2(settings, where)
@@ -219,14 +214,14 @@ def check_deepspeed(settings: TrainSettings) -> dict[str, Any]:
 # ---- torchrun and DeepSpeed: programs that start programs
 
 
-def torchrun_command(place: Path, processes: int, nodes: int = 1) -> list[str]:
+def torchrun_command(place: Path, processes: int, machines: int = 1) -> list[str]:
     """torchrun's command line on this node; on a single node all of it stays on loopback."""
-    if nodes == 1:
+    if machines == 1:
         meeting = ["--standalone", "--local-addr", "127.0.0.1"]
     else:
         meeting = [
-            *("--nnodes", str(nodes), "--node-rank", os.environ.get(NODE_RANK, "0")),
-            *("--master-addr", os.environ[MASTER_ADDRESS], "--master-port", os.environ.get(MASTER_PORT, DEFAULT_PORT)),
+            *("--nnodes", str(machines), "--node-rank", str(nodes.number())),
+            *("--master-addr", os.environ[nodes.MASTER_ADDRESS], "--master-port", _port()),
         ]
     return [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)),
@@ -237,38 +232,49 @@ def torchrun_command(place: Path, processes: int, nodes: int = 1) -> list[str]:
     ]
 
 
-def deepspeed_command(place: Path, processes: int, nodes: int = 1) -> list[str]:
+def _port() -> str:
+    return os.environ.get(nodes.MASTER_PORT, str(nodes.DEFAULT_PORT))
+
+
+def deepspeed_command(place: Path, processes: int, machines: int = 1) -> list[str]:
     """DeepSpeed's launcher on one node; over several, torchrun: DeepSpeed's would need ssh between them."""
-    if nodes > 1:
-        return torchrun_command(place, processes, nodes)
+    if machines > 1:
+        return torchrun_command(place, processes, machines)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")  # which this launcher takes away and ignores unless told
     cards = ["--include", f"localhost:{','.join(visible.split(',')[:processes])}"] if visible else []
     return [
         *(sys.executable, "-m", "deepspeed.launcher.runner"),
         *(cards or ["--num_gpus", str(processes)]),
-        *("--master_addr", "127.0.0.1", "--master_port", os.environ.get(MASTER_PORT, DEFAULT_PORT)),
+        *("--master_addr", "127.0.0.1", "--master_port", _port()),
         *("--no_local_rank", "--module", WORKER, str(place)),
     ]
 
 
 def _by_torchrun(job: Job, settings: TrainSettings) -> None:
-    command = torchrun_command(job.place, settings.processes, settings.nodes)
-    supervise(command, job, environment(settings.threads, settings.nodes))
+    _supervised(torchrun_command(job.place, settings.processes, settings.nodes), job, settings)
 
 
 def _by_deepspeed(job: Job, settings: TrainSettings) -> None:
-    command = deepspeed_command(job.place, settings.processes, settings.nodes)
-    supervise(command, job, environment(settings.threads, settings.nodes))
+    _supervised(deepspeed_command(job.place, settings.processes, settings.nodes), job, settings)
 
 
-def environment(threads: int, nodes: int = 1) -> dict[str, str]:
+def _supervised(command: list[str], job: Job, settings: TrainSettings) -> None:
+    variables = environment(settings.threads, settings.nodes)
+    if settings.nodes == 1:
+        supervise(command, job, variables)
+        return
+    with nodes.opened(job, settings) as others:
+        supervise(command, job, variables | others.variables, others.gather_errors)
+
+
+def environment(threads: int, machines: int = 1) -> dict[str, str]:
     """What the processes find: this code, their threads, loopback where nobody else is met, and the open MLflow run."""
     found = dict(os.environ)
     found["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SOURCE_ROOT), found.get("PYTHONPATH")]))
     found["OMP_NUM_THREADS"] = str(threads)
     found["TOKENIZERS_PARALLELISM"] = "false"
     found[LAUNCHED_BY] = str(os.getpid())
-    if nodes == 1 and sys.platform.startswith("linux"):
+    if machines == 1 and sys.platform.startswith("linux"):
         found.setdefault("GLOO_SOCKET_IFNAME", "lo")
     mlflow = sys.modules.get("mlflow")
     if mlflow is not None and (run := mlflow.active_run()) is not None:
@@ -276,8 +282,16 @@ def environment(threads: int, nodes: int = 1) -> dict[str, str]:
     return found
 
 
-def supervise(command: list[str], job: Job, variables: dict[str, str]) -> None:
+def supervise(
+    command: list[str], job: Job, variables: dict[str, str], ended: Callable[[Job, int], None] | None = None
+) -> None:
     """Run a launcher to its end: pass its processes' lines on, and signals to them; raise what they raised.
+
+    Args:
+        command: the launcher.
+        job: what its processes run.
+        variables: their environment.
+        ended: is given the exit code before anything is raised, to add what other nodes know.
 
     Raises:
         DomainLMError, KeyboardInterrupt: what a process noted.
@@ -307,6 +321,8 @@ def supervise(command: list[str], job: Job, variables: dict[str, str]) -> None:
             code = program.wait()
     finally:
         _end(program)
+    if ended:
+        ended(job, code)
     job.raise_error()
     if code != 0 and not received:
         _raise_death(_DEATH.findall("".join(told)), job)
@@ -322,7 +338,7 @@ def supervise(command: list[str], job: Job, variables: dict[str, str]) -> None:
 
 def _raise_death(deaths: list[tuple[str, str]], job: Job) -> None:
     """Name a process that ended without a word; one that torchrun ended after it (SIGTERM) last."""
-    first = int(os.environ.get(NODE_RANK, 0)) * len(job.processes())
+    first = nodes.number() * len(job.processes())
     codes = [(int(rank), int(code)) for rank, code in deaths]
     for local_rank, code in sorted(codes, key=lambda found: found[1] == -signal.SIGTERM):
         if job.has_said(first + local_rank):
@@ -466,23 +482,3 @@ LAUNCH: dict[str, Callable[[Job, TrainSettings], None]] = {
     DEEPSPEED: _by_deepspeed,
     RAY: _by_ray,
 }
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Join a training that node 0 has begun (see the module's text)."""
-    parser = argparse.ArgumentParser(prog="python -m domainlm.train.processes.launchers", description=main.__doc__)
-    parser.add_argument("place", type=Path, help="the folder that node 0 names in its log")
-    parser.add_argument("--processes", type=int, required=True, help="processes on this node, as on node 0")
-    parser.add_argument("--nodes", type=int, required=True, help="nodes of this training")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads of each process")
-    given = parser.parse_args(arguments)
-    if not os.environ.get(MASTER_ADDRESS) or int(os.environ.get(NODE_RANK, 0)) < 1:
-        parser.error(f"set {MASTER_ADDRESS} to node 0's name and {NODE_RANK} to this node's number, from 1")
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
-    command = torchrun_command(given.place, given.processes, given.nodes)
-    supervise(command, Job(given.place), environment(given.threads, given.nodes))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,7 +7,6 @@ import importlib.util
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -158,42 +157,6 @@ def test_an_error_of_a_process_comes_back_as_itself(tune) -> None:
     assert raised.value.where == "steps.train.parameters.rank"
 
 
-def free_port() -> str:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return str(found.getsockname()[1])
-
-
-def test_two_nodes_meet(two_processes, outcome, tune, tmp_path, monkeypatch) -> None:
-    """Node 0 runs the training, node 1 joins at the folder that both see: the same rows, the same weights."""
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("MASTER_PORT", free_port())
-    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
-    place = tmp_path / "run" / "work" / "processes"
-    command = [
-        sys.executable,
-        "-m",
-        "domainlm.train.processes.launchers",
-        str(place),
-        "--processes",
-        "1",
-        "--nodes",
-        "2",
-    ]
-    variables = os.environ | {"DOMAINLM_NODE_RANK": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    joining = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
-        settings, _ = recipe("dropout", 2)
-        asked = settings.model_dump() | {"processes": 1, "nodes": 2, "strategy": "ddp"}
-        adapter, _ = tune("run", **asked)
-        assert adapter.digest == outcome("ddp_dropout")["digest"]
-        _, said = joining.communicate(timeout=PATIENCE_S)
-        assert joining.returncode == 0, said[-2000:]
-    finally:
-        joining.kill()
-        joining.wait(30)
-
-
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 def test_ray_train_runs_the_same_training(two_processes, outcome, tune, tmp_path, caplog) -> None:
     settings, _ = recipe("dropout", 2)
@@ -238,7 +201,7 @@ def test_the_pipeline_runs_on_node_0_only(monkeypatch) -> None:
     monkeypatch.setenv("DOMAINLM_NODE_RANK", "1")
     with pytest.raises(ConfigurationError, match="the pipeline runs on node 0 only") as raised:
         launchers.check(asked(), "ddp")
-    assert "python -m domainlm.train.processes.launchers" in raised.value.remedy
+    assert "python -m domainlm.train.processes.nodes" in raised.value.remedy
 
 
 def test_auto_shards_what_one_device_does_not_hold(tiny_base, monkeypatch) -> None:
@@ -381,7 +344,8 @@ def test_what_a_library_says_is_withheld(tmp_path) -> None:
 def test_a_process_ends_with_another_one_that_is_not_its_parent() -> None:
     """DeepSpeed's launcher starts a launcher that starts the processes: killing the first leaves the others running."""
     watched = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    program = "import sys, time; from domainlm.train.processes.worker import die_with; die_with(int(sys.argv[1])); time.sleep(60)"
+    program = "import sys, time; from domainlm.train.processes.worker import die_with"
+    program += "; die_with(int(sys.argv[1])); time.sleep(60)"
     watching = subprocess.Popen([sys.executable, "-c", program, str(watched.pid)])
     try:
         time.sleep(0.2)
@@ -403,10 +367,3 @@ def test_processes_without_a_report_are_an_error(tmp_path) -> None:
 def test_ctrl_c_stays_ctrl_c(tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
         noted(tmp_path, r0=KeyboardInterrupt()).raise_error()
-
-
-def test_a_join_needs_its_number_and_the_address(tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.delenv("MASTER_ADDR", raising=False)
-    with pytest.raises(SystemExit):
-        launchers.main([str(tmp_path), "--processes", "1", "--nodes", "2"])
-    assert "MASTER_ADDR" in capsys.readouterr().err
