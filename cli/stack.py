@@ -11,12 +11,17 @@ from rich.markup import escape
 
 from cli.environment import enter_project, quiet_libraries
 from domainlm.cluster.settings import StackFile, find_stack, read_stack
+from domainlm.config import RunConfiguration
 
 if TYPE_CHECKING:
     from zenml.client import Client
 
 app = typer.Typer(help="Register, check and show stacks: where a run works.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="A file of infra/stacks without its ending, or a path.")]
+Config = Annotated[
+    Path | None, typer.Option("-c", "--config", help="Also check what the pods of this run configuration ask for.")
+]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, as in `domainlm run`.")]
 _MARK = {"ok": "[green]ok[/]", "warning": "[yellow]look[/]", "failed": "[red]no[/]"}
 
 
@@ -33,32 +38,32 @@ class Applied(NamedTuple):
 
 
 @app.command("apply")
-def apply_stack(name: Name) -> None:
+def apply_stack(name: Name, config: Config = None, overrides: Overrides = None) -> None:
     """Register or update a stack and all its components, then check that a run could use it. Safe to repeat."""
     console = Console(highlight=False, soft_wrap=True)
-    stack = _entered(name)
+    stack, content = _entered(name, config, overrides)
     applied = apply(stack.path)
     for change in applied.changes:
         console.print(f"  {escape(change)}")
     if not applied.changes:
         console.print("  nothing to change")
-    if stack.remote and not _checked(stack, console):
+    if stack.remote and not _checked(stack, content, console):
         console.print(f"[bold red]not ready[/]: stack {applied.name} is registered, but a run could not use it")
         raise typer.Exit(1)
     console.print(f"[green]ready[/]: stack {applied.name}")
 
 
 @app.command("check")
-def check_stack(name: Name) -> None:
+def check_stack(name: Name, config: Config = None, overrides: Overrides = None) -> None:
     """Check that a run could use a stack: cluster, permissions, store, registry, server, MLflow. Changes nothing."""
     console = Console(highlight=False, soft_wrap=True)
-    stack = _entered(name)
+    stack, content = _entered(name, config, overrides)
     if not stack.remote:
         console.print(
             f"[green]ready[/]: {stack.settings.name} works in this project's folder; there is nothing to reach"
         )
         return
-    if not _checked(stack, console):
+    if not _checked(stack, content, console):
         console.print(f"[bold red]not ready[/]: {stack.settings.name}")
         raise typer.Exit(1)
     console.print(f"[green]ready[/]: {stack.settings.name}")
@@ -112,8 +117,10 @@ def apply(path: Path) -> Applied:
     return Applied(stack.settings.name, changes)
 
 
-def _entered(name: str) -> StackFile:
+def _entered(name: str, config: Path | None, overrides: list[str] | None) -> tuple[StackFile, dict[str, Any] | None]:
+    config = config.resolve() if config else None  # counts from where the user stands
     enter_project(ready=False)
+    content = RunConfiguration.load(config, overrides).content if config else None
     stack = find_stack(name)
     stack.enter()
     quiet_libraries()
@@ -121,13 +128,13 @@ def _entered(name: str) -> StackFile:
         from domainlm.cluster.services import require_server
 
         require_server(stack)  # before ZenML is imported: it would try for minutes, and mend a skewed version by itself
-    return stack
+    return stack, content
 
 
-def _checked(stack: StackFile, console: Console) -> bool:
+def _checked(stack: StackFile, content: dict[str, Any] | None, console: Console) -> bool:
     from domainlm.cluster.check import check
 
-    findings = check(stack)
+    findings = check(stack, content)
     for finding in findings:
         console.print(f"  {_MARK[finding.state]}  {escape(finding.subject)}: {escape(finding.said)}")
         if finding.remedy:

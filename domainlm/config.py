@@ -331,7 +331,7 @@ def _apply(content: dict[str, Any], override: str, lines: Lines) -> None:
 
 
 def _parts(content: Any, key: str) -> list[str]:
-    """The keys that a dotted key walks through; some hold dots themselves (`step_operator.domainlm`, `nvidia.com/gpu`)."""
+    """The keys that a dotted key walks through; some hold dots (`step_operator.domainlm`, `nvidia.com/gpu`)."""
     pieces, found, at = key.split("."), [], content
     while pieces:
         known = {*at, *(SETTINGS if found[-1:] == ["settings"] else ())} if isinstance(at, dict) else set()

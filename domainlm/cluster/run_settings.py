@@ -79,11 +79,18 @@ def wanted_resources(content: dict[str, Any]) -> dict[str, list[dict[str, Any]]]
         "*": [_resources(orchestrator, "pod_settings")],
     }
     for name, step in (content.get("steps") or {}).items():
-        merged = _merged(whole, (step or {}).get("settings") or {})
+        merged = laid_over(whole, (step or {}).get("settings") or {})
         found[name] = [_resources(merged.get(ORCHESTRATOR) or {}, "pod_settings")]
         if (step or {}).get("step_operator"):
             found[name].append(_resources(merged.get(OPERATOR) or {}, "pod_settings"))
     return found
+
+
+def wanted_images(content: dict[str, Any]) -> list[str]:
+    """The images that a checked configuration names, each once."""
+    whole = content.get("settings") or {}
+    blocks = [whole, *((step or {}).get("settings") or {} for step in (content.get("steps") or {}).values())]
+    return list(dict.fromkeys(str(image) for one in blocks if (image := (one.get("docker") or {}).get("parent_image"))))
 
 
 def _resources(settings: dict[str, Any], pod: str) -> dict[str, Any]:
@@ -105,10 +112,10 @@ def _block(settings: Any, where: Place, inherited: dict[str, Any]) -> list[Fault
         elif not isinstance(value or {}, dict):
             faults.append((place, "must be a mapping"))
         elif key == "docker":
-            faults += _image(_merged(inherited.get(key) or {}, value or {}), (*place, "parent_image"))
+            faults += _image(laid_over(inherited.get(key) or {}, value or {}), (*place, "parent_image"))
         elif key in _KNOWN:
             faults += _keys(value, place, _KNOWN[key])
-            merged = _merged(inherited.get(key) or {}, value or {})
+            merged = laid_over(inherited.get(key) or {}, value or {})
             for pod in PODS:
                 if (value or {}).get(pod):
                     faults += _pod(value[pod], merged[pod], (*place, pod))
@@ -167,8 +174,8 @@ def _keys(value: Any, where: Place, known: frozenset[str]) -> list[Fault]:
     return [((*where, key), f"unknown key; {nearest(str(key), known)}") for key in value if key not in known]
 
 
-def _merged(outer: Any, inner: Any) -> Any:
+def laid_over(outer: Any, inner: Any) -> Any:
     """As ZenML lays a step's settings over the pipeline's: mappings key by key, everything else as a whole."""
     if not (isinstance(outer, dict) and isinstance(inner, dict)):
         return inner
-    return outer | {key: _merged(outer.get(key), value) for key, value in inner.items()}
+    return outer | {key: laid_over(outer.get(key), value) for key, value in inner.items()}

@@ -41,6 +41,7 @@ class ClusterSettings(Settings):
     kubeconfig: str = Field(default="", description="a kubeconfig; empty: KUBECONFIG, ~/.kube/config, or the own pod")
     context: str = Field(default="", description="a context of it; empty: its current one")
     namespace: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", description="where runs work; it exists")
+    autoscaled: bool = Field(default=False, description="nodes come when pods wait: one that fits none is a warning")
 
 
 class SecretSource(Settings):
