@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, Field
 
 from domainlm.cluster.run_settings import NAMED_BY_OTHERS, SETTINGS, settings_faults
+from domainlm.cluster.training import training_faults
 from domainlm.errors import ConfigurationError, DomainLMError, nearest
 from domainlm.project import resolve
 from domainlm.reports import Settings
@@ -211,6 +212,8 @@ def _faults(content: dict[str, Any]) -> list[Fault]:
     parameters = content.get("parameters") or {}
     faults += model_faults(PipelineSettings, parameters, ("parameters",))
     faults += settings_faults(content)
+    if not faults:
+        faults += training_faults(content)
     if not faults:
         faults += _base_faults(str(parameters.get("base", EMBEDDED)), steps)
     if not faults:

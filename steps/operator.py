@@ -71,7 +71,7 @@ class StepOperator(KubernetesStepOperator):
 
     @property
     def _k8s_batch_api(self) -> k8s.BatchV1Api:
-        return _Owned(self.get_kube_client())
+        return JobsOfThisPod(self.get_kube_client())
 
     def submit_with_allocation(
         self,
@@ -155,17 +155,24 @@ class StepOperatorFlavor(KubernetesStepOperatorFlavor):
 
     @property
     def implementation_class(self) -> type[StepOperator]:
-        """The operator."""
-        return StepOperator
+        """The operator, for one pod or several."""
+        from steps.operator_many import ManyPodsOperator
+
+        return ManyPodsOperator
 
 
-class _Owned(k8s.BatchV1Api):
+class JobsOfThisPod(k8s.BatchV1Api):
     """Makes Jobs that the garbage collector deletes with the pod that this process runs in."""
 
-    def create_namespaced_job(self, namespace: str, body: k8s.V1Job, **options: Any) -> k8s.V1Job:
+    def own(self, body: k8s.V1Job) -> None:
+        """Make this pod the Job's owner, where this process runs in one."""
         if os.environ.get(POD) and os.environ.get(POD_UID):
             owner = k8s.V1OwnerReference("v1", kind="Pod", name=os.environ[POD], uid=os.environ[POD_UID])
             body.metadata.owner_references = [owner]
+
+    def create_namespaced_job(self, namespace: str, body: k8s.V1Job, **options: Any) -> k8s.V1Job:
+        """The API's own, with the owner set."""
+        self.own(body)
         return super().create_namespaced_job(namespace, body, **options)
 
 

@@ -1,0 +1,222 @@
+"""The step operator where a training takes several pods: it creates a JobSet in place of the Job.
+
+Whether it does is the recipe's affair (`steps.train.parameters.nodes`); the object is made of the Job that ZenML builds
+for one pod (`domainlm.cluster.training`). Its owner is the launching pod, as the Job's would be, so that cancelling or
+deleting that one ends all pods. Nothing of a JobSet is asked for, and no right to JobSets is needed, with one node.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kubernetes import client as k8s
+from zenml.enums import ExecutionStatus
+from zenml.integrations.kubernetes import kube_utils
+from zenml.integrations.kubernetes.flavors import KubernetesStepOperatorSettings
+from zenml.integrations.kubernetes.manifest_utils import (
+    build_job_manifest,
+    build_pod_manifest,
+    pod_template_manifest_from_pod,
+)
+
+from domainlm.cluster.run_settings import OPERATOR, laid_over
+from domainlm.cluster.training import (
+    EXTRA,
+    GROUP,
+    PLURAL,
+    STEP_RUN_LABEL,
+    VERSION,
+    ClusterTraining,
+    jobset,
+    without_nulls,
+)
+from domainlm.errors import ConfigurationError
+from domainlm.train.settings import TrainSettings
+from steps.operator import JobsOfThisPod, StepOperator
+
+if TYPE_CHECKING:
+    from zenml.config.step_configurations import StepConfiguration
+    from zenml.config.step_run_info import StepRunInfo
+    from zenml.models import ResourceRequestResponse, StepRunResponse
+
+ENTRYPOINT = ["python", "-m", "zenml.entrypoints.entrypoint"]
+LATER = ["--entrypoint_config_source", "ZENML", "--snapshot_id", "SNAPSHOT", "--step_name", "train"]
+
+
+class ManyPodsOperator(StepOperator):
+    """Runs a step in one pod, or in as many as its recipe has nodes."""
+
+    _gang: tuple[ClusterTraining, int] | None = None  # while a step of several pods is being submitted
+
+    @property
+    def _k8s_batch_api(self) -> k8s.BatchV1Api:
+        return _JobSets(self.get_kube_client(), *self._gang) if self._gang else super()._k8s_batch_api
+
+    def submit_with_allocation(
+        self,
+        info: StepRunInfo,
+        entrypoint_command: list[str],
+        environment: dict[str, str],
+        allocated_resource_request: ResourceRequestResponse | None,
+    ) -> None:
+        """Create the step's Job or JobSet.
+
+        Raises:
+            ConfigurationError: the cluster knows no JobSets, or this pod's account may not make them.
+        """
+        if (nodes := _nodes(info.config)) > 1:
+            self._gang = ClusterTraining(**info.config.extra.get(EXTRA, {})), nodes
+        try:
+            super().submit_with_allocation(info, entrypoint_command, environment, allocated_resource_request)
+        finally:
+            self._gang = None
+
+    def get_status(self, step_run: StepRunResponse) -> ExecutionStatus:
+        """How the step stands: as its Job does, or as its JobSet and node 0's Job do."""
+        if _nodes(step_run.config) == 1:
+            return super().get_status(step_run)
+        found = self._jobsets(_selector({STEP_RUN_LABEL: str(step_run.id)}))
+        if not found:
+            return ExecutionStatus.FAILED
+        if _has(found[0], "Completed"):
+            return ExecutionStatus.COMPLETED
+        if _has(found[0], "Failed"):
+            return ExecutionStatus.FAILED
+        if not self._jobs(_selector({STEP_RUN_LABEL: str(step_run.id)})):
+            return ExecutionStatus.RUNNING  # the controller, or Kueue, has not made its Jobs yet
+        status = super().get_status(step_run)
+        if status == ExecutionStatus.FAILED:  # an image that is not there, say: the controller would make the Job anew
+            self._delete(found[0])
+        return status
+
+    def cancel(self, step_run: StepRunResponse) -> None:
+        """End the step."""
+        if _nodes(step_run.config) == 1:
+            super().cancel(step_run)
+            return
+        for one in self._jobsets(_selector({STEP_RUN_LABEL: str(step_run.id)})):
+            self._delete(one)
+
+    def _end_earlier_tries(self, info: StepRunInfo) -> None:
+        if _nodes(info.config) == 1:
+            super()._end_earlier_tries(info)
+            return
+        for one in self._jobsets(_selector({"run_id": str(info.run_id), "step_name": info.pipeline_step_name})):
+            if not _has(one, "Completed") and not _has(one, "Failed"):
+                self._delete(one)
+
+    def _jobsets(self, selector: str) -> list[dict[str, Any]]:
+        found = k8s.CustomObjectsApi(self.get_kube_client()).list_namespaced_custom_object(
+            GROUP, VERSION, self.config.kubernetes_namespace, PLURAL, label_selector=selector, **self._patience
+        )
+        return found["items"]
+
+    def _delete(self, one: dict[str, Any]) -> None:
+        try:
+            k8s.CustomObjectsApi(self.get_kube_client()).delete_namespaced_custom_object(
+                GROUP,
+                VERSION,
+                self.config.kubernetes_namespace,
+                PLURAL,
+                one["metadata"]["name"],
+                propagation_policy="Foreground",
+                **self._patience,
+            )
+        except k8s.ApiException as error:
+            if error.status != 404:  # somebody was faster
+                raise
+
+    @property
+    def _patience(self) -> dict[str, int]:
+        timeout_s = self.config.api_request_timeout
+        return {"_request_timeout": timeout_s} if timeout_s else {}
+
+
+class _JobSets(JobsOfThisPod):
+    """Creates a JobSet where ZenML creates a Job."""
+
+    def __init__(self, client: k8s.ApiClient, training: ClusterTraining, nodes: int) -> None:
+        super().__init__(client)
+        self._training, self._nodes = training, nodes
+
+    def create_namespaced_job(self, namespace: str, body: k8s.V1Job, **options: Any) -> k8s.V1Job:
+        self.own(body)
+        wanted = jobset(self.api_client.sanitize_for_serialization(body), self._training, self._nodes)
+        try:
+            k8s.CustomObjectsApi(self.api_client).create_namespaced_custom_object(
+                GROUP, VERSION, namespace, PLURAL, wanted, **options
+            )
+        except k8s.ApiException as error:
+            if error.status not in (403, 404):
+                raise
+            raise ConfigurationError(
+                "this cluster knows no JobSets"
+                if error.status == 404
+                else "the launching pod's account may not create JobSets",
+                f"steps.train.parameters.nodes: {self._nodes}",
+                "see 'Several nodes on Kubernetes' in docs/many-gpus.md, or train on one node",
+            ) from None
+        return body
+
+
+def training_object(content: dict[str, Any], namespace: str) -> dict[str, Any]:
+    """The Job or JobSet that would run a configuration's training, for people to read and other tools to check.
+
+    It is made as the operator makes it; what only a run knows (the step's run, the token's Secret) is left out.
+
+    Args:
+        content: a checked run configuration.
+        namespace: where it would be created.
+
+    Raises:
+        ConfigurationError: the training has no step operator, or no image.
+    """
+    step = (content.get("steps") or {}).get("train") or {}
+    if not step.get("step_operator"):
+        raise ConfigurationError(
+            "the training has no pod of its own", "steps.train.step_operator", "take configs/kubernetes.yaml"
+        )
+    everything = laid_over(content.get("settings") or {}, step.get("settings") or {})
+    image = (everything.get("docker") or {}).get("parent_image")
+    if not image:
+        raise ConfigurationError("no image is named", "settings.docker.parent_image", "name the one of `make image`")
+    settings = KubernetesStepOperatorSettings(**(everything.get(OPERATOR) or {}))
+    labels = {"step_name": "train"}
+    pod = build_pod_manifest(
+        pod_name=None,
+        image_name=image,
+        command=ENTRYPOINT,
+        args=LATER,
+        env={name: str(value) for name, value in (content.get("environment") or {}).items()},
+        privileged=settings.privileged,
+        pod_settings=settings.pod_settings,
+        service_account_name=settings.service_account_name,
+        labels=dict(labels),
+    )
+    job = build_job_manifest(
+        job_name="train",
+        pod_template=pod_template_manifest_from_pod(pod),
+        backoff_limit=0,
+        ttl_seconds_after_finished=settings.ttl_seconds_after_finished,
+        active_deadline_seconds=settings.active_deadline_seconds,
+        labels=labels | pod.metadata.labels,
+    )
+    described = k8s.ApiClient().sanitize_for_serialization(job) | {"apiVersion": "batch/v1", "kind": "Job"}
+    described["metadata"]["namespace"] = namespace
+    recipe = TrainSettings(**(step.get("parameters") or {}))
+    if recipe.nodes == 1:
+        return without_nulls(described)
+    return jobset(described, ClusterTraining(**(step.get("extra") or {}).get(EXTRA, {})), recipe.nodes)
+
+
+def _nodes(config: StepConfiguration) -> int:
+    return int(config.parameters.get("nodes") or 1)
+
+
+def _selector(labels: dict[str, str]) -> str:
+    return ",".join(f"{name}={kube_utils.sanitize_label_value(value)}" for name, value in labels.items())
+
+
+def _has(one: dict[str, Any], condition: str) -> bool:
+    conditions = one.get("status", {}).get("conditions") or []
+    return any(found["type"] == condition and found["status"] == "True" for found in conditions)
