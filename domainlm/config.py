@@ -337,7 +337,7 @@ def _parts(content: Any, key: str) -> list[str]:
     """The keys that a dotted key walks through; some hold dots (`step_operator.domainlm`, `nvidia.com/gpu`)."""
     pieces, found, at = key.split("."), [], content
     while pieces:
-        known = {*at, *(SETTINGS if found[-1:] == ["settings"] else ())} if isinstance(at, dict) else set()
+        known = {*(at if isinstance(at, dict) else ()), *(SETTINGS if found[-1:] == ["settings"] else ())}
         joined = [".".join(pieces[:count]) for count in range(len(pieces), 0, -1)]
         rest_is_a_name = isinstance(at, dict | None) and found[-1:] and found[-1] in NAMED_BY_OTHERS
         part = next((name for name in joined if name in known), joined[0] if rest_is_a_name else pieces[0])
