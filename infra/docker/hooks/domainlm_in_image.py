@@ -5,9 +5,11 @@ sklearn, pandas, MLflow and more for materializers that domainlm does not use (i
 0.98 has no switch for it, and in a pod nothing of ours runs before it, so the method is replaced as soon as its module
 has been imported. Stack components (kubernetes, s3, mlflow) are imported by their flavour's path when the stack is
 built, which needs no activation. Loaded by a .pth file at each start of Python; it costs one entry in `sys.meta_path`.
+`DOMAINLM_ALL_INTEGRATIONS=1` leaves ZenML as it is, for a stack that wants what activation registers.
 """
 
 import importlib.util
+import os
 import sys
 
 REGISTRY = "zenml.integrations.registry"
@@ -33,4 +35,5 @@ class _AfterImport:
         return spec
 
 
-sys.meta_path.insert(0, _AfterImport())
+if not os.environ.get("DOMAINLM_ALL_INTEGRATIONS"):
+    sys.meta_path.insert(0, _AfterImport())
