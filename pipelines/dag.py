@@ -9,7 +9,7 @@ from domainlm.project import resolve
 from domainlm.redact.policy import read_policy
 from domainlm.tasks import load_tasks
 from domainlm.validate import read_suite
-from steps.erased import erasure_register
+from steps.erased import mark_for_run
 from steps.evaluate import evaluate
 from steps.ingest import ingest
 from steps.keys import load_keys
@@ -34,7 +34,7 @@ def data_dag(base: Any, pack: str, mode: str = "") -> tuple[Any, Any, Any]:
     """ingest -> redact -> prepare -> validate: the sources, the records, and the verdict of their contract."""
     sources = ingest()
     keys = load_keys(mode or None)
-    redacted, _ = redact(sources, policy=read_policy(pack), key_id=keys.lineage, erased=erasure_register(keys).mark())
+    redacted, _ = redact(sources, policy=read_policy(pack), key_id=keys.lineage, erased=mark_for_run(keys))
     records, _ = prepare_against_base(redacted, base, id="prepare")
     return sources, records, validate(records, suite=read_suite(f"{pack}/contracts/records.json"))
 

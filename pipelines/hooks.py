@@ -1,5 +1,8 @@
 """What happens around a run: its manifest exists from the start, and a failed or stopped run leaves one too, each of
-which ends in the ledger."""
+which ends in the ledger.
+
+ZenML calls the same hooks where every step is a pod, but there it calls `on_cleanup` after each step. A pod has neither
+ledger nor a disk that lasts: it tells what it knows to the outbox, and `steps.collected` makes the manifest of it."""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ from domainlm.errors import DomainLMError, EvidenceRefused, SecretError
 from domainlm.ledger.run import manifest as manifests
 from domainlm.ledger.run.entering import Entered, enter, enter_waiting, receipt_of
 from domainlm.ledger.run.manifest import COMPLETED, FAILED, RUNNING, UNKNOWN
+from domainlm.ledger.run.outbox import in_pod
 from steps.keys import load_keys
+from steps.outbox import tell_begun, tell_failed
 from steps.rows import with_rows
 from steps.run_view import manifest_of, reap_interrupted
 
@@ -30,6 +35,8 @@ completed_later = False
 
 def on_start() -> None:
     """Before each step that really runs: the first one writes the manifest, so that even a killed run has one."""
+    if in_pod():
+        return tell_begun()
     context = get_step_context()
     first = context.pipeline_run.id not in started
     if first:
@@ -49,11 +56,15 @@ def on_end() -> None:
 
 def on_failure(error: BaseException) -> None:
     """A step raised: the manifest names step and cause."""
+    if in_pod():
+        return tell_failed(error)
     manifests.write(manifest_of(get_step_context().pipeline_run.id, status=FAILED, error=error), load_keys)
 
 
 def on_cleanup() -> None:
     """Once when the run is over, also where no step could report: what is not complete by now has failed."""
+    if in_pod():
+        return
     stack = Client().active_stack
     runs = (
         Client()

@@ -16,7 +16,7 @@ from domainlm.models.catalogue import stated_licence
 from domainlm.redact.policy import read_policy
 from domainlm.validate import read_suite
 from pipelines import hooks
-from steps.erased import erasure_register
+from steps.erased import mark_for_run
 from steps.ingest import ingest
 from steps.keys import load_keys
 from steps.prepare import prepare
@@ -31,7 +31,7 @@ def pretraining_dag(pack: str, mode: str = "") -> tuple[Any, Any]:
     sources = ingest(id="base_ingest")
     keys = load_keys(mode or None)
     redacted, _ = redact(
-        sources, policy=read_policy(pack), key_id=keys.lineage, erased=erasure_register(keys).mark(), id="base_redact"
+        sources, policy=read_policy(pack), key_id=keys.lineage, erased=mark_for_run(keys), id="base_redact"
     )
     prepared, _ = prepare(redacted, id="base_prepare")
     verdict = validate(prepared, suite=read_suite(f"{pack}/contracts/corpus.json"), id="base_validate")

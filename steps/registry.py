@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from zenml.client import Client
@@ -14,13 +15,21 @@ from domainlm.errors import RegistrationError
 from domainlm.register import champion as mlflows
 
 MLFLOW, ZENML = "MLflow", "ZenML"
+SIGN_IN = {"MLFLOW_TRACKING_USERNAME": "tracking_username", "MLFLOW_TRACKING_PASSWORD": "tracking_password"}
 DIGESTS = "digests"  # what `steps.register` and `steps.record` log for a model version
 
 
 def tracking_uri() -> str:
-    """The stack's MLflow; a stack without one gets a database inside the project."""
+    """The stack's MLflow, to which this process is then signed in; a stack without one gets a database inside the
+    project."""
     tracker = Client().active_stack.experiment_tracker
-    return tracker.get_tracking_uri() if hasattr(tracker, "get_tracking_uri") else mlflows.local_store()
+    if not hasattr(tracker, "get_tracking_uri"):
+        return mlflows.local_store()
+    for variable, field in SIGN_IN.items():
+        # MLflow's client reads them from the environment only; what was mounted there wins over the stack's secret
+        if value := getattr(tracker.config, field, None):
+            os.environ.setdefault(variable, value)
+    return tracker.get_tracking_uri()
 
 
 class StackRegistries:

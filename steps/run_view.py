@@ -16,8 +16,8 @@ from zenml.models import PipelineRunResponse, StepRunResponse
 from domainlm.digests import digest_json
 from domainlm.errors import ArtifactError, DomainLMError, SecretError
 from domainlm.ledger.run import manifest as manifests
-from domainlm.ledger.run.asked import asked
-from domainlm.ledger.run.authorship import NOBODY_KNOWS, Origin, authors_of, whoever_runs
+from domainlm.ledger.run.asked import NOBODY_SAID, asked
+from domainlm.ledger.run.authorship import NOBODY_KNOWS, Origin, as_identity, authors_of, whoever_runs
 from domainlm.ledger.run.checkout import ROOMS, changed_files, code_state, file_digests, shown
 from domainlm.ledger.run.machine import environment_state, hardware_state, process_alive
 from domainlm.ledger.run.manifest import (
@@ -31,7 +31,8 @@ from domainlm.ledger.run.manifest import (
     RunManifest,
     StepEntry,
 )
-from domainlm.ledger.trust.gate import identity
+from domainlm.ledger.run.outbox import Begun, in_pod
+from domainlm.ledger.run.submission import stated_of
 from domainlm.names import CHOSEN, MEASURED, RECORD, REGISTER
 from domainlm.project import SOURCE_ROOT, project_root
 from domainlm.reports import Report
@@ -48,7 +49,13 @@ _NOT_STATED = Origin("", ())
 Visit = Callable[[str, str, str, Callable[[], Any]], None]
 
 
-def manifest_of(run_id: UUID, *, status: str | None = None, error: BaseException | None = None) -> RunManifest:
+def manifest_of(
+    run_id: UUID,
+    *,
+    status: str | None = None,
+    error: BaseException | None = None,
+    begun: Begun | None = None,
+) -> RunManifest:
     """The manifest of a run as it stands now.
 
     What the run was started with (code, machine, who) is taken down when its first step begins, and kept: whoever
@@ -58,6 +65,7 @@ def manifest_of(run_id: UUID, *, status: str | None = None, error: BaseException
         run_id: ZenML's id of the run.
         status: what to say of the run; by its steps when left out.
         error: the exception that ended it, if there was one.
+        begun: of a run whose steps were pods, what they told; this machine's code and configuration are not the run's.
     """
     run = Client().get_pipeline_run(run_id, hydrate=True)
     hydrated = _hydrated(run)
@@ -84,12 +92,15 @@ def manifest_of(run_id: UUID, *, status: str | None = None, error: BaseException
         key_id=_key_id(),
         steps=steps,
         failure=failure,
-        configuration=_configuration(run),
+        configuration=_configuration(run, elsewhere=begun is not None or in_pod()),
     )
+    if begun is not None:
+        found.code, found.environment, found.hardware = begun.code, begun.environment, begun.place.hardware
+        found.authors = _not_yet_known(run)
+        return _with_reports(found, run, hydrated) if status in ENDED else found
     start = _as_started(run)
-    pack = str(found.configuration["parameters"].get("pack", ""))
     if start is None:
-        found.code = code_state() | {"files": _code_files(found.configuration["file"], pack)}
+        found.code = code_of(run)
         found.environment = environment_state() | {PROCESS: {"host": socket.gethostname(), "pid": os.getpid()}}
         found.hardware = hardware_state()
         found.authors = _not_yet_known(run)
@@ -98,7 +109,7 @@ def manifest_of(run_id: UUID, *, status: str | None = None, error: BaseException
         found.authors, found.rows = start.authors, start.rows
         found.configuration |= {name: start.configuration[name] for name in ("file", "overrides")}
     if status in (COMPLETED, FAILED):
-        edited = changed_files(found.code["files"], _code_files(found.configuration["file"], pack))
+        edited = changed_files(found.code["files"], _code_files(run))
         found.code |= {"changed": edited, "dirty": True} if edited else {}
     return _with_reports(found, run, hydrated) if status in ENDED else found
 
@@ -110,7 +121,8 @@ def _with_reports(found: RunManifest, run: PipelineRunResponse, steps: dict[str,
     found.verdicts = verdicts_of(reports, found.steps)
     found.metrics, found.intervals = metrics_of(reports)
     found.base = _base(steps)
-    if found.status != INTERRUPTED:  # the process that finds it is not the one that ran it
+    # the process that finds an interrupted run is not the one that ran it; a pod has neither history nor ledger
+    if found.status != INTERRUPTED and not in_pod():
         entries = [
             entry
             for name in ("base_source_manifest", "source_manifest")
@@ -124,12 +136,14 @@ def _with_reports(found: RunManifest, run: PipelineRunResponse, steps: dict[str,
 def _not_yet_known(run: PipelineRunResponse) -> Authors:
     """Whoever started it; who wrote what is looked up at the end, and stays unknown where a run was killed."""
     unknown = [NOBODY_KNOWS]
-    return Authors(code=unknown, configuration=unknown, data=unknown, trained_by=identity(_runner(run)[0]))
+    return Authors(code=unknown, configuration=unknown, data=unknown, trained_by=as_identity(_runner(run)[0]))
 
 
 def _runner(run: PipelineRunResponse) -> list[str]:
-    """With a ZenML server the run says who was signed in; the store of one's own machine knows "default" only."""
-    runner = whoever_runs(project_root())
+    """With a ZenML server the run says who was signed in; the store of one's own machine knows "default" only. Whoever
+    collects what pods left need not be who started them: the submission says that."""
+    stated = stated_of(run.config.extra)
+    runner = list(stated.by) if stated and stated.by else whoever_runs(project_root())
     return [run.user.name, *runner] if run.user and run.user.name != "default" else runner
 
 
@@ -152,9 +166,15 @@ def _as_started(run: PipelineRunResponse) -> RunManifest | None:
     return found if found is not None and "files" in found.code else None
 
 
-def _code_files(configuration: str, pack: str) -> dict[str, str]:
+def code_of(run: PipelineRunResponse) -> dict[str, Any]:
+    """The code of this process, as a manifest states it: commit, dirty flag, lock file, and every file's digest."""
+    return code_state() | {"files": _code_files(run)}
+
+
+def _code_files(run: PipelineRunResponse) -> dict[str, str]:
     """SHA-256 of every file of code, of the pack and of the run configuration."""
-    own = [place for place in (configuration, pack) if place]
+    configuration = _configuration(run, elsewhere=in_pod())
+    own = [place for place in (configuration["file"], str(configuration["parameters"].get("pack", ""))) if place]
     return file_digests(SOURCE_ROOT, ROOMS) | file_digests(project_root(), own)
 
 
@@ -196,11 +216,17 @@ def _entry(step: StepRunResponse) -> StepEntry:
     )
 
 
-def _configuration(run: PipelineRunResponse) -> dict[str, Any]:
+def _configuration(run: PipelineRunResponse, elsewhere: bool) -> dict[str, Any]:
+    """What the run was told.
+
+    Args:
+        elsewhere: whether another process started it, whose command line only its own statement tells.
+    """
     parameters = dict(run.config.parameters or {})
     compiled = run.snapshot.step_configurations if run.snapshot else {}
     steps = {name: dict(step.config.parameters) for name, step in compiled.items()}
-    said = asked()
+    stated = stated_of(run.config.extra) if elsewhere else None
+    said = (stated.asked if stated else NOBODY_SAID) if elsewhere else asked()
     return {
         "parameters": parameters,
         "stack": run.stack.name if run.stack else "",

@@ -99,7 +99,7 @@ def register(
         verdict: the evaluation's headline, "shown" or "not shown".
         settings: names and the gate.
         tracking_uri: MLflow's store and registry, such as "sqlite:///.../mlflow.db".
-        artifacts: folder for the logged files of a new experiment.
+        artifacts: folder for the logged files of a new experiment, where MLflow is a database and no server.
 
     Raises:
         RegistrationError: the gate is closed, or cannot be decided.
@@ -216,10 +216,17 @@ def _store(uri: str, experiment: str, artifacts: Path) -> Iterator[MlflowClient]
 
     with pointed_at(uri) as client:
         if client.get_experiment_by_name(experiment) is None:
-            artifacts.mkdir(parents=True, exist_ok=True)
-            client.create_experiment(experiment, artifact_location=artifacts.resolve().as_uri())
+            client.create_experiment(experiment, artifact_location=_location(uri, artifacts))
         mlflow.set_experiment(experiment)
         yield client
+
+
+def _location(uri: str, artifacts: Path) -> str | None:
+    """Where a new experiment's files go. A server decides that itself: a folder of this machine is none of its own."""
+    if uri.startswith(("http://", "https://")):
+        return None
+    artifacts.mkdir(parents=True, exist_ok=True)
+    return artifacts.resolve().as_uri()
 
 
 def _find(client: MlflowClient, name: str, identity: str) -> Any | None:

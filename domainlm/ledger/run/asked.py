@@ -20,6 +20,7 @@ class Asked:
     overridden: bool = False
 
 
+NOBODY_SAID = Asked(overridden=True)  # whoever runs is then the author of the configuration
 _said: list[Asked] = []
 
 
@@ -36,4 +37,4 @@ def asked() -> Asked:
         for flag, value in zip(sys.argv, sys.argv[1:], strict=False):
             if flag in ("-c", "--config"):
                 return Asked(str(Path(value).resolve()))
-    return Asked(overridden=True)  # whoever runs is then the author of the configuration
+    return NOBODY_SAID

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from domainlm.ledger.run.manifest import Authors
 from domainlm.ledger.trust.gate import identity
 
 FIRST_COMMITS = 100  # before there is a champion: the authors of the last 100 commits to the code
+_IDENTITY = re.compile(r"sha256:[0-9a-f]{64}")
 CODE = (*ROOMS, LOCK, "pyproject.toml", "infra")
 
 
@@ -61,7 +63,7 @@ def authors_of(
         configuration: the run configuration file and the domain pack.
         sources: what the data came from.
         champion: commit of the champion's run; None where there is no champion yet.
-        runner: names of whoever started the run; the first becomes `trained_by`, the others count as authors of the
+        runner: names of whoever started the run, or identities that `identity` made of them elsewhere; the first becomes `trained_by`, the others count as authors of the
             configuration, since whoever starts a run decides what it runs with.
         overridden: whether values of the configuration were given by hand.
         commit: of the code that ran; the present one by default.
@@ -75,7 +77,7 @@ def authors_of(
             {*_last_of(of_project, configuration, people), *(people if overridden else _identities(runner[1:]))}
         ),
         data=sorted(set(_stewards(of_project, sources, people))),
-        trained_by=identity(runner[0]) if runner else NOBODY_KNOWS,
+        trained_by=as_identity(runner[0]) if runner else NOBODY_KNOWS,
     )
 
 
@@ -126,4 +128,9 @@ def _stewards(history: History, sources: Iterable[Origin], runner: Sequence[str]
 
 
 def _identities(people: Iterable[str]) -> list[str]:
-    return sorted({identity(person) if person else NOBODY_KNOWS for person in people})
+    return sorted({as_identity(person) for person in people})
+
+
+def as_identity(person: str) -> str:
+    """The identity of a name; one that is an identity already, or "", as it is."""
+    return person if not person or _IDENTITY.fullmatch(person) else identity(person)

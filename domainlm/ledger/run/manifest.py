@@ -25,6 +25,40 @@ FORMAT = "domainlm.run/2"
 RUNNING, COMPLETED, FAILED, INTERRUPTED = "running", "completed", "failed", "interrupted"
 SEAL = "run manifest"  # use of the key
 UNKNOWN = "unknown"  # the cause of a failure that no hook was told
+_OF_FEW_STEPS = ("measured", "chosen", "places")
+
+
+class Place(BaseModel):
+    """Where a step was at work, in a run whose steps are pods. What is empty is not known, and left out.
+
+    Args:
+        pod, uid, node, namespace: as Kubernetes names them.
+        host: what the machine called itself.
+        image: the image that was asked for; `image_digest`: `sha256:...` of what really ran, as the node says.
+        hardware: processor, cores, memory in bytes, GPUs.
+        started, ended: when its container ran, or when its step began there.
+        restarts: pods of the same Job before it, and restarts of its container.
+        reason: Kubernetes' word for how it ended, such as OOMKilled.
+        sealed: whether the pod itself told of it, under the project's key; else the cluster's API alone.
+    """
+
+    pod: str = ""
+    uid: str = ""
+    node: str = ""
+    namespace: str = ""
+    host: str = ""
+    image: str = ""
+    image_digest: str = ""
+    hardware: dict[str, Any] = Field(default_factory=dict)
+    started: str = ""
+    ended: str = ""
+    restarts: int = 0
+    reason: str = ""
+    sealed: bool = False
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_known(self, write: Any) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if value}
 
 
 class StepEntry(BaseModel):
@@ -34,6 +68,7 @@ class StepEntry(BaseModel):
         measured: what the step cost: device, seconds, speed, memory, energy, money. It varies from run to run. A cached
             step has that of the run that made its outputs.
         chosen: the values that a search chose.
+        places: the pods that were at work for it, in their order; none in a run of one machine.
     """
 
     name: str
@@ -47,11 +82,29 @@ class StepEntry(BaseModel):
     ended: str = ""
     measured: dict[str, Any] = Field(default_factory=dict)
     chosen: dict[str, Any] = Field(default_factory=dict)
+    places: list[Place] = Field(default_factory=list)
 
     @model_serializer(mode="wrap")
     def _without_what_few_steps_have(self, write: Any) -> dict[str, Any]:
         """Left out where empty: so manifests from before these fields keep their digest."""
-        return {name: value for name, value in write(self).items() if value or name not in ("measured", "chosen")}
+        return {name: value for name, value in write(self).items() if value or name not in _OF_FEW_STEPS}
+
+
+class Collected(BaseModel):
+    """How the evidence of a run's pods came together (`steps.collected`); a run of one machine has none of it.
+
+    Args:
+        record: digest of the manifest that the step `record` made in its pod.
+        missing: files that the pods should have left and did not.
+        refused: files, or statements in ZenML's store, that cannot be what the pods wrote, each with the reason: the
+            run waits for a person.
+        mixed: steps that ran with other code or other packages than the first one.
+    """
+
+    record: str = ""
+    missing: list[str] = Field(default_factory=list)
+    refused: list[str] = Field(default_factory=list)
+    mixed: list[str] = Field(default_factory=list)
 
 
 class Failure(BaseModel):
@@ -158,6 +211,7 @@ class RunManifest(BaseModel):
         model: the registered version; None where the run did not come so far.
         rows: which rows were used for what.
         authors: for four eyes.
+        collected: for a run whose steps were pods, and left out for every other.
     """
 
     format: str = FORMAT
@@ -182,7 +236,12 @@ class RunManifest(BaseModel):
     model: ModelRecord | None = None
     rows: list[RowSet] = Field(default_factory=list)
     authors: Authors = Field(default_factory=Authors)
+    collected: Collected | None = None
     digest: str = ""
+
+    @model_serializer(mode="wrap")
+    def _without_what_few_runs_have(self, write: Any) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if name != "collected" or value is not None}
 
     def sealed(self) -> RunManifest:
         """A copy whose `digest` fits its content."""
