@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
 from pydantic import BaseModel, ValidationError
@@ -12,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.environment import enter_project, quiet_libraries
-from cli.launch import effective, launched, let_hub
+from cli.follow import NODE_S, Manner, OnInterrupt, WaitForNode, WhenInterrupted
+from cli.launch import Launch, effective, launched, let_hub
 from domainlm.config import RunConfiguration
 from domainlm.errors import ConfigurationError
 from domainlm.evaluate.settings import EvaluateSettings
@@ -38,12 +40,19 @@ def compare(
     config: Annotated[
         Path | None, typer.Option("-c", "--config", help=f"Data and common recipe; {PROJECT_FILE} by default.")
     ] = None,
-    stack: Annotated[str | None, typer.Option("-s", "--stack", help="ZenML stack; the active one by default.")] = None,
+    stack: Annotated[
+        str | None,
+        typer.Option(
+            "-s", "--stack", help="A stack file such as kubernetes, or a ZenML stack; by default the active one."
+        ),
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE of the run configuration, as in domainlm run.")
     ] = None,
     seeds: Annotated[str, typer.Option("--seeds", help="Other seeds than the experiment's, such as 0,1,2,3,4.")] = "",
     check: Annotated[bool, typer.Option("--check", help="Check both files and stop.")] = False,
+    wait_for_node: WaitForNode = NODE_S,
+    on_interrupt: WhenInterrupted = OnInterrupt.LEAVE,
 ) -> None:
     """Train every variant of an experiment with every seed on the same data, and compare quality, memory and cost."""
     paths = [experiment.resolve(), config.resolve() if config else None]
@@ -60,7 +69,8 @@ def compare(
     log = quiet_libraries()
     console.print(f"{asked.question}\n{trainings} trainings: {len(asked.variants)} variants x {len(asked.seeds)} seeds")
     given = Asked(str(configuration.path), overridden=bool(overrides or seeds))
-    sys.exit(0 if _run(asked, recipes, configuration, given, stack, console, log) else 1)
+    launch = Launch(configuration, given, stack, Manner(wait_for_node, on_interrupt))
+    sys.exit(0 if _run(asked, recipes, launch, console, log) else 1)
 
 
 def load_experiment(path: Path, seeds: str = "") -> Experiment:
@@ -113,30 +123,22 @@ def _changes(asked: Experiment, variant: Variant, step: str) -> dict[str, Any]:
     return asked.evaluate if step == "evaluate" else getattr(variant, step)
 
 
-def _run(
-    asked: Experiment,
-    recipes: dict[str, Any],
-    configuration: RunConfiguration,
-    given: Asked,
-    stack: str | None,
-    console: Console,
-    log: Path,
-) -> bool:
-    def start() -> Any:
+def _run(asked: Experiment, recipes: dict[str, Any], launch: Launch, console: Console, log: Path) -> bool:
+    def start(stated: dict[str, Any]) -> Any:
         from pipelines.comparison import comparison_pipeline
 
-        path = effective(_data_alone(configuration))
+        path = effective(_data_alone(launch.configuration), stated)
         return comparison_pipeline.with_options(config_path=str(path))(
             experiment=asked.model_dump(mode="json"),
             recipes=recipes,
-            **configuration.pipeline.model_dump(include={"base", "pack", "mode"}),
+            **launch.configuration.pipeline.model_dump(include={"base", "pack", "mode"}),
         )
 
-    if (finished := launched(start, given, stack, console, log)) is None:
+    if (finished := launched(start, launch, console, log)) is None:
         return False
     from steps.run_view import reports_of
 
-    report = reports_of(finished.run.id)["comparison_report"]
+    report = reports_of(UUID(finished.run_id))["comparison_report"]
     page = home() / "comparisons" / f"{asked.name}.html"
     page.parent.mkdir(mode=0o700, exist_ok=True)
     page.write_text(report.html(), encoding="utf-8")

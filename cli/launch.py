@@ -1,20 +1,30 @@
-"""A pipeline started from the command line: its configuration as a file, progress while it runs, and what ended it."""
+"""A pipeline started from the command line: its configuration as a file, progress while it runs, and what ended it.
+
+On a stack that has a server of its own a run is submitted and then followed (`cli.follow`); every other stack works in
+this process.
+"""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 import yaml
 from rich.console import Console
 
 from domainlm.config import EMBEDDED, RunConfiguration
 from domainlm.digests import digest_json
-from domainlm.errors import DomainLMError
+from domainlm.errors import ConfigurationError, DomainLMError
 from domainlm.ledger.run.asked import Asked, say
-from domainlm.project import home
+from domainlm.project import home, project_root
+
+if TYPE_CHECKING:
+    from cli.follow import Manner
+    from domainlm.cluster.settings import StackFile
 
 
 def let_hub(configuration: RunConfiguration) -> None:
@@ -24,31 +34,69 @@ def let_hub(configuration: RunConfiguration) -> None:
 
 
 class Finished(NamedTuple):
-    """A run that completed: ZenML's view of it, and what became of its entry in the ledger, in a line."""
+    """A run that completed.
 
-    run: Any
+    Args:
+        run_id: ZenML's id of it.
+        path: its manifest.
+        evidence: what became of its entry in the ledger, in a line.
+    """
+
+    run_id: str
+    path: Path
     evidence: str
 
 
-def launched(start: Callable[[], Any], asked: Asked, stack: str | None, console: Console, log: Path) -> Finished | None:
+class Launch(NamedTuple):
+    """What a command starts, and how.
+
+    Args:
+        configuration: the run configuration; where the run works on a cluster, it is checked against it.
+        asked: what is recorded of the configuration.
+        stack: a stack file's name or path, or a stack of ZenML's own store; None: the active one.
+        manner: how a run on a cluster is followed; None: as `domainlm follow` does by itself.
+    """
+
+    configuration: RunConfiguration
+    asked: Asked
+    stack: str | None = None
+    manner: Manner | None = None
+
+
+# Imports the pipeline and runs it, with what the submission states of itself; gives ZenML's view of the run.
+Start = Callable[[dict[str, Any]], Any]
+
+
+def launched(start: Start, launch: Launch, console: Console, log: Path) -> Finished | None:
     """Run a pipeline with progress on the terminal, and enter it into the ledger however it ends.
 
     Args:
-        start: imports the pipeline, runs it, and returns ZenML's view of the run.
-        asked: the configuration that it runs with.
-        stack: a ZenML stack to activate first.
+        start: starts the pipeline.
+        launch: what is started.
         console: where progress and errors go.
         log: the file that an error points to.
 
     Returns:
         The run; None where it failed or was stopped, which has then been said.
     """
+    if launch.stack:
+        from domainlm.cluster.settings import read_stack, stack_path
+
+        path = stack_path(launch.stack)
+        if path is not None and (found := read_stack(path)).remote:
+            return _submitted(start, launch, found, console, log)
+    return _here(start, launch.asked, launch.stack, console, log)
+
+
+def _here(start: Start, asked: Asked, stack: str | None, console: Console, log: Path) -> Finished | None:
+    """Run it in this process."""
     from cli.progress import Progress
 
     with Progress(console) as progress:
         progress.say("starting ZenML")
         from zenml.client import Client
 
+        from domainlm.ledger.run import manifest as manifests
         from domainlm.ledger.run.entering import WAITING
         from pipelines import hooks
 
@@ -64,20 +112,73 @@ def launched(start: Callable[[], Any], asked: Asked, stack: str | None, console:
                 console.print(f"[yellow]run {one.run_id} waits for the ledger[/]: {one.reason}", soft_wrap=True)
         hooks.listeners.append(progress.tell)
         try:
-            run = start()
+            run = start({})
         except (Exception, KeyboardInterrupt) as error:
             run, failure = None, error
         finally:
             hooks.listeners.remove(progress.tell)
         if run is not None:
-            return Finished(run, _evidence(str(run.id), console))
+            path = manifests.manifest_folder() / f"{run.id}.json"
+            return Finished(str(run.id), path, evidence_of(str(run.id), console))
     explain(failure, hooks.explain(failure), log, console)
     if hooks.started:
-        console.print(f"evidence: {_evidence(str(hooks.started[-1]), console)}", soft_wrap=True)
+        console.print(f"evidence: {evidence_of(str(hooks.started[-1]), console)}", soft_wrap=True)
     return None
 
 
-def _evidence(run_id: str, console: Console) -> str:
+def _submitted(start: Start, launch: Launch, stack: StackFile, console: Console, log: Path) -> Finished | None:
+    """Submit it to a cluster, and follow it."""
+    from cli.follow import Attending, Manner
+    from cli.interrupts import Interrupts
+    from domainlm.cluster.check import require
+
+    stack.enter()  # before ZenML is imported
+    with console.status("asking cluster and services"):
+        for finding in require(stack, launch.configuration.content):
+            console.print(f"[yellow]{finding.subject}[/]: {finding.said}", soft_wrap=True)
+    with Interrupts() as interrupts:
+        with console.status("submitting"):
+            from zenml.client import Client
+
+            from steps.followed import Followed
+
+            try:
+                Client().activate_stack(stack.settings.name)
+            except KeyError:
+                remedy = f"domainlm stack apply {launch.stack}"
+                raise ConfigurationError("the stack is not registered", stack.settings.name, remedy) from None
+            began = time.monotonic()
+            try:
+                run = start(_stated(launch.asked))
+            except Exception as error:
+                explain(error, "", log, console)
+                return None
+        return Attending(Followed(run), stack, launch.manner or Manner(), console, began).followed(interrupts)
+
+
+def _stated(asked: Asked) -> dict[str, Any]:
+    """What a submission says of itself: the pods cannot know it."""
+    from domainlm.ledger.run.authorship import whoever_runs
+    from domainlm.ledger.run.checkout import shown
+    from domainlm.ledger.run.submission import state
+    from steps.keys import load_keys
+
+    root = project_root()
+    said = Asked(shown(root, Path(asked.file)), asked.overridden)
+    return {"extra": state(said, whoever_runs(root), load_keys)}
+
+
+def show_card(finished: Finished, console: Console, started: float) -> bool:
+    """Print the card of a run that completed; `started` is when the command began, by the monotonic clock."""
+    from cli.card import print_card
+    from domainlm.ledger.run import manifest as manifests
+    from steps.run_view import reports_of
+
+    reports, seconds = reports_of(UUID(finished.run_id)), time.monotonic() - started
+    return print_card(console, manifests.read(finished.path), reports, seconds, finished.path, finished.evidence)
+
+
+def evidence_of(run_id: str, console: Console) -> str:
     """Enter the run and tell lineage of it; the first is what the card shows."""
     from domainlm.audit.standards.sending import send_waiting
 
@@ -104,13 +205,18 @@ def entered(run_id: str) -> str:
         return f"not in the ledger yet, the next run tries again: {error}"
 
 
-def effective(content: dict[str, Any], fresh: bool = False) -> Path:
+def effective(content: dict[str, Any], stated: dict[str, Any], fresh: bool = False) -> Path:
     """The configuration with its overrides as a file of its own, since ZenML reads files only.
+
+    Args:
+        content: the configuration.
+        stated: what the submission says of itself.
+        fresh: whether to use nothing from the cache.
 
     `enable_cache` works there alone: as an option of the pipeline it would not reach steps that have a setting of their
     own.
     """
-    content = content | ({"enable_cache": False} if fresh else {})
+    content = content | stated | ({"enable_cache": False} if fresh else {})
     folder = home() / "configurations"
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{digest_json(content)[:16]}.yaml"

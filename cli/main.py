@@ -7,7 +7,23 @@ import sys
 import typer
 from rich.console import Console
 
-from cli import audit, backup, bases, clean, compare, dashboard, erase, keys, promote, run, scan, setup, stack, vault
+from cli import (
+    audit,
+    backup,
+    bases,
+    clean,
+    compare,
+    dashboard,
+    erase,
+    follow,
+    keys,
+    promote,
+    run,
+    scan,
+    setup,
+    stack,
+    vault,
+)
 from domainlm.errors import DomainLMError
 
 app = typer.Typer(
@@ -18,6 +34,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
+app.command("follow")(follow.follow)
 app.command("promote")(promote.promote)
 app.command("setup")(setup.setup)
 app.command("dashboard")(dashboard.dashboard)

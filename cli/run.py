@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 
 from cli.environment import enter_project, quiet_libraries
-from cli.launch import effective, launched, let_hub
+from cli.follow import NODE_S, Manner, OnInterrupt, WaitForNode, WhenInterrupted
+from cli.launch import Launch, effective, launched, let_hub, show_card
 from domainlm.config import RunConfiguration
 from domainlm.ledger.run.asked import Asked
 from domainlm.project import PROJECT_FILE
@@ -22,7 +23,12 @@ def run(
     config: Annotated[
         Path | None, typer.Option("-c", "--config", help=f"Run configuration; {PROJECT_FILE} by default.")
     ] = None,
-    stack: Annotated[str | None, typer.Option("-s", "--stack", help="ZenML stack; the active one by default.")] = None,
+    stack: Annotated[
+        str | None,
+        typer.Option(
+            "-s", "--stack", help="A stack file such as kubernetes, or a ZenML stack; by default the active one."
+        ),
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. steps.train.parameters.epochs=2.")
     ] = None,
@@ -31,8 +37,10 @@ def run(
         bool, typer.Option("--debug", help="Show what other libraries' errors say; they may quote data.")
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Check the configuration and stop.")] = False,
+    wait_for_node: WaitForNode = NODE_S,
+    on_interrupt: WhenInterrupted = OnInterrupt.LEAVE,
 ) -> None:
-    """Fine-tune a model on the configured sources: ingest, redact, prepare, validate, extend, train, compare, register."""
+    """Fine-tune a model on configured sources: ingest, redact, prepare, validate, extend, train, compare, register."""
     config = config.resolve() if config else None  # counts from where the user stands
     root = enter_project(ready=not check)
     configuration = RunConfiguration.load(config or root / PROJECT_FILE, overrides)
@@ -46,25 +54,18 @@ def run(
         os.environ["DOMAINLM_DEBUG"] = "1"
     log = quiet_libraries()
     asked = Asked(str(configuration.path), overridden=bool(overrides))
-    sys.exit(0 if _run(configuration, asked, stack, fresh, console, log) else 1)
+    launch = Launch(configuration, asked, stack, Manner(wait_for_node, on_interrupt))
+    sys.exit(0 if _run(launch, fresh, console, log) else 1)
 
 
-def _run(
-    configuration: RunConfiguration, asked: Asked, stack: str | None, fresh: bool, console: Console, log: Path
-) -> bool:
+def _run(launch: Launch, fresh: bool, console: Console, log: Path) -> bool:
     started = time.monotonic()
 
-    def start() -> Any:
+    def start(stated: dict[str, Any]) -> Any:
         from pipelines.finetuning import finetuning_pipeline
 
-        return finetuning_pipeline.with_options(config_path=str(effective(configuration.content, fresh)))()
+        path = effective(launch.configuration.content, stated, fresh)
+        return finetuning_pipeline.with_options(config_path=str(path))()
 
-    if (finished := launched(start, asked, stack, console, log)) is None:
-        return False
-    from cli.card import print_card
-    from domainlm.ledger.run import manifest as manifests
-    from steps.run_view import reports_of
-
-    path = manifests.manifest_folder() / f"{finished.run.id}.json"
-    reports, seconds = reports_of(finished.run.id), time.monotonic() - started
-    return print_card(console, manifests.read(path), reports, seconds, path, finished.evidence)
+    finished = launched(start, launch, console, log)
+    return finished is not None and show_card(finished, console, started)

@@ -86,6 +86,11 @@ def job_of(pod: Object) -> str:
     return str(labels_of(pod).get(JOB_LABEL, ""))
 
 
+def phase_of(pod: Object) -> str:
+    """Pending, Running, Succeeded, Failed or Unknown."""
+    return str((pod.get("status") or {}).get("phase") or PENDING)
+
+
 def labels_of(thing: Object) -> dict[str, str]:
     """An object's labels."""
     return thing["metadata"].get("labels") or {}
@@ -166,7 +171,7 @@ def fact(step: str, pod: Object, earlier: int = 0) -> PodFacts:
         node=pod["spec"].get("nodeName") or "",
         image=image,
         image_digest=_digest(main.get("imageID") or ""),
-        phase=status.get("phase") or PENDING,
+        phase=phase_of(pod),
         restarts=earlier + (main.get("restartCount") or 0),
         reason=status.get("reason") or (state.get("terminated") or state.get("waiting") or {}).get("reason") or "",
         started=times.get("startedAt") or "",

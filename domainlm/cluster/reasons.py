@@ -12,19 +12,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from domainlm.cluster import run_settings
 from domainlm.cluster.pods import (
     MAIN,
     ORCHESTRATOR,
     PENDING,
     Object,
-    by_operator,
     condition_of,
     container_states,
     name_of,
     uid_of,
 )
+from domainlm.cluster.quantities import amount
 
 UNSCHEDULABLE = "Unschedulable"
 QUOTA, ADMISSION, ACCOUNT = "QuotaExceeded", "AdmissionRefused", "NoServiceAccount"
@@ -58,39 +59,26 @@ class Reason(NamedTuple):
 
 
 class Keys:
-    """Where in the run configuration the pod of a step is described.
+    """Where in the run configuration the pod of a step is described: always the step's own place, which goes before
+    what is said for all steps, and changes nothing for the others.
 
     Args:
-        content: the run configuration; empty where it is not at hand, such as after another machine started the run.
         step: the step; `ORCHESTRATOR` for the pod that starts the steps.
         operator: whether the pod is the step operator's.
     """
 
-    def __init__(self, content: dict[str, Any], step: str, operator: bool = False) -> None:
-        self._content, self._step = content, step
-        self._component = "step_operator" if operator else "orchestrator"
+    def __init__(self, step: str, operator: bool = False) -> None:
+        component = run_settings.OPERATOR if operator else run_settings.ORCHESTRATOR
+        self._place = f"settings.{component}" if step == ORCHESTRATOR else f"steps.{step}.settings.{component}"
+        self._pod = "orchestrator_pod_settings" if step == ORCHESTRATOR else "pod_settings"
 
     def pod(self, *path: str) -> str:
         """The dotted key of something of the pod's settings."""
-        return self.at("orchestrator_pod_settings" if self._step == ORCHESTRATOR else "pod_settings", *path)
+        return self.at(self._pod, *path)
 
     def at(self, *path: str) -> str:
-        """The dotted key of a setting of the component: where the configuration has it, or else the step's own."""
-        own = () if self._step == ORCHESTRATOR else ("steps", self._step, "settings")
-        places = [place for place in (own, ("settings",)) if place]
-        for place in places:
-            for component in (self._component, f"{self._component}.kubernetes", f"{self._component}.domainlm"):
-                if _there(self._content, (*place, component, *path)):
-                    return ".".join((*place, component, *path))
-        return ".".join((*places[0], self._component, *path))
-
-
-def _there(content: Any, path: tuple[str, ...]) -> bool:
-    for part in path:
-        if not isinstance(content, dict) or part not in content:
-            return False
-        content = content[part]
-    return True
+        """The dotted key of a setting of the component that makes the pod."""
+        return ".".join((self._place, *path))
 
 
 def of_pod(
@@ -155,11 +143,6 @@ def of_job_gone(job: Object, events: Sequence[Object], keys: Keys) -> Reason | N
         if event.get("reason") == "FailedScheduling":
             return _why_unschedulable({"metadata": {}, "spec": spec}, message, keys, None)
     return None
-
-
-def operators_of(jobs: Sequence[Object]) -> dict[str, bool]:
-    """{Job: whether the step operator made it}."""
-    return {name_of(job): by_operator(job) for job in jobs}
 
 
 # ---------------------------------------------------------------------------------------------- a pod that ended
@@ -365,10 +348,10 @@ def _too_little(pod: Object, resource: str, nodes: Sequence[Object] | None) -> s
     if nodes is None:
         return f"no node with {_count(asked, resource)} free"
     offered = [node["status"].get("allocatable", {}).get(resource, "0") for node in nodes]
-    largest = max(offered, key=quantity, default="0")
-    if quantity(largest) == 0:
+    largest = max(offered, key=amount, default="0")
+    if amount(largest) == 0:
         return f"no node with {resource}"
-    if quantity(asked or "0") > quantity(largest):
+    if amount(asked or "0") > amount(largest):
         return f"no node with {_count(asked, resource)}: the largest has {_rounded(largest)}"
     return f"no node with {_count(asked, resource)} free now: the largest has {_rounded(largest)} in all"
 
@@ -396,28 +379,10 @@ def _forbidden(message: str, keys: Keys) -> Reason:
 
 # ---------------------------------------------------------------------------------------------- what was asked
 
-_UNITS = {
-    "m": 1e-3,
-    "k": 1e3,
-    "M": 1e6,
-    "G": 1e9,
-    "T": 1e12,
-    "Ki": 2.0**10,
-    "Mi": 2.0**20,
-    "Gi": 2.0**30,
-    "Ti": 2.0**40,
-}
-
-
-def quantity(written: str) -> float:
-    """A quantity that an API server answered, as a number; 0 for what is none."""
-    found = re.fullmatch(r"([\d.]+(?:e\d+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?", written)
-    return float(found[1]) * _UNITS.get(found[2] or "", 1.0) if found else 0.0
-
 
 def _rounded(written: str) -> str:
     """Bytes in the unit that people use: nodes answer `15783052Ki`."""
-    return f"{quantity(written) / 2**30:.1f}Gi" if written.endswith(("Ki", "Mi")) else written
+    return f"{float(amount(written)) / 2**30:.1f}Gi" if written.endswith(("Ki", "Mi")) else written
 
 
 def _asked(pod: Object, resource: str, kind: str) -> str:

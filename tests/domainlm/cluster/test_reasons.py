@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 
@@ -14,11 +13,6 @@ from domainlm.cluster.reasons import Keys, Reason
 
 RECORDED = json.loads((Path(__file__).parent / "recorded.json").read_text())
 JOBS = {job["metadata"]["name"]: job for job in RECORDED["jobs"]}
-MEMORY = {"resources": {"limits": {"memory": "32Mi"}}}
-CONFIGURATION = {
-    "settings": {"orchestrator": {"active_deadline_seconds": 3600, "pod_settings": MEMORY}},
-    "steps": {"train": {"settings": {"step_operator": {"pod_settings": MEMORY}}}},
-}
 
 
 def pod_of(job: str, index: int = 0) -> dict:
@@ -27,7 +21,7 @@ def pod_of(job: str, index: int = 0) -> dict:
 
 def keys_of(job: str) -> Keys:
     step = JOBS[job]["metadata"]["annotations"]["zenml.io/step-name"]
-    return Keys(CONFIGURATION, step, by_operator(JOBS[job]))
+    return Keys(step, by_operator(JOBS[job]))
 
 
 def told(job: str, nodes: list | None = RECORDED["nodes"]) -> Reason | None:
@@ -37,21 +31,16 @@ def told(job: str, nodes: list | None = RECORDED["nodes"]) -> Reason | None:
 def test_out_of_memory_names_what_was_asked_and_the_key_to_raise() -> None:
     assert str(told("oom")) == (
         "OOMKilled: asked 32Mi, and needed more memory\n"
-        "  -> raise steps.train.settings.step_operator.pod_settings.resources.limits.memory"
+        "  -> raise steps.train.settings.step_operator.domainlm.pod_settings.resources.limits.memory"
     )
 
 
-def test_a_limit_that_the_configuration_has_for_all_steps_is_named_there() -> None:
-    pod = copy.deepcopy(pod_of("oom"))
-    assert reasons.of_pod(pod, Keys(CONFIGURATION, "prepare")).remedy == (
-        "raise settings.orchestrator.pod_settings.resources.limits.memory"
+def test_the_key_is_the_steps_own() -> None:
+    pod, memory = pod_of("oom"), "pod_settings.resources.limits.memory"
+    assert (
+        reasons.of_pod(pod, Keys("prepare")).remedy == f"raise steps.prepare.settings.orchestrator.kubernetes.{memory}"
     )
-    assert reasons.of_pod(pod, Keys({}, "prepare")).remedy == (
-        "raise steps.prepare.settings.orchestrator.pod_settings.resources.limits.memory"
-    ), "without the configuration: the step's own key, which always works"
-    assert reasons.of_pod(pod, Keys(CONFIGURATION, "")).remedy == (
-        "raise settings.orchestrator.orchestrator_pod_settings.resources.limits.memory"
-    )
+    assert reasons.of_pod(pod, Keys("")).remedy == f"raise settings.orchestrator.kubernetes.orchestrator_{memory}"
 
 
 def test_a_process_that_was_killed_was_not_out_of_its_own_memory() -> None:
@@ -97,7 +86,7 @@ def test_a_pod_that_works_or_has_worked_has_nothing_to_say() -> None:
 @pytest.mark.parametrize(
     ("job", "code", "words", "remedy"),
     [
-        ("deadline", "DeadlineExceeded", "did not end within 3 s", "settings.orchestrator.active_deadline_seconds"),
+        ("deadline", "DeadlineExceeded", "did not end within 3 s", "orchestrator.kubernetes.active_deadline_seconds"),
         ("quota", "QuotaExceeded", "requested: requests.memory=128Mi", "resources"),
         ("policy", "AdmissionRefused", "runAsNonRoot != true", "container_security_context"),
         ("account", "NoServiceAccount", "'domainlm-step' is missing", "infra/kubernetes"),
@@ -160,19 +149,16 @@ def test_several_causes_are_all_told() -> None:
             "0/3 nodes are available: 1 node(s) had untolerated taint {domainlm.dev/try: x}, 2 Insufficient memory, "
             "2 Insufficient nvidia.com/gpu. preemption: 0/3 nodes are available: 3 Preemption is not helpful."
         ),
-        Keys({}, "train", True),
+        Keys("train", True),
     )
     assert "a node has the taint domainlm.dev/try: x, which the pod does not tolerate" in found.what
     assert "no node with 4Gi memory free" in found.what
     assert "no node with 1 nvidia.com/gpu free" in found.what
-    assert "steps.train.settings.step_operator.pod_settings.tolerations" in found.remedy
+    assert "steps.train.settings.step_operator.domainlm.pod_settings.tolerations" in found.remedy
 
 
 def test_a_message_that_nobody_foresaw_is_shown_as_it_is() -> None:
-    assert (
-        reasons.of_pod(pending("0/1 nodes are available: 1 something new."), Keys({}, "train")).what
-        == "1 something new"
-    )
+    assert reasons.of_pod(pending("0/1 nodes are available: 1 something new."), Keys("train")).what == "1 something new"
 
 
 def failed(reason: str = "", message: str = "", conditions: list | None = None) -> dict:
@@ -190,22 +176,16 @@ def test_memory_and_disk_pressure_of_the_node_are_told_apart() -> None:
     # the kubelet's own words: pkg/kubelet/eviction/helpers.go
     memory = failed("Evicted", "The node was low on resource: memory. Threshold quantity: 100Mi, available: 50Mi. "
                     "Container main was using 3Gi, request is 400Mi, has larger consumption of memory. ")  # fmt: skip
-    found = reasons.of_pod(memory, Keys({}, "train"))
+    found = reasons.of_pod(memory, Keys("train"))
     assert found.what == "the node node7 ran low on memory; the container used 3Gi, asked 400Mi"
     assert "resources.requests.memory" in found.remedy
     disk = failed("Evicted", "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. ")
-    found = reasons.of_pod(disk, Keys({}, "train"))
+    found = reasons.of_pod(disk, Keys("train"))
     assert "exceeds the total limit of containers 1Gi" in found.what and "limits.ephemeral-storage" in found.remedy
 
 
 @pytest.mark.parametrize("reason", ["DeletionByTaintManager", "DeletionByPodGC"])
 def test_a_lost_node_is_named(reason: str) -> None:
     condition = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "..."}
-    found = reasons.of_pod(failed(conditions=[condition]), Keys({}, "train"))
+    found = reasons.of_pod(failed(conditions=[condition]), Keys("train"))
     assert found.code == "NodeLost" and "node7" in found.what
-
-
-def test_quantities_compare_by_what_they_are() -> None:
-    assert reasons.quantity("15783052Ki") < reasons.quantity("16Gi") < reasons.quantity("20G")
-    assert reasons.quantity("500m") == 0.5
-    assert reasons.quantity("lots") == 0.0

@@ -1,0 +1,77 @@
+"""A run on a cluster as ZenML's server tells it, and ZenML's way of stopping it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import datetime
+from uuid import UUID
+
+from zenml.client import Client
+from zenml.enums import ExecutionStatus
+from zenml.exceptions import IllegalOperationError
+from zenml.models import PipelineRunResponse, StepRunResponse
+from zenml.orchestrators.publish_utils import publish_pipeline_run_status_update
+from zenml.utils.run_utils import stop_run
+
+from domainlm.cluster.following import RunState, StepState
+from domainlm.cluster.logs import exception_line
+from domainlm.errors import ConfigurationError
+
+_PAGE = 500  # steps of one run
+
+
+class Followed:
+    """One run: its id, its name, how it stands, and its end."""
+
+    def __init__(self, run: PipelineRunResponse) -> None:
+        self.id: UUID = run.id
+        self.name = run.name
+        self._order = tuple(run.snapshot.step_configurations) if run.snapshot else ()
+        self._errors: dict[UUID, str] = {}
+
+    def state(self) -> RunState:
+        """How it stands."""
+        run = Client().get_pipeline_run(self.id, hydrate=False)
+        steps = Client().list_run_steps(pipeline_run_id=self.id, exclude_retried=True, size=_PAGE, hydrate=False)
+        return RunState(str(run.status.value), {step.name: self._step(step) for step in steps}, self._order)
+
+    def stop(self) -> bool:
+        """Ask ZenML to stop it; whether an orchestrator was there to hear it, which one that has not begun is not."""
+        run = Client().get_pipeline_run(self.id)
+        if run.orchestrator_run_id and not run.status.is_finished and run.status != ExecutionStatus.STOPPING:
+            with suppress(IllegalOperationError, RuntimeError):  # it ended meanwhile, or a Job did not go
+                stop_run(run, graceful=False)
+        return bool(run.orchestrator_run_id)
+
+    def close(self, status: str, why: str) -> None:
+        """Say how a run ended that nobody works for any more, where ZenML thinks that it goes on."""
+        if not Client().get_pipeline_run(self.id, hydrate=False).status.is_finished:
+            publish_pipeline_run_status_update(self.id, ExecutionStatus(status), status_reason=why)
+
+    def _step(self, step: StepRunResponse) -> StepState:
+        error = ""
+        if step.status == ExecutionStatus.FAILED:
+            error = self._errors.get(step.id) or self._errors.setdefault(step.id, _error(step))
+        return StepState(str(step.status.value), _iso(step.start_time), _iso(step.end_time), error)
+
+
+def find_run(name: str) -> Followed:
+    """The run that a person means by its id, its name, or the beginning of one of them.
+
+    Raises:
+        ConfigurationError: there is none, or several begin so.
+    """
+    try:
+        return Followed(Client().get_pipeline_run(name))
+    except KeyError as error:
+        raise ConfigurationError(f"no run '{name}'", "ZenML server", "give its whole id or name") from error
+
+
+def _error(step: StepRunResponse) -> str:
+    """The exception that ended a step, with as much of its message as quotes no data."""
+    found = step.get_hydrated_version().exception_info
+    return exception_line(found.source or "an exception", found.message or "") if found else ""
+
+
+def _iso(time: datetime | None) -> str:
+    return time.isoformat(timespec="milliseconds") if time else ""
