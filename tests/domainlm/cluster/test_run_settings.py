@@ -66,9 +66,13 @@ def test_every_pod_is_restricted_and_holds_no_secret_in_its_specification() -> N
         assert container["readOnlyRootFilesystem"] and container["runAsNonRoot"]
         assert container["allowPrivilegeEscalation"] is False and container["capabilities"] == {"drop": ["ALL"]}
         assert whole["seccompProfile"] == {"type": "RuntimeDefault"} and whole["fsGroup"] == 10001
+        assert not [one for one in pod["env"] if "KEY" in one["name"] and one["name"] != "DOMAINLM_KEY_FILE"]
+    launching = content["steps"]["train"]["settings"][run_settings.ORCHESTRATOR]["pod_settings"]
+    for pod in (orchestrator["orchestrator_pod_settings"], launching):
+        assert {volume["name"] for volume in pod["volumes"]} == {"home", "tmp"}  # who only starts others has no key
+    for pod in (orchestrator["pod_settings"], training["pod_settings"]):
         key = next(volume for volume in pod["volumes"] if volume["name"] == "key")
         assert key["secret"] == {"secretName": "domainlm-key", "defaultMode": 0o440}
-        assert not [one for one in pod["env"] if "KEY" in one["name"] and one["name"] != "DOMAINLM_KEY_FILE"]
     assert orchestrator["pod_settings"]["additional_pod_spec_args"]["automount_service_account_token"] is False
     assert training["pod_settings"]["additional_pod_spec_args"]["automount_service_account_token"] is False
 
