@@ -91,15 +91,20 @@ def ran(manifest: dict[str, Any]) -> set[str]:
     return {step["name"] for step in manifest["steps"] if not step["cached"]}
 
 
-def small_configuration(root: Path) -> None:
-    """Shrink the real configuration; its sources and its shape stay."""
-    path = root / "zenml_config.yaml"
-    content = yaml.safe_load((ROOT / "zenml_config.yaml").read_text())
+def shrink(content: dict[str, Any]) -> None:
+    """Make a configuration of the main pipeline small; its sources and its shape stay."""
     for name in ("base_ingest", "ingest"):
         for source in content["steps"][name]["parameters"]["sources"]:
             source["limit"] = LIMITS[source["name"]]
     for name, values in PARAMETERS.items():
         content["steps"].setdefault(name, {}).setdefault("parameters", {}).update(values)
+
+
+def small_configuration(root: Path) -> None:
+    """Shrink the real configuration."""
+    path = root / "zenml_config.yaml"
+    content = yaml.safe_load((ROOT / "zenml_config.yaml").read_text())
+    shrink(content)
     path.write_text(yaml.safe_dump(content, sort_keys=False))
 
 

@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 from kubernetes_stub_jobs import Controllers
-from kubernetes_stub_objects import BY_KIND, BY_PLURAL, NAME, ApiError, Object, Objects, Resource
+from kubernetes_stub_objects import BY_KIND, BY_PLURAL, NAME, ApiError, Object, Objects, Resource, already_exists
 from kubernetes_stub_pods import Image, Node, quantity
 from kubernetes_stub_roles import ABOUT_ONESELF, Right, account, allows, granted, rules_of
 
@@ -304,8 +304,7 @@ class Cluster:
         if query.get("dryRun"):
             name = body["metadata"].get("name", "")
             if name and self.objects.find(resource.kind, namespace, name):
-                details = {"name": name, "group": resource.group, "kind": resource.plural}
-                raise ApiError(409, "AlreadyExists", f'{resource.full_name} "{name}" already exists', details)
+                raise already_exists(resource, name)
             return body
         if resource.kind == "Pod":
             return self._make_pod(body, namespace)

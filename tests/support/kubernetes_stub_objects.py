@@ -74,6 +74,11 @@ class ApiError(Exception):
         }  # fmt: skip
 
 
+def already_exists(resource: Resource, name: str) -> ApiError:
+    details = {"name": name, "group": resource.group, "kind": resource.plural}
+    return ApiError(409, "AlreadyExists", f'{resource.full_name} "{name}" already exists', details)
+
+
 def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -102,8 +107,7 @@ class Objects:
         with self.lock:
             key = (kind, meta.get("namespace", "") if resource.namespaced else "", meta["name"])
             if key in self._objects:
-                details = {"name": key[2], "group": resource.group, "kind": resource.plural}
-                raise ApiError(409, "AlreadyExists", f'{resource.full_name} "{key[2]}" already exists', details)
+                raise already_exists(resource, key[2])
             meta |= {"uid": str(uuid.uuid4()), "creationTimestamp": now(), "generation": 1}
             return self._put(key, made)
 

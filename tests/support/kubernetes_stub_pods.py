@@ -325,7 +325,7 @@ class Node:
         folder.mkdir(parents=True, exist_ok=True)
         mounts = {image.workdir: image.app} | self._mounts(pod, container)
         account = folder / "service-account"
-        if spec.get("automountServiceAccountToken", True):
+        if self._mounts_token(pod):
             account.mkdir(exist_ok=True)
             self._service_account(pod["metadata"]["namespace"], spec.get("serviceAccountName", "default"), account)
         for own in ("root", "tmp"):
@@ -359,6 +359,13 @@ class Node:
             except FileNotFoundError as error:
                 message = f'exec: "{error.filename}": executable file not found in $PATH: unknown'
                 raise Waits("RunContainerError", message, "Failed") from None
+
+    def _mounts_token(self, pod: Object) -> bool:
+        """What the pod says; what its service account says where the pod is silent."""
+        name = pod["spec"].get("serviceAccountName", "default")
+        account = self._objects.find("ServiceAccount", pod["metadata"]["namespace"], name) or {}
+        said = pod["spec"].get("automountServiceAccountToken")
+        return account.get("automountServiceAccountToken") is not False if said is None else said
 
     def _pulled(self, container: dict[str, Any]) -> Image:
         reference = container["image"]
