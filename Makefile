@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed-$(FINGERPRINT)
 READY := .domainlm/activate
 CONFIG ?= zenml_config.yaml
 
-.PHONY: run test bench dashboard lock setup clean
+.PHONY: run test bench dashboard lock image image-wheels setup clean
 
 run: setup                ## the main job: from raw text to a registered, compared, recorded model
 	@.venv/bin/domainlm run -c $(CONFIG)
@@ -31,6 +31,18 @@ $(READY): $(INSTALLED) infra/stacks/local.yaml
 
 lock:                     ## resolve every extra anew into constraints.txt (with hashes)
 	@PYTHON="$(PYTHON)" sh infra/lock.sh
+
+# make image [TARGET=cpu|cuda|server] [WHEELS=folder] [BASE=a Debian 12 with Python: then no network is used] [TAG=name]
+TARGET ?= cpu
+WHEELS ?= build/wheels
+TAG ?= localhost/domainlm:$(TARGET)
+
+image: $(INSTALLED)       ## a container image, by podman, docker or buildah (docs/image.md)
+	@[ -f $(WHEELS)/$(TARGET)/requirements.txt ] || $(MAKE) --no-print-directory image-wheels
+	@.venv/bin/python infra/docker/build.py --target $(TARGET) --wheels $(WHEELS) --tag $(TAG) $(if $(BASE),--base $(BASE),--network host)
+
+image-wheels: $(INSTALLED) ## every package of an image, collected by the lock: what `make image` builds from offline
+	@.venv/bin/python infra/docker/wheels.py $(TARGET) $(WHEELS)
 
 clean:                    ## forget every run, store and key of this project (asks first)
 	@.venv/bin/domainlm clean

@@ -161,7 +161,7 @@ def main() -> int:
     parser.add_argument("--base", default=BASE, help="a Debian 12, best pinned as NAME@sha256:...")
     parser.add_argument("--tag", help="name of the image; domainlm:TARGET by default")
     parser.add_argument("--engine", choices=ENGINES)
-    parser.add_argument("--network", choices=("none", "host", "default"), default="none")
+    parser.add_argument("--network", choices=("none", "host"), default="none")
     given = parser.parse_args()
     tag = given.tag or f"localhost/domainlm:{given.target}"
     try:
