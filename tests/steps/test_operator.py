@@ -1,4 +1,4 @@
-"""The step operator's Job, as an API server gets it: without a token, owned by the pod that launched it, one at a time."""
+"""The step operator's Job, as an API server gets it: no token in it, owned by the launching pod, one at a time."""
 
 from __future__ import annotations
 
