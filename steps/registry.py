@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from zenml.client import Client
@@ -15,7 +14,6 @@ from domainlm.errors import RegistrationError
 from domainlm.register import champion as mlflows
 
 MLFLOW, ZENML = "MLflow", "ZenML"
-SIGN_IN = {"MLFLOW_TRACKING_USERNAME": "tracking_username", "MLFLOW_TRACKING_PASSWORD": "tracking_password"}
 DIGESTS = "digests"  # what `steps.register` and `steps.record` log for a model version
 
 
@@ -25,10 +23,7 @@ def tracking_uri() -> str:
     tracker = Client().active_stack.experiment_tracker
     if not hasattr(tracker, "get_tracking_uri"):
         return mlflows.local_store()
-    for variable, field in SIGN_IN.items():
-        # MLflow's client reads them from the environment only; what was mounted there wins over the stack's secret
-        if value := getattr(tracker.config, field, None):
-            os.environ.setdefault(variable, value)
+    mlflows.sign_in(tracker.config)
     return tracker.get_tracking_uri()
 
 

@@ -17,6 +17,7 @@ from steps.run_view import show_records
 
 PREPARED = "prepared_records"
 MOST_ROWS_AFTERWARDS = 200_000  # of a run that left no record: a few seconds, with the check of their digest
+EVERY_ROW = 2**63
 _USES = {TRAIN: TRAINING, DEV: DEVELOPMENT, HELD_OUT: TEST}
 
 

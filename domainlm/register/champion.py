@@ -6,6 +6,7 @@ Nothing here decides anything: an alias can be moved by whoever reaches the stor
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PARTS = ("adapter", "base", "tokenizer", "data", "configuration", "evaluation")  # what an identity is made over
+SIGN_IN = {"MLFLOW_TRACKING_USERNAME": "tracking_username", "MLFLOW_TRACKING_PASSWORD": "tracking_password"}
 
 
 class StoredVersion(Report):
@@ -50,6 +52,14 @@ def local_store() -> str:
     folder = home() / "mlflow"
     folder.mkdir(mode=0o700, exist_ok=True)
     return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def sign_in(configuration: Any) -> None:
+    """Give MLflow's client, which reads them from the environment only, the name and password of a tracker's
+    configuration; what was mounted there already wins."""
+    for variable, field in SIGN_IN.items():
+        if value := getattr(configuration, field, None):
+            os.environ.setdefault(variable, value)
 
 
 def identity_of(digests: Any) -> str:

@@ -63,8 +63,9 @@ def authors_of(
         configuration: the run configuration file and the domain pack.
         sources: what the data came from.
         champion: commit of the champion's run; None where there is no champion yet.
-        runner: names of whoever started the run, or identities that `identity` made of them elsewhere; the first becomes `trained_by`, the others count as authors of the
-            configuration, since whoever starts a run decides what it runs with.
+        runner: names of whoever started the run, or identities that `identity` made of them elsewhere; the first
+            becomes `trained_by`, the others count as authors of the configuration, since whoever starts a run decides
+            what it runs with.
         overridden: whether values of the configuration were given by hand.
         commit: of the code that ran; the present one by default.
     """

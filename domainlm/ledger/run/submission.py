@@ -1,4 +1,4 @@
-"""What a submission says of itself in the run's `extra`: a run on a cluster is recorded by others than who submitted it.
+"""What a submission says of itself in the run's `extra`, since others than who submits record a run on a cluster.
 
 Which configuration file it was, whether values came by hand, and who submitted, under a seal of the project's key.
 """
@@ -41,7 +41,7 @@ def state(said: Asked, by: Sequence[str], load: Keys) -> dict[str, Any]:
 
 
 def stated_of(extra: Mapping[str, Any]) -> Stated | None:
-    """What a submission said; None where it said nothing that can be read. `check_stated` says whether to believe it."""
+    """What a submission said; None where nothing can be read. `check_stated` says whether to believe it."""
     try:
         found = extra[EXTRA]
         return Stated(Asked(str(found["file"]), bool(found["overridden"])), tuple(str(one) for one in found["by"]))

@@ -1,0 +1,229 @@
+"""The evidence of a run whose steps were pods: what they left in the outbox, joined with what ZenML's store and the
+cluster say, becomes one manifest.
+
+It fails closed. A file of the outbox whose seal is wrong, or a statement in ZenML's store that is not what the pods
+saw, is named, and the run waits until a person has looked (`domainlm audit signer flush --run RUN_ID`). A file that is
+missing is named too, and code that nobody stated, or that differed between two pods, counts as changed ("dirty"): then
+four eyes know no author of it. Every run ends in a manifest, also one whose image could not be pulled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import ValidationError
+
+from domainlm.errors import DomainLMError
+from domainlm.ledger.run.checkout import changed_files
+from domainlm.ledger.run.entering import Entered
+from domainlm.ledger.run.manifest import (
+    COMPLETED,
+    FAILED,
+    INTERRUPTED,
+    UNKNOWN,
+    Collected,
+    Failure,
+    Place,
+    RunManifest,
+    StepEntry,
+)
+from domainlm.ledger.run.outbox import FAILURES, MANIFEST, PLACES, Begun, Broke, Outbox, attempt_name
+from domainlm.ledger.run.submission import check_stated
+from domainlm.ledger.seals import Keys
+
+if TYPE_CHECKING:
+    from domainlm.cluster.pods import PodFacts
+
+# What `record` saw must still be what ZenML's store says. Its own place, the end and the authors are known only later.
+SEEN_BY_RECORD = (
+    "run_id", "run_name", "pipeline", "started", "steps", "configuration", "sources", "base", "verdicts", "metrics",
+    "intervals", "model",
+)  # fmt: skip
+_BY_THE_CLUSTER = "the cluster ended a pod of this step"
+
+
+class Finished(NamedTuple):
+    """What became of a run's evidence.
+
+    Args:
+        manifest: as it was written; `collected` names what is missing or refused.
+        path: where it lies.
+        entered: what became of its entry in the ledger.
+    """
+
+    manifest: RunManifest
+    path: Path
+    entered: Entered
+
+
+class Left:
+    """What the pods of a run left behind, each file held against its seal and against the run.
+
+    Args:
+        attempts: how often each step was tried that no cache served, as ZenML's store says; the first is 1.
+        recorded: whether the step `record` ended well.
+        extra: of the run, where its submission may have said who it is.
+        outbox: of the run.
+        load: gives the key ring that its seals are checked with.
+
+    Raises:
+        SecretError: the key is missing.
+    """
+
+    def __init__(
+        self, attempts: Mapping[str, int], recorded: bool, extra: Mapping[str, Any], outbox: Outbox, load: Keys
+    ) -> None:
+        self.refused: list[str] = []
+        self._attempts, self._ended_well = attempts, recorded
+        self.begun = self._read(outbox, PLACES, Begun)
+        self.broke = self._read(outbox, FAILURES, Broke)
+        self.record = self._recorded(outbox)
+        try:
+            check_stated(extra, load)
+        except DomainLMError as error:
+            self.refused.append(f"submission: {error.what}")
+
+    def _read(self, outbox: Outbox, kind: str, shape: type) -> dict[str, Any]:
+        found, bad = outbox.all(kind)
+        self.refused += [f"{kind}/{name}: {why}" for name, why in sorted(bad.items())]
+        good = {}
+        for name, content in found.items():
+            try:
+                said = shape(**content)
+            except (ValidationError, TypeError):
+                self.refused.append(f"{kind}/{name}: is none of this version")
+                continue
+            if attempt_name(said.step, said.attempt) != name or said.attempt > self._attempts.get(said.step, 0):
+                self.refused.append(f"{kind}/{name}: ZenML's store knows no such attempt")
+                continue
+            good[name] = said
+        return good
+
+    def _recorded(self, outbox: Outbox) -> RunManifest | None:
+        try:
+            content = outbox.get(MANIFEST)
+            found = RunManifest(**content) if content is not None else None
+            if found is not None:
+                found.verify()
+            return found
+        except (DomainLMError, ValidationError, TypeError) as error:
+            why = error.what if isinstance(error, DomainLMError) else "is none of this version"
+            self.refused.append(f"{MANIFEST}: {why}")
+            return None
+
+    def first(self) -> Begun:
+        """What the run began with. Where the pods' code or packages differ it counts as changed."""
+        said = self.in_order()
+        if not said:
+            return Begun(
+                step="", attempt=0, code={"commit": "", "dirty": True, "lock": "", "files": {}}, environment={},
+                place=Place(),
+            )  # fmt: skip
+        begun = said[0].model_copy(deep=True)
+        begun.place.hardware = max((one.place.hardware for one in said), key=lambda one: len(one.get("gpus", ())))
+        edited = {path for one in said for path in changed_files(begun.code["files"], one.code["files"])}
+        if edited or self.mixed():
+            begun.code |= {"changed": sorted(edited), "dirty": True}
+        begun.code["dirty"] = bool(begun.code["dirty"] or self.missing() or any(one.code["dirty"] for one in said))
+        return begun
+
+    def in_order(self) -> list[Begun]:
+        """Every attempt that told of itself, the earliest first."""
+        return sorted(self.begun.values(), key=lambda one: (one.place.started, one.step, one.attempt))
+
+    def mixed(self) -> list[str]:
+        """Steps that ran with other code or other packages than the first one: two images in one run."""
+        said = self.in_order()
+        return sorted({one.step for one in said if _version(one) != _version(said[0])})
+
+    def missing(self) -> list[str]:
+        """What a pod must have written where everything went well, and what is not there."""
+        wanted = [
+            attempt_name(name, attempt)
+            for name, attempts in self._attempts.items()
+            for attempt in range(1, attempts + 1)
+        ]
+        found = [f"{PLACES}/{name}" for name in wanted if name not in self.begun]
+        if self._ended_well and self.record is None:
+            found.append(MANIFEST)
+        return sorted(found)
+
+    def places(self, step: str, pods: Sequence[PodFacts]) -> list[Place]:
+        """A step's pods in their order: what they said themselves, with what only the cluster knows."""
+        told = {one.place.uid or one.place.pod: one.place for one in self.in_order() if one.step == step}
+        found = []
+        for pod in pods:
+            place = told.pop(pod.uid, None) or told.pop(pod.pod, None) or Place()
+            by_cluster = {name: getattr(pod, name) for name in ("pod", "uid", "node", "image", "image_digest", "reason",
+                          "started", "ended", "restarts")}  # fmt: skip
+            found.append(place.model_copy(update={name: value for name, value in by_cluster.items() if value}))
+        return sorted([*told.values(), *found], key=lambda place: place.started or "~")
+
+    def failure(self, step: StepEntry | None) -> Failure | None:
+        """What the failing step said in its last attempt."""
+        said = self.broke.get(attempt_name(step.name, self._attempts.get(step.name, 0))) if step else None
+        return said.failure if said else None
+
+    def said(self, found: RunManifest) -> Collected:
+        """How it came together; `found` is compared with what `record` saw."""
+        refused = list(self.refused)
+        if self.record is not None:
+            refused += [f"{MANIFEST}: ZenML's store now says another {name}" for name in _differs(self.record, found)]
+        return Collected(
+            record=self.record.digest if self.record else "",
+            missing=self.missing(), refused=refused, mixed=self.mixed(),
+        )  # fmt: skip
+
+
+def complete(
+    found: RunManifest, left: Left, pods: Mapping[str, Sequence[PodFacts]], failure: Failure | None
+) -> RunManifest:
+    """Give a manifest its places, the reason of its end, and how all of it came together.
+
+    Args:
+        found: as ZenML's store tells the run, with the code and the machine of `left.first()`.
+        left: what the pods left.
+        pods: what the cluster said of each step's pods.
+        failure: why the run failed, where whoever followed it knows.
+    """
+    if left.record is not None:
+        found.key_id = left.record.key_id  # the key may have been rotated since
+    for step in found.steps:
+        step.places = [] if step.cached else left.places(step.name, pods.get(step.name, ()))
+        if step.status not in (COMPLETED, FAILED):
+            step.status = INTERRUPTED if found.status == INTERRUPTED else FAILED  # nobody is at it any more
+    broken = next((step for step in found.steps if step.status == FAILED), None)
+    if found.status == INTERRUPTED:
+        found.failure = Failure(step="", error=INTERRUPTED, message="the run was stopped")
+    elif found.status == FAILED:
+        found.failure = failure or left.failure(broken) or _of_cluster(pods) or found.failure
+        found.failure = found.failure or Failure(step=broken.name if broken else "", error=UNKNOWN)
+    found.collected = left.said(found)
+    return found
+
+
+def _of_cluster(pods: Mapping[str, Sequence[PodFacts]]) -> Failure | None:
+    """Why the cluster ended a pod whose step could say nothing any more."""
+    for step, ones in pods.items():
+        for pod in reversed(ones):
+            if pod.phase == "Failed" and pod.reason:
+                return Failure(step=step, error=pod.reason, message=_BY_THE_CLUSTER)
+    return None
+
+
+def _version(one: Begun) -> tuple[Any, ...]:
+    return (
+        one.code.get("commit"), one.code.get("lock"), one.code.get("files"), one.environment.get("python"),
+        one.environment.get("packages"),
+    )  # fmt: skip
+
+
+def _differs(record: RunManifest, found: RunManifest) -> list[str]:
+    """Names of the fields in which a manifest is not what `record` saw."""
+    one, other = (manifest.model_dump(mode="json") for manifest in (record, found))
+    for whole in (one, other):
+        for step in whole["steps"]:
+            step.pop("places", None)
+    return [name for name in SEEN_BY_RECORD if one.get(name) != other.get(name)]
