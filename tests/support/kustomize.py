@@ -1,7 +1,7 @@
 """Renders the subset of Kustomize that infra/kubernetes uses, so that its tests need no kubectl.
 
-Test code, and no second Kustomize: a field, patch operation or generator option that our files do not use is refused, so
-that nobody trusts a rendering that is not Kustomize's. `tests/infra/test_manifests.py` compares every overlay with
+Test code, and no second Kustomize: a field, patch operation or generator option that our files do not use is refused,
+so that nobody trusts a rendering that is not Kustomize's. `tests/infra/test_manifests.py` compares every overlay with
 `kubectl kustomize` where kubectl is there.
 
 In order, as Kustomize does it for each folder: resources, components (which see what came before), generators, patches,

@@ -4,15 +4,16 @@
     python databases.py restore zenml=FILE ...            CronJob `restore`, suspended: docs/kubernetes-operation.md
     python databases.py list
 
-Environment: `NAME` in capitals is a database's SQLAlchemy URL (SQLite or MySQL/MariaDB), `BACKUP_TARGET` a folder or fsspec
-URL, `BACKUP_RECIPIENTS` age public keys (without any, only `BACKUP_PLAIN=true` lets a dump be written in clear),
+Environment: `NAME` in capitals is a database's SQLAlchemy URL (SQLite or MySQL/MariaDB), `BACKUP_TARGET` a folder or
+fsspec URL, `BACKUP_RECIPIENTS` age public keys (without any, only `BACKUP_PLAIN=true` lets a dump be written in clear),
 `BACKUP_KEEP_DAYS`, `BACKUP_REASON` (`daily`, `start`), `BACKUP_IDENTITY` the file of the age key that opens a dump,
 `RESTORE_REPLACE=true` lets a restore take the place of tables that are there.
 
-A dump is of one moment: SQLite's own backup API, or a `START TRANSACTION WITH CONSISTENT SNAPSHOT` (InnoDB). It is a gzip of
-JSON lines: a header, each table's own `CREATE TABLE`, its rows, and a last line with the count of rows and the SHA-256 of
-all before it, so that a cut dump is known as such. It does not hold views, triggers or routines, which neither server
-has; a database with any is refused. PostgreSQL has no statement that writes a table's own definition: use `pg_dump`.
+A dump is of one moment: SQLite's own backup API, or `START TRANSACTION WITH CONSISTENT SNAPSHOT` (InnoDB). It is a gzip
+of JSON lines: a header, each table's own `CREATE TABLE`, its rows, and a last line with the count of rows and the
+SHA-256 of all before it, so that a cut dump is known as such. It does not hold views, triggers or routines, which
+neither server has; a database with any is refused. PostgreSQL has no statement that writes a table's own definition:
+use `pg_dump`.
 
 It stands alone on purpose (standard library, SQLAlchemy, fsspec, pyrage): it must open old dumps whatever became of the
 project. No URL, password or row is ever printed.
@@ -95,7 +96,9 @@ def write_dump(url: sa.URL, target: BinaryIO) -> dict[str, Any]:
         for name, statement in tables.items():
             line({"table": name, "create": statement})
             rows[name] = 0
-            found = source.execution_options(stream_results=True).exec_driver_sql(f"SELECT * FROM {_quoted(source, name)}")
+            found = source.execution_options(stream_results=True).exec_driver_sql(
+                f"SELECT * FROM {_quoted(source, name)}"  # noqa: S608
+            )
             columns = list(found.keys())
             while some := found.fetchmany(ROWS_AT_ONCE):
                 line({"table": name, "columns": columns, "rows": [list(row) for row in some]})
@@ -111,7 +114,7 @@ def write_dump(url: sa.URL, target: BinaryIO) -> dict[str, Any]:
 def load_dump(source: BinaryIO, url: sa.URL, replace: bool = False) -> dict[str, Any]:
     """Put a dump into a database; every line is checked before the first table is touched.
 
-    SQLite takes all or nothing. MySQL commits each `CREATE TABLE` by itself: after a kill, restore again with `replace`.
+    SQLite takes all or nothing. MySQL commits each `CREATE TABLE` by itself: after a kill, restore again, replacing.
 
     Args:
         source: the plain dump (seekable).
@@ -122,8 +125,8 @@ def load_dump(source: BinaryIO, url: sa.URL, replace: bool = False) -> dict[str,
         What the dump says of itself.
 
     Raises:
-        Refused: the dump is cut, altered or of another kind, the database is not empty, or the rows that arrived are not
-            those that were dumped.
+        Refused: the dump is cut, altered or of another kind, the database is not empty, or the rows that arrived are
+            not those that were dumped.
     """
     last = check_dump(source, _family(url))
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT" if _family(url) == "sqlite" else None)
@@ -133,7 +136,9 @@ def load_dump(source: BinaryIO, url: sa.URL, replace: bool = False) -> dict[str,
             target.exec_driver_sql("BEGIN IMMEDIATE")
         there = list(_tables(target))
         if there and not replace:
-            raise Refused(f"the database holds {len(there)} tables; RESTORE_REPLACE=true lets the dump take their place")
+            raise Refused(
+                f"the database holds {len(there)} tables; RESTORE_REPLACE=true lets the dump take their place"
+            )
         for name in there:
             target.exec_driver_sql(f"DROP TABLE {_quoted(target, name)}")
         for content in _lines(source):
@@ -148,7 +153,8 @@ def load_dump(source: BinaryIO, url: sa.URL, replace: bool = False) -> dict[str,
             elif "index" in content:
                 target.exec_driver_sql(content["index"])
         arrived = {
-            name: target.exec_driver_sql(f"SELECT COUNT(*) FROM {_quoted(target, name)}").scalar() for name in last["rows"]
+            name: target.exec_driver_sql(f"SELECT COUNT(*) FROM {_quoted(target, name)}").scalar()  # noqa: S608
+            for name in last["rows"]
         }
         if arrived != last["rows"]:
             raise Refused("the rows that arrived are not those that were dumped")
@@ -223,7 +229,8 @@ def _dump_all(names: list[str]) -> None:
         statement = {"file": file, "size_bytes": size, "file_sha256": digest, "made": moment.isoformat(), **last}
         with fsspec.open(f"{target}/{file}.json", "wt", encoding="utf-8") as stream:
             json.dump(statement, stream, indent=1, sort_keys=True)
-        print(f"{name}: {sum(last['rows'].values())} rows of {len(last['rows'])} tables -> {file}, {size} bytes, SHA-256 {digest}")
+        count = f"{sum(last['rows'].values())} rows of {len(last['rows'])} tables"
+        print(f"{name}: {count} -> {file}, {size} bytes, SHA-256 {digest}")
     _forget(target, names, moment)
 
 
@@ -291,11 +298,15 @@ def _forget(target: str, names: list[str], now: datetime) -> None:
     keep = timedelta(days=int(os.environ.get("BACKUP_KEEP_DAYS", "30")))
     filesystem, path = fsspec.core.url_to_fs(target)
     for name in names:
-        found = sorted((one for one in _statements(target) if one["file"].startswith(f"{name}-")), key=lambda one: one["made"])
+        found = sorted(
+            (one for one in _statements(target) if one["file"].startswith(f"{name}-")), key=lambda one: one["made"]
+        )
         for statement in found[:-1]:
             if now - datetime.fromisoformat(statement["made"]) > keep:
                 filesystem.rm_file(f"{path}/{statement['file']}")
-                filesystem.rm_file(f"{path}/{statement['file']}.json")  # last: a kill between the two is finished next time
+                filesystem.rm_file(
+                    f"{path}/{statement['file']}.json"
+                )  # last: a kill between the two is finished next time
                 print(f"older than {keep.days} days, deleted: {statement['file']}")
 
 
@@ -333,18 +344,22 @@ def _tables(connection: sa.Connection) -> dict[str, str]:
     """Each table's own `CREATE TABLE`, by name."""
     if connection.dialect.name == "sqlite":
         other = "SELECT COUNT(*) FROM sqlite_master WHERE type IN ('view', 'trigger')"
-        named = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
+        named = (
+            "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 7) != 'sqlite_' ORDER BY name"
+        )
         found = {name: statement for name, statement in connection.exec_driver_sql(named)}
     else:
         kinds = ("VIEWS", "TABLE"), ("TRIGGERS", "TRIGGER"), ("ROUTINES", "ROUTINE")
         other = " UNION ALL ".join(
-            f"SELECT COUNT(*) AS n FROM information_schema.{table} WHERE {column}_SCHEMA = DATABASE()" for table, column in kinds
+            f"SELECT COUNT(*) AS n FROM information_schema.{table} WHERE {column}_SCHEMA = DATABASE()"  # noqa: S608
+            for table, column in kinds
         )
         other = f"SELECT SUM(n) FROM ({other}) AS counted"  # noqa: S608
         named = "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() ORDER BY TABLE_NAME"
         names = [row[0] for row in connection.exec_driver_sql(named).fetchall()]
         found = {
-            name: connection.exec_driver_sql(f"SHOW CREATE TABLE {_quoted(connection, name)}").fetchone()[1] for name in names
+            name: connection.exec_driver_sql(f"SHOW CREATE TABLE {_quoted(connection, name)}").fetchone()[1]
+            for name in names
         }
     if connection.exec_driver_sql(other).scalar():
         raise Refused("the database has views, triggers or routines, which a dump does not hold")
