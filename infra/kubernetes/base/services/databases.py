@@ -11,9 +11,9 @@ fsspec URL, `BACKUP_RECIPIENTS` age public keys (without any, only `BACKUP_PLAIN
 
 A dump is of one moment: SQLite's own backup API, or `START TRANSACTION WITH CONSISTENT SNAPSHOT` (InnoDB). It is a gzip
 of JSON lines: a header, each table's own `CREATE TABLE`, its rows, and a last line with the count of rows and the
-SHA-256 of all before it, so that a cut dump is known as such. It does not hold views, triggers or routines, which
-neither server has; a database with any is refused. PostgreSQL has no statement that writes a table's own definition:
-use `pg_dump`.
+SHA-256 of all before it, so that a cut dump is known as such; between them, what is made behind the rows (triggers). It
+does not hold views or routines, which neither server has: a database with any is refused. PostgreSQL has no statement
+that writes a table's own definition: use `pg_dump`.
 
 It stands alone on purpose (standard library, SQLAlchemy, fsspec, pyrage): it must open old dumps whatever became of the
 project. No URL, password or row is ever printed.
@@ -28,6 +28,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import sqlite3
 import sys
 import tempfile
@@ -42,6 +43,7 @@ import sqlalchemy as sa
 FORM = "domainlm.database-dump/1"
 STAMP = "%Y%m%dT%H%M%SZ"
 ROWS_AT_ONCE = 500
+_DEFINER = re.compile(r"DEFINER=\S+\s+")
 
 
 class Refused(Exception):
@@ -103,8 +105,8 @@ def write_dump(url: sa.URL, target: BinaryIO) -> dict[str, Any]:
             while some := found.fetchmany(ROWS_AT_ONCE):
                 line({"table": name, "columns": columns, "rows": [list(row) for row in some]})
                 rows[name] += len(some)
-        for statement in _indexes(source):
-            line({"index": statement})
+        for statement in _behind_rows(source):
+            line({"then": statement})
         revisions = _revisions(source, tables)
         last = {"rows": rows, "revisions": revisions, "sha256": digest.hexdigest()}
         packed.write(json.dumps({"end": last}).encode() + b"\n")
@@ -150,8 +152,8 @@ def load_dump(source: BinaryIO, url: sa.URL, replace: bool = False) -> dict[str,
                 marks = ", ".join([mark] * len(content["columns"]))
                 statement = f"INSERT INTO {_quoted(target, content['table'])} ({names}) VALUES ({marks})"  # noqa: S608
                 target.exec_driver_sql(statement, [tuple(_decoded(value) for value in row) for row in content["rows"]])
-            elif "index" in content:
-                target.exec_driver_sql(content["index"])
+            elif "then" in content:
+                target.exec_driver_sql(content["then"])
         arrived = {
             name: target.exec_driver_sql(f"SELECT COUNT(*) FROM {_quoted(target, name)}").scalar()  # noqa: S608
             for name in last["rows"]
@@ -343,35 +345,39 @@ def _snapshot(url: sa.URL) -> Iterator[sa.Connection]:
 def _tables(connection: sa.Connection) -> dict[str, str]:
     """Each table's own `CREATE TABLE`, by name."""
     if connection.dialect.name == "sqlite":
-        other = "SELECT COUNT(*) FROM sqlite_master WHERE type IN ('view', 'trigger')"
+        other = "SELECT COUNT(*) FROM sqlite_master WHERE type = 'view'"
         named = (
             "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 7) != 'sqlite_' ORDER BY name"
         )
         found = {name: statement for name, statement in connection.exec_driver_sql(named)}
     else:
-        kinds = ("VIEWS", "TABLE"), ("TRIGGERS", "TRIGGER"), ("ROUTINES", "ROUTINE")
-        other = " UNION ALL ".join(
-            f"SELECT COUNT(*) AS n FROM information_schema.{table} WHERE {column}_SCHEMA = DATABASE()"  # noqa: S608
-            for table, column in kinds
-        )
-        other = f"SELECT SUM(n) FROM ({other}) AS counted"  # noqa: S608
+        other = """
+            SELECT (SELECT COUNT(*) FROM information_schema.VIEWS WHERE TABLE_SCHEMA = DATABASE())
+                 + (SELECT COUNT(*) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE())"""
         named = "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() ORDER BY TABLE_NAME"
         names = [row[0] for row in connection.exec_driver_sql(named).fetchall()]
-        found = {
-            name: connection.exec_driver_sql(f"SHOW CREATE TABLE {_quoted(connection, name)}").fetchone()[1]
-            for name in names
-        }
+        created = {name: f"SHOW CREATE TABLE {_quoted(connection, name)}" for name in names}
+        found = {name: connection.exec_driver_sql(show).fetchone()[1] for name, show in created.items()}
     if connection.exec_driver_sql(other).scalar():
-        raise Refused("the database has views, triggers or routines, which a dump does not hold")
+        raise Refused("the database has views or routines, which a dump does not hold")
     return found
 
 
-def _indexes(connection: sa.Connection) -> list[str]:
-    """What SQLite keeps apart; MySQL's `CREATE TABLE` names its indexes."""
-    if connection.dialect.name != "sqlite":
-        return []
-    named = "SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY name"
-    return [row[0] for row in connection.exec_driver_sql(named)]
+def _behind_rows(connection: sa.Connection) -> list[str]:
+    """What is made once the rows are there: triggers, and the indexes that SQLite keeps apart from its tables."""
+    if connection.dialect.name == "sqlite":
+        named = (
+            "SELECT sql FROM sqlite_master WHERE type IN ('index', 'trigger') AND sql IS NOT NULL ORDER BY type, name"
+        )
+        return [row[0] for row in connection.exec_driver_sql(named)]
+    named = (
+        "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE() ORDER BY TRIGGER_NAME"
+    )
+    names = [row[0] for row in connection.exec_driver_sql(named).fetchall()]
+    shown = [
+        connection.exec_driver_sql(f"SHOW CREATE TRIGGER {_quoted(connection, name)}").fetchone() for name in names
+    ]
+    return [_DEFINER.sub("", row[2], count=1) for row in shown]  # it runs as whoever restores
 
 
 def _revisions(connection: sa.Connection, tables: dict[str, str]) -> dict[str, str]:
