@@ -30,7 +30,7 @@ from domainlm.cluster.pods import (
     step_names,
     uid_of,
 )
-from domainlm.cluster.reasons import HOPELESS, QUOTA, UNSCHEDULABLE, Reason
+from domainlm.cluster.reasons import HOPELESS, NOT_ATTACHED, QUOTA, UNSCHEDULABLE, Reason
 
 COMPLETED, FAILED, STOPPED, LOST = "completed", "failed", "stopped", "lost"
 CLUSTER, ZENML = "the cluster's API server", "the ZenML server"
@@ -66,7 +66,7 @@ class Limits(NamedTuple):
     """How long is waited, in seconds.
 
     Args:
-        node_s: for a node or a quota to have room.
+        node_s: for a node, a quota or a volume to come free.
         start_s: for an image, a secret or a volume that should be there already.
         never_s: for what waiting hardly mends: a name that is none, a rule that forbids the pod.
         lost_s: for a server that does not answer.
@@ -74,7 +74,7 @@ class Limits(NamedTuple):
     """
 
     node_s: float = 600.0
-    start_s: float = 120.0
+    start_s: float = 60.0
     never_s: float = 10.0
     lost_s: float = 300.0
     settle_s: float = 45.0
@@ -310,7 +310,7 @@ class Course:
 
 
 def _kind(why: Reason) -> str:
-    if why.code in (UNSCHEDULABLE, QUOTA):
+    if why.code in (UNSCHEDULABLE, QUOTA, NOT_ATTACHED):
         return ROOM
     return NEVER if why.code in HOPELESS else START
 

@@ -197,6 +197,12 @@ def token_secrets(jobs: Iterable[Object]) -> list[str]:
     return sorted(found)
 
 
+def owners(jobs: Iterable[Object]) -> list[str]:
+    """The Jobs that others are owned by: a run's orchestrator owns the Jobs that it makes."""
+    named = [one for job in jobs for one in job["metadata"].get("ownerReferences") or []]
+    return sorted({one["name"] for one in named if one["kind"] == "Job"})
+
+
 class Cluster:
     """The calls that following and stopping a run need; each is bounded in time, and answers the API's JSON.
 
@@ -210,7 +216,7 @@ class Cluster:
         self._client: Any = None
 
     def look(self, run_id: str, closely: bool = False) -> Seen:
-        """All Jobs and pods of a run; two calls, or four to look closely.
+        """All Jobs and pods of a run; two calls, or four to look closely, and two more for a run of a schedule.
 
         Args:
             run_id: ZenML's id of the run.
@@ -223,6 +229,12 @@ class Cluster:
         selector = f"{RUN_LABEL}={run_id}"
         jobs = self._list(self._batch().list_namespaced_job, self.namespace, label_selector=selector)
         pods = self._list(self._core().list_namespaced_pod, self.namespace, label_selector=selector)
+        if jobs and not any(STEP_ANNOTATION not in annotations_of(job) for job in jobs):
+            for name in owners(jobs):  # a schedule's orchestrator: its Job was made before there was a run id
+                jobs += self._list(
+                    self._batch().list_namespaced_job, self.namespace, field_selector=f"metadata.name={name}"
+                )
+                pods += self._list(self._core().list_namespaced_pod, self.namespace, label_selector=f"job-name={name}")
         if not closely:
             return Seen(jobs, pods, [])
         events = self._allowed(self._core().list_namespaced_event, self.namespace, field_selector="type=Warning")

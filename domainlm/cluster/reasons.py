@@ -29,7 +29,8 @@ from domainlm.cluster.quantities import amount
 
 UNSCHEDULABLE = "Unschedulable"
 QUOTA, ADMISSION, ACCOUNT = "QuotaExceeded", "AdmissionRefused", "NoServiceAccount"
-DEADLINE, NODE_LOST, NO_VOLUME = "DeadlineExceeded", "NodeLost", "FailedMount"
+DEADLINE, NODE_LOST = "DeadlineExceeded", "NodeLost"
+NO_VOLUME, NOT_ATTACHED = "FailedMount", "FailedAttachVolume"
 IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
 GPU = "nvidia.com/gpu"
 KILLED, TERMINATED = 128 + 9, 128 + 15  # exit codes of a process that SIGKILL or SIGTERM ended
@@ -289,7 +290,9 @@ def _not_mounted(pod: Object, events: Sequence[Object]) -> Reason | None:
         if event["involvedObject"].get("uid") != uid_of(pod):
             continue
         message = event.get("message", "")
-        if event.get("reason") in (NO_VOLUME, "FailedAttachVolume"):
+        if event.get("reason") == NOT_ATTACHED:
+            return Reason(NOT_ATTACHED, _short(message), "a volume that another node held takes minutes to come free")
+        if event.get("reason") == NO_VOLUME:
             if missing := re.search(r'(secret|configmap) "([^"]+)" not found', message):
                 return Reason(
                     NO_VOLUME, f"the {missing[1]} '{missing[2]}' is missing in the namespace", _make(missing[2])

@@ -71,3 +71,10 @@ def test_events_that_outlive_a_pod_belong_to_its_job() -> None:
     assert pods._concerns(event("train-abc12", "gone"), set(), ("train",))
     assert pods._concerns(event("other", "u1"), {"u1"}, ("train",))
     assert not pods._concerns(event("training-abc12", "gone"), set(), ("train",))
+
+
+def test_a_schedules_orchestrator_is_found_by_what_it_owns() -> None:
+    def owned(*kinds: str) -> dict:
+        return {"metadata": {"ownerReferences": [{"kind": kind, "name": f"the-{kind.lower()}"} for kind in kinds]}}
+
+    assert pods.owners([owned("Job"), owned("Pod", "Job"), {"metadata": {}}]) == ["the-job"]
