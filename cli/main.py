@@ -12,6 +12,7 @@ from cli import (
     backup,
     bases,
     clean,
+    cluster,
     compare,
     dashboard,
     erase,
@@ -45,6 +46,7 @@ app.command("erase")(erase.erase)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.add_typer(stack.app, name="stack")
+app.add_typer(cluster.app, name="cluster")
 app.add_typer(vault.app, name="vault")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")

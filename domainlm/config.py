@@ -16,6 +16,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, Field
 
+from domainlm.cluster.ray import ray_faults
 from domainlm.cluster.run_settings import NAMED_BY_OTHERS, SETTINGS, settings_faults
 from domainlm.cluster.training import training_faults
 from domainlm.errors import ConfigurationError, DomainLMError, nearest
@@ -213,7 +214,7 @@ def _faults(content: dict[str, Any]) -> list[Fault]:
     faults += model_faults(PipelineSettings, parameters, ("parameters",))
     faults += settings_faults(content)
     if not faults:
-        faults += training_faults(content)
+        faults += training_faults(content) + ray_faults(content)
     if not faults:
         faults += _base_faults(str(parameters.get("base", EMBEDDED)), steps)
     if not faults:

@@ -12,35 +12,15 @@ from typing import TYPE_CHECKING, Any
 from kubernetes import client as k8s
 from zenml.enums import ExecutionStatus
 from zenml.integrations.kubernetes import kube_utils
-from zenml.integrations.kubernetes.flavors import KubernetesStepOperatorSettings
-from zenml.integrations.kubernetes.manifest_utils import (
-    build_job_manifest,
-    build_pod_manifest,
-    pod_template_manifest_from_pod,
-)
 
-from domainlm.cluster.run_settings import OPERATOR, laid_over
-from domainlm.cluster.training import (
-    EXTRA,
-    GROUP,
-    PLURAL,
-    STEP_RUN_LABEL,
-    VERSION,
-    ClusterTraining,
-    jobset,
-    without_nulls,
-)
+from domainlm.cluster.training import EXTRA, GROUP, PLURAL, STEP_RUN_LABEL, VERSION, ClusterTraining, jobset
 from domainlm.errors import ConfigurationError
-from domainlm.train.settings import TrainSettings
 from steps.operator import JobsOfThisPod, StepOperator
 
 if TYPE_CHECKING:
     from zenml.config.step_configurations import StepConfiguration
     from zenml.config.step_run_info import StepRunInfo
     from zenml.models import ResourceRequestResponse, StepRunResponse
-
-ENTRYPOINT = ["python", "-m", "zenml.entrypoints.entrypoint"]
-LATER = ["--entrypoint_config_source", "ZENML", "--snapshot_id", "SNAPSHOT", "--step_name", "train"]
 
 
 class ManyPodsOperator(StepOperator):
@@ -157,56 +137,6 @@ class _JobSets(JobsOfThisPod):
                 "see 'Several nodes on Kubernetes' in docs/many-gpus.md, or train on one node",
             ) from None
         return body
-
-
-def training_object(content: dict[str, Any], namespace: str) -> dict[str, Any]:
-    """The Job or JobSet that would run a configuration's training, for people to read and other tools to check.
-
-    It is made as the operator makes it; what only a run knows (the step's run, the token's Secret) is left out.
-
-    Args:
-        content: a checked run configuration.
-        namespace: where it would be created.
-
-    Raises:
-        ConfigurationError: the training has no step operator, or no image.
-    """
-    step = (content.get("steps") or {}).get("train") or {}
-    if not step.get("step_operator"):
-        raise ConfigurationError(
-            "the training has no pod of its own", "steps.train.step_operator", "take configs/kubernetes.yaml"
-        )
-    everything = laid_over(content.get("settings") or {}, step.get("settings") or {})
-    image = (everything.get("docker") or {}).get("parent_image")
-    if not image:
-        raise ConfigurationError("no image is named", "settings.docker.parent_image", "name the one of `make image`")
-    settings = KubernetesStepOperatorSettings(**(everything.get(OPERATOR) or {}))
-    labels = {"step_name": "train"}
-    pod = build_pod_manifest(
-        pod_name=None,
-        image_name=image,
-        command=ENTRYPOINT,
-        args=LATER,
-        env={name: str(value) for name, value in (content.get("environment") or {}).items()},
-        privileged=settings.privileged,
-        pod_settings=settings.pod_settings,
-        service_account_name=settings.service_account_name,
-        labels=dict(labels),
-    )
-    job = build_job_manifest(
-        job_name="train",
-        pod_template=pod_template_manifest_from_pod(pod),
-        backoff_limit=0,
-        ttl_seconds_after_finished=settings.ttl_seconds_after_finished,
-        active_deadline_seconds=settings.active_deadline_seconds,
-        labels=labels | pod.metadata.labels,
-    )
-    described = k8s.ApiClient().sanitize_for_serialization(job) | {"apiVersion": "batch/v1", "kind": "Job"}
-    described["metadata"]["namespace"] = namespace
-    recipe = TrainSettings(**(step.get("parameters") or {}))
-    if recipe.nodes == 1:
-        return without_nulls(described)
-    return jobset(described, ClusterTraining(**(step.get("extra") or {}).get(EXTRA, {})), recipe.nodes)
 
 
 def _nodes(config: StepConfiguration) -> int:

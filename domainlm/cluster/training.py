@@ -112,9 +112,7 @@ def training_faults(content: Mapping[str, Any]) -> list[Fault]:
     if settings.nodes == 1:
         return faults
     if settings.strategy == "ray":
-        told = (
-            "pods of a training meet by torchrun: use ddp, fsdp2 or auto, or nodes: 1 with the address of a Ray cluster"
-        )
+        told = "the pods meet by torchrun: use ddp, fsdp2 or auto, or nodes: 1 with the address of a Ray cluster"
         faults.append(((*where, "parameters", "strategy"), told))
     if (content.get("parameters") or {}).get("controls", True):
         told = "must be false: a control repeats the recipe of train, in a single pod, which has not that many nodes"

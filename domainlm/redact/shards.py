@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from domainlm.errors import ConfigurationError, DomainLMError, RedactionIncomple
 from domainlm.keys import KeyRing
 from domainlm.records import Record
 from domainlm.redact.outcome import Outcome
+from domainlm.redact.ray_member import member
 from domainlm.redact.settings import RedactSettings
 
 if TYPE_CHECKING:
@@ -147,8 +149,15 @@ def _by_ray(manifest: SourceManifest, redactor: RecordRedactor) -> Iterator[Outc
         )
     tasks = redactor.settings.processes
     started = not ray.is_initialized()
-    if started:
-        _start_ray(ray, tasks)
+    with ExitStack() as joined:
+        if started:
+            joined.enter_context(member())
+            _start_ray(ray, tasks)
+            joined.callback(ray.shutdown)
+        yield from _spread(ray, manifest, redactor, tasks)
+
+
+def _spread(ray: Any, manifest: SourceManifest, redactor: RecordRedactor, tasks: int) -> Iterator[Outcome]:
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -175,9 +184,6 @@ def _by_ray(manifest: SourceManifest, redactor: RecordRedactor) -> Iterator[Outc
         raise
     except Exception as error:
         raise _failure(error) from None
-    finally:
-        if started:
-            ray.shutdown()
 
 
 def _start_ray(ray: Any, tasks: int) -> None:
@@ -189,8 +195,9 @@ def _start_ray(ray: Any, tasks: int) -> None:
     if address := os.environ.get("RAY_ADDRESS"):
         ray.init(address=address, **quiet)
     else:
-        # One core more than actors: a Ray data set holds one for itself, and would wait for ever.
-        ray.init(num_cpus=tasks + 1, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+        # One core more than actors: a Ray data set holds one for itself, and would wait for ever. "local": without it,
+        # Ray joins whatever cluster it finds on this machine, whoever's it is.
+        ray.init("local", num_cpus=tasks + 1, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
 
 
 class _RayShard:

@@ -450,8 +450,9 @@ def _start_ray(settings: TrainSettings, workers: int) -> None:
     try:
         if settings.ray_address:
             ray.init(address=settings.ray_address, **options)
-        else:  # one CPU more than workers: Ray's own controller wants one, and waits for ever without
-            ray.init(num_cpus=workers + 1, include_dashboard=False, _node_ip_address="127.0.0.1", **options)
+        else:  # one CPU more than workers: Ray's own controller wants one, and waits for ever without;
+            # "local": never somebody else's cluster on this machine
+            ray.init("local", num_cpus=workers + 1, include_dashboard=False, _node_ip_address="127.0.0.1", **options)
     except Exception as error:
         raise TrainingError(
             f"Ray cannot be started ({type(error).__name__})",
