@@ -119,8 +119,7 @@ class Attending:
     ) -> None:
         self._run, self._stack, self._manner, self._console = run, stack, manner, console
         assert stack.settings.cluster is not None
-        context = stack.context()
-        self._cluster = Cluster(stack.settings.cluster.namespace, stack.settings.name if context else None)
+        self._cluster = Cluster(stack.settings.cluster.namespace, stack.context())
         now = time.monotonic()
         self._course = Course(Limits(node_s=manner.wait_for_node_s), now)
         self._timing = Timing(str(run.id), run.name, now if began is None else began)
@@ -152,9 +151,9 @@ class Attending:
                 now = time.monotonic()
                 rows = self._course.rows(now)
                 self._timing.note(self._course, now)
+                drawn.show(rows, self._course.waiting(), self._course.silent(now), self._status(rows, now))
                 if found := self._course.outcome(now):
                     return found
-                drawn.show(rows, self._course.waiting(), self._course.silent(now), self._status(rows, now))
                 if interrupts.taken():
                     drawn.pause()
                     answer = interrupts.ask(self._console, self._manner.on_interrupt)

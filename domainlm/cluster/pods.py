@@ -15,6 +15,8 @@ import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from domainlm.cluster.kubeconfig import Context
+
 RUN_LABEL = "run_id"
 JOB_LABEL = "job-name"
 STEP_ANNOTATION = "zenml.io/step-name"
@@ -208,10 +210,10 @@ class Cluster:
 
     Args:
         namespace: where the runs work.
-        context: a context of the kubeconfig; None: this process is a pod of the cluster.
+        context: a kubeconfig's context; None: this process is a pod of the cluster.
     """
 
-    def __init__(self, namespace: str, context: str | None) -> None:
+    def __init__(self, namespace: str, context: Context | None) -> None:
         self.namespace, self._context = namespace, context
         self._client: Any = None
 
@@ -314,7 +316,9 @@ class Cluster:
             if self._context is None:
                 config.load_incluster_config(settings)
             else:
-                config.load_kube_config(context=self._context, client_configuration=settings)
+                config.load_kube_config(
+                    self._context.files, self._context.name, client_configuration=settings, persist_config=False
+                )
             settings.retries = False  # whoever polls asks again anyway, and must stay able to stop
             self._client = ApiClient(settings)
         return self._client

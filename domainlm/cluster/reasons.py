@@ -322,7 +322,7 @@ def _why_unschedulable(pod: Object, message: str, keys: Keys, nodes: Sequence[Ob
     told = message.split(" preemption:")[0].strip().rstrip(".")
     told = told.partition("nodes are available: ")[2] or told
     what, remedies = [], []
-    for resource in re.findall(r"Insufficient ([\w./-]+)", told):
+    for resource in re.findall(r"Insufficient ([\w/-]+(?:\.[\w/-]+)*)", told):
         what.append(_too_little(pod, resource, nodes))
         lower = f"lower {keys.pod('resources', 'requests', resource)}"
         remedies.append(f"bring a node with {GPU}, or train on CPU" if resource == GPU else lower)
