@@ -38,9 +38,9 @@ class Right(NamedTuple):
 SUBMITTER = tuple(
     Right(group, resource, verb)
     for group, resource, verbs in (
-        ("batch", "jobs", "create get list patch delete"),
+        ("batch", "jobs", "create list delete"),
         ("batch", "cronjobs", "create patch delete"),
-        ("", "pods", "get list"),
+        ("", "pods", "list"),
         ("", "pods/log", "get"),
         ("", "events", "list"),
         ("", "secrets", "create patch delete"),
