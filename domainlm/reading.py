@@ -44,6 +44,18 @@ def locate(uri: str) -> list[str]:
         filesystem, path = fsspec.core.url_to_fs(target)
     except (ImportError, ValueError) as error:
         raise SourceError(f"cannot be opened: {error}", uri, "install the storage client or mend the URI") from error
+    try:
+        return _located(filesystem, path, uri)
+    except SourceError:
+        raise
+    except Exception as error:  # whatever a storage client raises; its text may name what it signed in with
+        raise SourceError(
+            f"its store cannot be read ({type(error).__name__})", uri,
+            "see to its address and to the credentials of whoever reads it: of a cluster's run, the step's pod",
+        ) from None  # fmt: skip
+
+
+def _located(filesystem: Any, path: str, uri: str) -> list[str]:
     named = filesystem.unstrip_protocol if "://" in uri else str
     if any(sign in uri for sign in GLOB_SIGNS) and not filesystem.isfile(path):
         found = [named(match) for match in sorted(filesystem.glob(path)) if filesystem.isfile(match)]

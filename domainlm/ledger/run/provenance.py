@@ -96,4 +96,16 @@ def _dependencies(manifest: RunManifest) -> list[dict[str, Any]]:
     ):
         if _SHA256.fullmatch(str(digest)):
             found.append({"name": name, "digest": {"sha256": digest}})
-    return found
+    return found + _images(manifest)
+
+
+def _images(manifest: RunManifest) -> list[dict[str, Any]]:
+    """The container images that the steps ran in, where the cluster said by what digest; more than one is odd."""
+    ran = {
+        (place.image, place.image_digest.removeprefix("sha256:")) for step in manifest.steps for place in step.places
+    }
+    return [
+        {"name": "image", "uri": image, "digest": {"sha256": digest}}
+        for image, digest in sorted(ran)
+        if _SHA256.fullmatch(digest)
+    ]

@@ -13,7 +13,7 @@ from small_ledgers import small_run
 
 from domainlm.ledger import entries
 from domainlm.ledger.entries import ENTRY
-from domainlm.ledger.run.manifest import FAILED, Failure, RunManifest, Source, StepEntry
+from domainlm.ledger.run.manifest import FAILED, Failure, Place, RunManifest, Source, StepEntry
 from domainlm.ledger.run.provenance import MANIFEST, entry_of, subjects_of
 
 DIGEST = "d" * 64
@@ -79,3 +79,12 @@ def test_the_whole_manifest_is_in_the_entry_and_verifies() -> None:
     found = RunManifest(**statement_of(whole())["predicate"][MANIFEST])
     found.verify()
     assert found == whole().sealed()
+
+
+def test_the_image_of_the_pods_is_a_dependency_once_for_each_digest() -> None:
+    image = "registry.bank.example/domainlm:0.1.0-cpu"
+    places = [Place(image=image, image_digest=f"sha256:{DIGEST}"), Place(image=image, image_digest="")]
+    steps = [StepEntry(name=name, status="completed", places=places) for name in ("prepare", "train")]
+    made = statement_of(whole().model_copy(update={"steps": steps}))["predicate"]["buildDefinition"]
+    found = [one for one in made["resolvedDependencies"] if one["name"] == "image"]
+    assert found == [{"name": "image", "uri": image, "digest": {"sha256": DIGEST}}]
