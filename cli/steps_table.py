@@ -28,14 +28,12 @@ class StepsTable:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._spinner = Spinner("dots")
-        # drawn by whoever shows it: a thread of its own would write into a question
-        self._live = Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else None
+        self._live: Live | None = None
         self._told: dict[str, tuple[str, str, int]] = {}
         self._reasons: dict[str, Reason] = {}
 
     def __enter__(self) -> StepsTable:
-        if self._live:
-            self._live.start()
+        self.go_on()
         return self
 
     def __exit__(
@@ -47,10 +45,14 @@ class StepsTable:
         """Take the table away, to ask or to end."""
         if self._live:
             self._live.stop()
+            self._live = None
 
     def go_on(self) -> None:
-        """Show it again."""
-        if self._live:
+        """Show it, or show it again."""
+        if self._console.is_terminal:
+            # drawn by whoever shows it: a thread of its own would write into a question. A new one each time: what was
+            # drawn before is not its own to take away.
+            self._live = Live(console=self._console, transient=True, auto_refresh=False)
             self._live.start()
 
     def show(self, rows: list[Row], waiting: dict[str, Reason], notes: list[str], status: str) -> None:

@@ -293,6 +293,8 @@ class Course:
             word = wait[2].code
         elif shown is None:
             word = "waits"
+        elif not any(self.memory.there(pod) for pod in pods):
+            word = "gone"  # deleted, by the orchestrator, a stop or a drain
         elif shown.phase == PENDING:
             word = "starting"
         elif shown.phase == RUNNING:

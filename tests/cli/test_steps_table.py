@@ -57,6 +57,19 @@ def test_a_terminal_shows_a_table_that_is_taken_away_again() -> None:
     assert at.file.getvalue().endswith("\x1b[1A\x1b[2K\x1b[?25h") or "\x1b[2K" in at.file.getvalue()[len(shown) :]
 
 
+def test_what_stood_before_a_question_is_not_taken_away_after_it() -> None:
+    at = console(True)
+    with StepsTable(at) as drawn:
+        drawn.show(ROWS, {}, [], "1 of 3 steps")
+        drawn.pause()
+        at.print("stop, leave or continue?")
+        before = len(at.file.getvalue())
+        drawn.go_on()
+        drawn.show(ROWS, {}, [], "1 of 3 steps")
+        again = at.file.getvalue()[before:]
+    assert "\x1b[1A" not in again, "no line above the question is gone up to"
+
+
 @pytest.mark.parametrize(("height", "steps"), [(40, 30), (14, 6), (9, 4)])
 def test_a_small_terminal_shows_what_is_at_work(height: int, steps: int) -> None:
     done = [Row(f"done{number}", "completed", "p", "n", 0, 1.0, None) for number in range(12)]

@@ -178,6 +178,12 @@ def test_a_run_whose_jobs_were_deleted_has_failed(run: Played) -> None:
     assert run.outcome().reasons[""].code == "JobGone"
 
 
+def test_a_step_whose_pod_was_deleted_is_not_shown_at_work(run: Played) -> None:
+    run.tell(*ORCHESTRATOR, job("train-1", "train"), pod("train-1"), state=says("running"))
+    run.tell(*ORCHESTRATOR, state=says("running"))
+    assert run.row("train").state == "gone"
+
+
 def test_a_node_is_waited_for_and_that_is_told_meanwhile(run: Played) -> None:
     train = job("train-1", "train", operator=True)
     run.tell(*ORCHESTRATOR, train, unscheduled("train-1"), state=says("running", train="running"), lasts=590)
