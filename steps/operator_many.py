@@ -7,6 +7,7 @@ deleting that one ends all pods. Nothing of a JobSet is asked for, and no right 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kubernetes import client as k8s
@@ -86,10 +87,9 @@ class ManyPodsOperator(StepOperator):
                 self._delete(one)
 
     def _jobsets(self, selector: str) -> list[dict[str, Any]]:
-        found = k8s.CustomObjectsApi(self.get_kube_client()).list_namespaced_custom_object(
-            GROUP, VERSION, self.config.kubernetes_namespace, PLURAL, label_selector=selector, **self._patience
-        )
-        return found["items"]
+        look = k8s.CustomObjectsApi(self.get_kube_client()).list_namespaced_custom_object
+        place = (GROUP, VERSION, self.config.kubernetes_namespace, PLURAL)
+        return _explained(look, *place, label_selector=selector, **self._patience)["items"]
 
     def _delete(self, one: dict[str, Any]) -> None:
         try:
@@ -122,21 +122,25 @@ class _JobSets(JobsOfThisPod):
     def create_namespaced_job(self, namespace: str, body: k8s.V1Job, **options: Any) -> k8s.V1Job:
         self.own(body)
         wanted = jobset(self.api_client.sanitize_for_serialization(body), self._training, self._nodes)
-        try:
-            k8s.CustomObjectsApi(self.api_client).create_namespaced_custom_object(
-                GROUP, VERSION, namespace, PLURAL, wanted, **options
-            )
-        except k8s.ApiException as error:
-            if error.status not in (403, 404):
-                raise
-            raise ConfigurationError(
-                "this cluster knows no JobSets"
-                if error.status == 404
-                else "the launching pod's account may not create JobSets",
-                f"steps.train.parameters.nodes: {self._nodes}",
-                "see 'Several nodes on Kubernetes' in docs/many-gpus.md, or train on one node",
-            ) from None
+        create = k8s.CustomObjectsApi(self.api_client).create_namespaced_custom_object
+        _explained(create, GROUP, VERSION, namespace, PLURAL, wanted, **options)
         return body
+
+
+def _explained(call: Callable[..., Any], *given: Any, **options: Any) -> Any:
+    """What the API server answers.
+
+    Raises:
+        ConfigurationError: it knows no JobSets, or this pod's account may not do that with them.
+    """
+    try:
+        return call(*given, **options)
+    except k8s.ApiException as error:
+        what = {404: "this cluster knows no JobSets", 403: "the launching pod's account may not list or create JobSets"}
+        if error.status not in what:
+            raise
+        remedy = "see 'Several nodes on Kubernetes' in docs/many-gpus.md, or train on one node"
+        raise ConfigurationError(what[error.status], "steps.train.parameters.nodes", remedy) from None
 
 
 def _nodes(config: StepConfiguration) -> int:
