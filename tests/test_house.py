@@ -68,7 +68,8 @@ def test_no_ground_floor_file_imports_a_stage() -> None:
 @pytest.mark.parametrize(("room", "lines"), [("pipelines", 80), ("steps", 80)])
 def test_wiring_stays_thin(room: str, lines: int) -> None:
     for path in sources(room):
-        if path.name not in ("run_view.py", "stage.py", "hooks.py"):
+        # the operators are no steps: what ZenML loads for one that runs in pods of its own
+        if path.name not in ("run_view.py", "stage.py", "hooks.py", "operator.py", "operator_many.py"):
             assert len(path.read_text(encoding="utf-8").splitlines()) < lines, (
                 f"{path} has become too long: move thinking to domainlm/"
             )

@@ -109,12 +109,22 @@ def training_faults(content: Mapping[str, Any]) -> list[Fault]:
     pod = (merged.get(OPERATOR) or {}).get("pod_settings") or {}
     place: Place = (*where, "settings", OPERATOR, "pod_settings")
     faults = [((*place, *at), what) for at, what in pod_faults(settings, pod)]
+    controls = (content.get("parameters") or {}).get("controls", True)
     if settings.nodes == 1:
+        apart = [f"control_{kind}" for kind in ("shuffled_labels", "from_scratch")]
+        steps = content.get("steps") or {}
+        if (
+            settings.processes > 1
+            and controls
+            and not all((steps.get(name) or {}).get("step_operator") for name in apart)
+        ):
+            told = f"a control repeats the recipe of train: give {' and '.join(apart)} its step_operator and settings"
+            faults.append((("parameters", "controls"), f"{told}, or set it to false"))
         return faults
     if settings.strategy == "ray":
         told = "the pods meet by torchrun: use ddp, fsdp2 or auto, or nodes: 1 with the address of a Ray cluster"
         faults.append(((*where, "parameters", "strategy"), told))
-    if (content.get("parameters") or {}).get("controls", True):
+    if controls:
         told = "must be false: a control repeats the recipe of train, in a single pod, which has not that many nodes"
         faults.append((("parameters", "controls"), told))
     return faults

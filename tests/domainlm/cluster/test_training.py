@@ -312,7 +312,12 @@ def test_a_configuration_that_does_not_fit_together_is_refused(path, override, s
 
 
 def test_one_node_of_the_same_configuration_is_a_plain_job(image) -> None:
-    load(TWO_NODES, "steps.train.parameters.nodes=1", "parameters.controls=true")
+    load(TWO_NODES, "steps.train.parameters.nodes=1")
+
+
+def test_a_control_that_would_start_its_processes_in_a_small_pod_is_refused(image) -> None:
+    with pytest.raises(ConfigurationError, match="a control repeats the recipe of train"):
+        load(TWO_NODES, "steps.train.parameters.nodes=1", "parameters.controls=true")
 
 
 # ---- the policies
