@@ -256,18 +256,25 @@ class Attending:
             if outcome.status != LOST:
                 console.print(f"[bold red]the run failed{f' in step {step}' if step else ''}[/]")
             console.print(f"  {why}".replace("\n", "\n  "), markup=False, soft_wrap=True)
-            if outcome.status != LOST and why.pod:
-                self._show_log(why.pod)
+            if outcome.status != LOST:
+                self._show_log(step, why.pod)
         if outcome.status == LOST:
             console.print(f"  follow it again: domainlm follow {self._run.id}", soft_wrap=True)
 
-    def _show_log(self, pod: str) -> None:
-        text = self._log(pod)
-        if not text:
+    def _show_log(self, step: str, pod: str) -> None:
+        """The last lines of the pod's log; where it is gone, of the traceback that ZenML keeps."""
+        said = self._course.state.steps.get(step)
+        found = shown(self._log(pod) if pod else "")
+        if found.lines or found.withheld:
+            title = f"last lines of {pod}"
+            if found.withheld:
+                title += f"; {found.withheld} others may quote data and are withheld"
+            title += f" (kubectl -n {self._cluster.namespace} logs {pod})"
+        elif said and said.trace:
+            found, title = shown(said.trace), "last lines of its traceback; its pod and log are gone"
+        else:
             return
-        found, command = shown(text), f"kubectl -n {self._cluster.namespace} logs {pod}"
-        hidden = f"; {found.withheld} others may quote data and are withheld" if found.withheld else ""
-        self._console.print(f"  last lines of {pod}{hidden} ({command})", markup=False, soft_wrap=True)
+        self._console.print(f"  {title}", markup=False, soft_wrap=True)
         for line in found.lines[-SHOWN_LINES:]:
             self._console.print(f"    {line}", markup=False, soft_wrap=True)
 

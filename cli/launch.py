@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
+import typer
 import yaml
 from rich.console import Console
 
@@ -127,7 +128,12 @@ def _here(start: Start, asked: Asked, stack: str | None, console: Console, log: 
 
 
 def _submitted(start: Start, launch: Launch, stack: StackFile, console: Console, log: Path) -> Finished | None:
-    """Submit it to a cluster, and follow it."""
+    """Submit it to a cluster, and follow it.
+
+    Raises:
+        ConfigurationError: cluster, services or configuration would end the run; nothing was sent.
+        typer.Exit: with 0, where the configuration has a schedule.
+    """
     from cli.follow import Attending, Manner
     from cli.interrupts import Interrupts
     from domainlm.cluster.check import require
@@ -151,8 +157,13 @@ def _submitted(start: Start, launch: Launch, stack: StackFile, console: Console,
             try:
                 run = start(_stated(launch.asked))
             except Exception as error:
+                console.print("[bold red]nothing was started[/]: ZenML or the cluster refuses", soft_wrap=True)
                 explain(error, "", log, console)
                 return None
+        if run is None:  # a schedule: each of its runs begins by itself
+            told = "its runs begin by themselves, and their evidence is collected in the cluster"
+            console.print(f"[green]the schedule stands[/]: {told}", soft_wrap=True)
+            raise typer.Exit(0)
         return Attending(Followed(run), stack, launch.manner or Manner(), console, began).followed(interrupts)
 
 

@@ -14,7 +14,7 @@ from zenml.orchestrators.publish_utils import publish_pipeline_run_status_update
 from zenml.utils.run_utils import stop_run
 
 from domainlm.cluster.following import RunState, StepState
-from domainlm.cluster.logs import exception_line
+from domainlm.cluster.logs import exception_line, shown
 from domainlm.errors import ConfigurationError
 
 _PAGE = 500  # steps of one run
@@ -27,7 +27,7 @@ class Followed:
         self.id: UUID = run.id
         self.name = run.name
         self._order = tuple(run.snapshot.step_configurations) if run.snapshot else ()
-        self._errors: dict[UUID, str] = {}
+        self._errors: dict[UUID, dict[str, str]] = {}
 
     def state(self) -> RunState:
         """How it stands."""
@@ -49,10 +49,10 @@ class Followed:
             publish_pipeline_run_status_update(self.id, ExecutionStatus(status), status_reason=why)
 
     def _step(self, step: StepRunResponse) -> StepState:
-        error = ""
-        if step.status == ExecutionStatus.FAILED:
-            error = self._errors.get(step.id) or self._errors.setdefault(step.id, _error(step))
-        return StepState(str(step.status.value), _iso(step.start_time), _iso(step.end_time), error)
+        said = StepState(str(step.status.value), _iso(step.start_time), _iso(step.end_time))
+        if step.status == ExecutionStatus.FAILED and step.id not in self._errors:
+            self._errors[step.id] = _error(step)
+        return said._replace(**self._errors.get(step.id, {}))
 
 
 def find_run(name: str) -> Followed:
@@ -67,10 +67,12 @@ def find_run(name: str) -> Followed:
         raise ConfigurationError(f"no run '{name}'", "ZenML server", "give its whole id or name") from error
 
 
-def _error(step: StepRunResponse) -> str:
-    """The exception that ended a step, with as much of its message as quotes no data."""
-    found = step.get_hydrated_version().exception_info
-    return exception_line(found.source or "an exception", found.message or "") if found else ""
+def _error(step: StepRunResponse) -> dict[str, str]:
+    """The exception that ended a step, and its traceback, with as much of either as quotes no data."""
+    if (found := step.get_hydrated_version().exception_info) is None:
+        return {}
+    error = exception_line(found.source or "an exception", found.message or "")
+    return {"error": error, "trace": "\n".join(shown(found.traceback).lines)}
 
 
 def _iso(time: datetime | None) -> str:

@@ -40,12 +40,18 @@ ROOM, START, NEVER = "room", "start", "never"  # what a pod waits for
 
 
 class StepState(NamedTuple):
-    """What ZenML says of a step: its status, its times (ISO, UTC), and the exception that ended it, fit to be shown."""
+    """What ZenML says of a step: its status and times (ISO, UTC).
+
+    Args:
+        error: the exception that ended it, in a line that is fit to be shown.
+        trace: lines of its traceback that are.
+    """
 
     status: str
     started: str = ""
     ended: str = ""
     error: str = ""
+    trace: str = ""
 
 
 class RunState(NamedTuple):

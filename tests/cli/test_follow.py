@@ -187,6 +187,17 @@ def test_a_log_is_shown_without_what_may_quote_data(cluster: Cluster, follow: Ca
     assert found.collected[1] is None, "the pod itself told what failed"
 
 
+def test_the_traceback_that_zenml_keeps_is_shown_where_the_pod_is_gone(
+    cluster: Cluster, follow: Callable[..., Followed]
+) -> None:
+    trace = '  File "/app/steps/train.py", line 7, in train\n    x = "Kim Min-jun"\nKeyError: "Kim Min-jun"'
+    step = StepState("failed", error="KeyError: its message is withheld", trace=trace)
+    found = follow(Run(cluster, lambda run: RunState("failed", {"train": step}, ("train",))))
+    assert "its pod and log are gone" in found.said
+    assert 'File "/app/steps/train.py", line 7, in train' in found.said
+    assert "Kim Min-jun" not in found.said
+
+
 def test_an_image_without_the_package_is_told(cluster: Cluster, follow: Callable[..., Followed]) -> None:
     found = follow_failed(cluster, follow, "import steps_of_another_version")
     assert (
