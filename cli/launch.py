@@ -157,8 +157,8 @@ def _submitted(start: Start, launch: Launch, stack: StackFile, console: Console,
             try:
                 run = start(_stated(launch.asked))
             except Exception as error:
-                console.print("[bold red]nothing was started[/]: ZenML or the cluster refuses", soft_wrap=True)
-                explain(error, "", log, console)
+                console.print(f"[bold red]nothing was started[/]: {type(error).__name__}", soft_wrap=True)
+                console.print(f"{error}\nlog: {log}", markup=False, soft_wrap=True)
                 return None
         if run is None:  # a schedule: each of its runs begins by itself
             told = "its runs begin by themselves, and their evidence is collected in the cluster"
