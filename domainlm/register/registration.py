@@ -257,7 +257,6 @@ def _log(
     experiment = client.get_experiment_by_name(settings.experiment)
     run = client.create_run(experiment.experiment_id, run_name="register", tags=dict(tags))
     with tempfile.TemporaryDirectory() as place, mlflow.start_run(run_id=run.info.run_id, nested=True):
-        mlflow.log_metrics(dict(metrics))
         data = Path(place) / "data"
         for name, folder in {ADAPTER: adapter, TOKENIZER: tokenizer, BASE: base}.items():
             _copy(folder, data / name)
@@ -269,6 +268,9 @@ def _log(
             pip_requirements=[f"domainlm=={__version__}", *(f"{name}=={_installed(name)}" for name in REQUIREMENTS)],
             metadata={name: tags[name] for name in sorted(tags)},
         )
+        # afterwards: `log_model` asks for the history of each metric that is there, a request each; a server that
+        # checks a password each time takes minutes for what is one request here
+        mlflow.log_metrics(dict(metrics), model_id=logged.model_id)
         with redirect_stderr(io.StringIO()):  # MLflow announces each version there, outside of any logger
             return mlflow.register_model(logged.model_uri, settings.name, tags=dict(tags))
 

@@ -36,6 +36,9 @@ def configuration(server: Services, **changes: str) -> SimpleNamespace:
     return SimpleNamespace(**known | changes)
 
 
+METRICS = {f"task-{number}/accuracy/tuned": number / 100 for number in range(50)}
+
+
 def registered(server: Services, folder: Path, experiment: str = "domainlm"):
     base, tokenizer = BaseCheckpoint(folder / "base"), TokenizerFolder(folder / "tokenizer")
     adapter = AdapterFolder(folder / "adapter")
@@ -47,11 +50,11 @@ def registered(server: Services, folder: Path, experiment: str = "domainlm"):
     (adapter.path / "weights.json").write_text("{}")
     adapter.write_card(method="lora", base_digest=base.card["digest"], tokenizer_digest=tokenizer.digest)
     provenance = Provenance(
-        data="d" * 64, configuration="c" * 64, evaluation="e" * 64, commit="abc", dirty=False, licences=["CC0-1.0"],
+        data="d" * 64, configuration="c" * 64, evaluation=digest_json(experiment), commit="abc", dirty=False, licences=["CC0-1.0"],
         handling="public",
     )  # fmt: skip
     return register(
-        base, tokenizer, adapter, provenance, {"accuracy": 0.7}, "shown",
+        base, tokenizer, adapter, provenance, METRICS, "shown",
         RegisterSettings(experiment=experiment), server.mlflow_url, folder / "artifacts",
     )  # fmt: skip
 
@@ -66,8 +69,24 @@ def test_a_version_is_kept_by_the_server_and_nothing_of_it_on_this_machine(
     stored = stored_version(server.mlflow_url, found.name, found.version)
     assert stored.verified and stored.files["adapter"] == AdapterFolder(tmp_path / "adapter").digest
     assert list((server.folder / "mlflow" / "artifacts").rglob("weights.json"))
+    run = server.mlflow("GET", f"/api/2.0/mlflow/runs/get?run_id={found.run_id}")["run"]
+    assert {one["key"]: one["value"] for one in run["data"]["metrics"]} == METRICS
+    model = server.mlflow("GET", f"/api/2.0/mlflow/logged-models/{run['outputs']['model_outputs'][0]['model_id']}")
+    assert {one["key"] for one in model["model"]["data"]["metrics"]} == set(METRICS)
     said = caplog.text + "".join(capfd.readouterr()) + (server.folder / "mlflow" / "log").read_text()
     assert server.mlflow_password not in said
+
+
+def test_many_metrics_do_not_cost_a_request_each(
+    server: Services, signed_out: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.store.tracking.rest_store import RestStore
+
+    asked = []
+    monkeypatch.setattr(RestStore, "get_metric_history", lambda *_, **__: asked.append(1) or [])
+    sign_in(configuration(server))
+    assert not registered(server, tmp_path, "many-metrics").existing
+    assert not asked
 
 
 def test_without_a_password_or_with_a_wrong_one_nothing_is_registered(
@@ -89,5 +108,5 @@ def test_what_is_mounted_wins_over_the_stacks_secret(
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", server.mlflow_user)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", server.mlflow_password)
     sign_in(configuration(server, tracking_username="old", tracking_password="old-password"))
-    assert registered(server, tmp_path).version
+    assert not registered(server, tmp_path, "mounted").existing
     sign_in(SimpleNamespace())  # a tracker of a database has neither
