@@ -117,10 +117,17 @@ def release(
 
 def retention(
     today: Annotated[datetime | None, typer.Option("--today", formats=["%Y-%m-%d"], help="The day to take.")] = None,
+    stack: Annotated[
+        str, typer.Option("-s", "--stack", help="The stack whose artifacts are meant; the project's own by default.")
+    ] = "",
 ) -> None:
     """Delete the data of artifacts whose time is over (`retention_days` of configs/audit.yaml): for a daily job."""
-    enter_project()
+    enter_project(ready=not stack)  # with a server elsewhere the project needs no store of its own
     quiet_libraries()
+    if stack:
+        from domainlm.cluster.settings import find_stack
+
+        find_stack(stack).enter()
     from cli.erase import read_evidence
     from cli.keys import keys_at_hand
     from domainlm.audit.erasure.retention import Retention

@@ -227,7 +227,10 @@ def test_only_the_signer_mounts_its_keys() -> None:
         for container in (*spec.get("initContainers", []), *spec["containers"])
         if volume["name"] in {mount["name"] for mount in container["volumeMounts"]}
     ]  # fmt: skip
-    assert holders == [("domainlm-evidence", "setup"), ("domainlm-evidence", "signer")]
+    assert set(holders) == {
+        ("domainlm-evidence", "ledger"), ("domainlm-evidence", "signer"), ("evidence-desk", "desk"),
+    }  # fmt: skip
+    assert one_of("prod", "CronJob", "evidence-desk")["spec"]["suspend"] is True  # people start it, nothing else does
 
 
 def _pod(change: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:

@@ -100,7 +100,7 @@ def _plain_secrets(one: dict[str, Any]) -> Iterator[str]:
     for container in _containers(one):
         for variable in container.get("env") or []:
             value, name = variable.get("value") or "", variable["name"]
-            reference = re.sub(r"\$\(\w+\)|,", "", value) == ""  # only other variables
+            reference = re.sub(r"\$\(\w+\)|[,\"]", "", value) == ""  # only other variables
             if SECRET_NAME.search(name) and not NO_SECRET.search(name) and not reference:
                 yield f"env {name} of {container['name']} holds its value in plain text"
     if one["kind"] == "ConfigMap":

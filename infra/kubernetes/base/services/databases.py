@@ -69,6 +69,9 @@ def main() -> int:
     except sa.exc.SQLAlchemyError as error:  # its message holds the statement and its values
         print(f"failed: the database said {type(getattr(error, 'orig', error)).__name__}", file=sys.stderr)
         return 1
+    except Exception as error:  # of the store; what libraries say may quote what they were given
+        print(f"failed: {type(error).__name__} while reaching {os.environ.get('BACKUP_TARGET', '')}", file=sys.stderr)
+        return 1
     return 0
 
 
