@@ -106,15 +106,20 @@ class StepOperator(KubernetesStepOperator):
         jobs = self._jobs(f"step_run_id={kube_utils.sanitize_label_value(str(step_run.id))}")
         if not jobs:
             return ExecutionStatus.FAILED
-        status, _ = kube_utils.check_job_status(
-            batch_api=self._k8s_batch_api,
-            core_api=self._k8s_core_api,
-            namespace=self.config.kubernetes_namespace,
-            job_name=jobs[0].metadata.name,
-            fail_on_container_waiting_reasons=self.config.fail_on_container_waiting_reasons,
-            api_request_timeout=self.config.api_request_timeout,
-            max_retries=self.config.max_api_retries,
-        )
+        try:
+            status, _ = kube_utils.check_job_status(
+                batch_api=self._k8s_batch_api,
+                core_api=self._k8s_core_api,
+                namespace=self.config.kubernetes_namespace,
+                job_name=jobs[0].metadata.name,
+                fail_on_container_waiting_reasons=self.config.fail_on_container_waiting_reasons,
+                api_request_timeout=self.config.api_request_timeout,
+                max_retries=self.config.max_api_retries,
+            )
+        except k8s.ApiException as error:
+            if error.status != 404:
+                raise  # ZenML then asks its server, and asks here again
+            return ExecutionStatus.FAILED  # it was deleted between the two questions
         return {
             kube_utils.JobStatus.SUCCEEDED: ExecutionStatus.COMPLETED,
             kube_utils.JobStatus.FAILED: ExecutionStatus.FAILED,

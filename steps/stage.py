@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from zenml import step
 from zenml.config import CachePolicy
 
+import materializers  # noqa: F401 - registers ours, so that no step's output falls back to pickle
 from domainlm.digests import code_files
 from domainlm.errors import DomainLMError, StageFailed
 from domainlm.names import (
