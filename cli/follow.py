@@ -205,6 +205,8 @@ class Attending:
         evidence = evidence_of(str(self._run.id), console) if path else ""
         if outcome.status == COMPLETED and path:
             return Finished(str(self._run.id), path, evidence)
+        if outcome.status == COMPLETED:
+            console.print("[yellow]the run completed, but nothing states it yet[/]")
         if path:
             console.print(f"manifest: {path}\nevidence: {evidence}", soft_wrap=True)
         return None
@@ -295,9 +297,12 @@ class Attending:
         try:
             return collect(self._run.id, self._course.facts(), failure).path
         except DomainLMError as error:
-            self._console.print(f"[yellow]its evidence waits[/]: {error}\n  -> domainlm follow {self._run.id}",
-                                soft_wrap=True)  # fmt: skip
-            return None
+            why = str(error)
+        except Exception as error:  # a server that is away now: the evidence lies where it is
+            why = f"it cannot be collected now ({_why(error)})"
+        again = f"domainlm follow {self._run.id}"
+        self._console.print(f"[yellow]its evidence waits[/]: {why}\n  -> {again}", soft_wrap=True)
+        return None
 
 
 def _why(error: Exception) -> str:

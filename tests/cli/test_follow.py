@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -111,7 +112,7 @@ def follow(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Callable[..., F
         collected.append((pods, failure))
         return SimpleNamespace(path=Path("manifest.json"))
 
-    monkeypatch.setitem(__import__("sys").modules, "steps.collected", SimpleNamespace(collect=collect))
+    monkeypatch.setitem(sys.modules, "steps.collected", SimpleNamespace(collect=collect))
     monkeypatch.setattr(cli.follow, "evidence_of", lambda run, console: "entry 7")
 
     def do(run: Run, manner: Manner = PATIENT, after_s: float = 0.0, sign: int = 0, stopped: bool = False) -> Followed:
@@ -260,6 +261,19 @@ def test_an_interruption_stops_the_run_where_that_was_said(cluster: Cluster, fol
     assert (cluster.list("Pod"), cluster.list("Job")) == ([], [])
     assert run.closed is not None and run.closed[0] == "stopped"
     assert {fact.pod for fact in found.collected[0]["train"]}, "the pods are known though they are gone"
+
+
+def test_evidence_that_cannot_be_collected_now_waits(
+    cluster: Cluster, follow: Callable[..., Followed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def collect(*given: Any) -> Any:
+        raise RuntimeError("http://user:password@server says no")
+
+    monkeypatch.setattr(sys.modules["steps.collected"], "collect", collect)
+    found = follow(Run(cluster, lambda run: RunState("completed", {}, ())))
+    assert found.result is None, "what is not in the ledger is not called good"
+    assert f"its evidence waits: it cannot be collected now (RuntimeError)\n  -> domainlm follow {RUN}" in found.said
+    assert "password" not in found.said
 
 
 def test_a_run_is_stopped_from_elsewhere(cluster: Cluster, follow: Callable[..., Followed]) -> None:
