@@ -12,6 +12,7 @@ import compileall
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from domainlm.ledger.run import built
 IMAGE = "registry.bank.example/domainlm:0.1.0-cpu"
 BUCKET = "domainlm"
 NAMESPACE = "domainlm"
+RUN_S = 1500  # a whole run takes 3 minutes on four idle cores, and many times that on busy ones
 RUNS = ROOT / "infra" / "kubernetes" / "base" / "runs"
 CONFIGURATION = "configs/kubernetes-small.yaml"
 
@@ -59,8 +61,19 @@ class ClusterProject(Project):
             "DOMAINLM_REGISTRY_URI": "registry.bank.example",
         }
 
+    def start_on_cluster(self, *arguments: str) -> subprocess.Popen[str]:
+        command = ("-m", "cli.main", "run", "-s", "kubernetes", "-c", CONFIGURATION)
+        return self.start(sys.executable, *command, *arguments)
+
     def run_on_cluster(self, *arguments: str, code: int = 0) -> str:
-        return self.domainlm("run", "-s", "kubernetes", "-c", CONFIGURATION, *arguments, code=code)
+        """Submit a run, follow it to its end, compare the exit code, return what was printed."""
+        process = self.start_on_cluster(*arguments)
+        try:
+            output, _ = process.communicate(timeout=RUN_S)
+        finally:
+            process.kill()
+        assert process.returncode == code, output
+        return output
 
     def secrets(self) -> list[str]:
         """Everything that must stand in clear in no object, artifact, log or answer."""

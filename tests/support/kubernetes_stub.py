@@ -175,6 +175,10 @@ class Cluster:
     def log(self, pod: Object) -> str:
         return self.node.log(pod)
 
+    def delete(self, kind: str, name: str) -> None:
+        """Delete an object of the namespace as an administrator does, in the background."""
+        self._controllers.delete(self.objects.get(kind, self.namespace, name), "Background")
+
     def evict(self, pod: Object) -> None:
         """The node gets rid of a running pod, as under memory pressure."""
         self.node.end(pod, "Evicted")
