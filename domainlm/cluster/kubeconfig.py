@@ -17,6 +17,7 @@ from domainlm.errors import ConfigurationError, nearest
 
 DEFAULT = "~/.kube/config"
 IN_CLUSTER = "KUBERNETES_SERVICE_HOST"  # every pod has it
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # and, where it may use the API, its token here
 
 
 class Context(NamedTuple):
@@ -42,19 +43,20 @@ class Context(NamedTuple):
             namespace: the namespace that it stands for.
             folder: where the small file is written.
         """
-        content = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": name,
-            "contexts": [
-                {"name": name, "context": {"cluster": self.cluster, "user": self.user, "namespace": namespace}}
-            ],
-        }
-        path = folder / "context.yaml"
-        draft = folder / f".context.{os.getpid()}"
-        draft.write_text(yaml.safe_dump(content), encoding="utf-8")
-        os.replace(draft, path)
-        return os.pathsep.join((str(path), self.files))
+        path = _write(folder, name, {"cluster": self.cluster, "user": self.user, "namespace": namespace})
+        return os.pathsep.join((path, self.files))
+
+
+def own_pod(name: str, namespace: str, folder: Path) -> str:
+    """A KUBECONFIG for a pod of the cluster itself; it names the pod's token file, which Kubernetes renews."""
+    host, port = os.environ[IN_CLUSTER], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    host = f"[{host}]" if ":" in host else host
+    cluster = {"server": f"https://{host}:{port}", "certificate-authority": str(ACCOUNT / "ca.crt")}
+    more = {
+        "clusters": [{"name": name, "cluster": cluster}],
+        "users": [{"name": name, "user": {"tokenFile": str(ACCOUNT / "token")}}],
+    }
+    return _write(folder, name, {"cluster": name, "user": name, "namespace": namespace}, more)
 
 
 def find_context(kubeconfig: str, name: str, where: str) -> Context | None:
@@ -93,6 +95,20 @@ def find_context(kubeconfig: str, name: str, where: str) -> Context | None:
         )
     found = contexts[wanted]
     return Context(wanted, found.get("cluster", ""), found.get("user", ""), os.pathsep.join(map(str, there)))
+
+
+def _write(folder: Path, name: str, context: dict[str, str], more: dict[str, Any] | None = None) -> str:
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": name,
+        "contexts": [{"name": name, "context": context}],
+    } | (more or {})
+    path = folder / "context.yaml"
+    draft = folder / f".context.{os.getpid()}"
+    draft.write_text(yaml.safe_dump(content), encoding="utf-8")
+    os.replace(draft, path)
+    return str(path)
 
 
 def _read(path: Path, where: str) -> dict[str, Any]:

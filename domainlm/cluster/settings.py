@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import Field
 
-from domainlm.cluster.kubeconfig import Context, find_context
+from domainlm.cluster.kubeconfig import Context, find_context, own_pod
 from domainlm.errors import ConfigurationError, SecretError, nearest
 from domainlm.project import SOURCE_ROOT, home, project_root
 from domainlm.reports import Settings
@@ -147,8 +147,10 @@ class StackFile(NamedTuple):
             "ZENML_STORE_API_KEY": private_text(self.settings.server.api_key_file, f"{self.path}: server").strip(),
             "DISABLE_CREDENTIALS_DISK_CACHING": "true",  # else key and token would lie in ZENML_CONFIG_PATH
         }
-        if self.settings.cluster and (context := self.context()):
-            found["KUBECONFIG"] = context.named(self.settings.name, self.settings.cluster.namespace, folder)
+        if self.settings.cluster:
+            place = (self.settings.name, self.settings.cluster.namespace, folder)
+            context = self.context()
+            found["KUBECONFIG"] = context.named(*place) if context else own_pod(*place)
         return found
 
     def enter(self) -> None:

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
+from kubernetes.client import Configuration
+from kubernetes.config import load_kube_config
 
+from domainlm.cluster import kubeconfig
 from domainlm.cluster.settings import find_stack, private_text, read_stack, stack_path
 from domainlm.errors import ConfigurationError, SecretError
 from domainlm.variables import expand
@@ -233,7 +236,16 @@ def test_a_pod_of_the_cluster_needs_no_kubeconfig(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
     assert find_stack("kubernetes").context() is None
-    assert "KUBECONFIG" not in find_stack("kubernetes").environment()
+    (tmp_path / "account").mkdir()
+    (tmp_path / "account" / "token").write_text("very-secret")
+    (tmp_path / "account" / "ca.crt").write_text("authority")
+    monkeypatch.setattr(kubeconfig, "ACCOUNT", tmp_path / "account")
+    path = find_stack("kubernetes").environment()["KUBECONFIG"]
+    assert "very-secret" not in Path(path).read_text()  # named, not copied: Kubernetes renews it
+    settings = Configuration()
+    load_kube_config(path, "domainlm-kubernetes", client_configuration=settings)
+    assert settings.host == "https://10.96.0.1:443" and settings.ssl_ca_cert == str(tmp_path / "account" / "ca.crt")
+    assert settings.get_api_key_with_prefix("authorization") == "Bearer very-secret"
 
 
 def test_reading_a_stack_imports_neither_zenml_nor_kubernetes() -> None:
