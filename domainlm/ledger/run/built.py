@@ -13,7 +13,8 @@ file compares it with its digest, so that code which was changed, added or mount
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -25,14 +26,15 @@ FORMAT = "domainlm.checkout/1"
 
 
 class BuiltCommit(BaseModel):
-    """One commit: its digest, its parents', the people's identities ("" for one whom nobody knows) and its paths."""
+    """One commit: its digest, its parents', the people's identities ("" for one whom nobody knows), and the paths in
+    which it differs from each parent: one list a parent, one list for a commit without any."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     commit: str
     parents: list[str]
     people: list[str]
-    paths: list[str]
+    paths: list[list[str]]
 
 
 class Checkout(BaseModel):
@@ -76,20 +78,56 @@ class Checkout(BaseModel):
         """Whether the checkout was dirty, or anything of what went into the image is other than it was then."""
         return self.dirty or self.altered(root, sorted({Path(name).parts[0] for name in self.files}))
 
-    def since(self, commit: str, champion: str | None) -> list[BuiltCommit] | None:
-        """The ancestors of a commit, itself included, without those of the champion's commit; newest first.
+    def has(self, commit: str) -> bool:
+        """Whether a commit is in the history."""
+        return commit in self._by_name
 
-        None where the commit is not in the history; likewise where the champion's is not one of its ancestors.
+    def ancestor(self, older: str, younger: str) -> bool:
+        """Whether one commit is the other, or an ancestor of it."""
+        return self.has(older) and older in self._ancestors(younger)
+
+    def touching(self, commit: str, places: Iterable[str], without: str | None = None) -> list[BuiltCommit]:
+        """The commits up to one that touched some places, newest first, as `git log COMMIT -- PLACES` finds them.
+
+        Where a merge is equal to one of its parents in all of the places, only that parent's history is followed: the
+        others' work in them was thrown away (git's default history simplification).
+
+        Args:
+            commit: where to begin.
+            places: files and folders.
+            without: a commit whose history is left out.
         """
-        by_name = {entry.commit: entry for entry in self.commits}
-        if commit not in by_name:
-            return None
-        wanted = _ancestors(commit, by_name)
-        if champion is not None:
-            if champion not in wanted:
-                return None
-            wanted -= _ancestors(champion, by_name)
-        return [entry for entry in self.commits if entry.commit in wanted]
+        wanted = frozenset(places)
+        found: set[str] = set()
+        seen: set[str] = set()
+        waiting = [commit]
+        while waiting:
+            name = waiting.pop()
+            if name in seen or name not in self._by_name:  # a parent beyond a shallow clone's edge is not there
+                continue
+            seen.add(name)
+            entry = self._by_name[name]
+            equal = [i for i, paths in enumerate(entry.paths) if not any(_inside(path, wanted) for path in paths)]
+            if not equal:
+                found.add(name)
+            waiting += [entry.parents[equal[0]]] if equal and entry.parents else entry.parents
+        if without is not None:
+            found -= self._ancestors(without)
+        return [entry for entry in self.commits if entry.commit in found]
+
+    @cached_property
+    def _by_name(self) -> dict[str, BuiltCommit]:
+        return {entry.commit: entry for entry in self.commits}
+
+    def _ancestors(self, commit: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = [commit]
+        while waiting:
+            name = waiting.pop()
+            if name not in seen and name in self._by_name:
+                seen.add(name)
+                waiting += self._by_name[name].parents
+        return seen
 
 
 def read(root: Path) -> Checkout | None:
@@ -126,7 +164,7 @@ def write(root: Path, files: Iterable[str], target: Path) -> Checkout:
 
     state = code_state(root)
     fields = f"--format=%x01%H%x02%P%x02{PEOPLE}%x02"
-    log = git(root, "log", "--no-renames", "--diff-merges=combined", "--name-only", "-z", fields)
+    log = git(root, "log", "--no-renames", "--diff-merges=separate", "--name-only", "-z", fields)
     edited = git(root, "diff", "--name-only", "--no-renames", "-z", "HEAD")
     unknown = git(root, "ls-files", "--others", "--exclude-standard", "-z")
     if not state["commit"] or log is None or edited is None or unknown is None:
@@ -137,30 +175,35 @@ def write(root: Path, files: Iterable[str], target: Path) -> Checkout:
         whole=git(root, "rev-parse", "--is-shallow-repository") == "false",
         changed=sorted({path for path in f"{edited}\0{unknown}".split("\0") if path}),
         files={name: digest_file(root / name) for name in sorted(files)},
-        commits=[_commit(record, str(root), identities_in) for record in log.split("\x01")[1:]],
+        commits=_commits(log, str(root), identities_in),
     )
     (target / FILE).write_bytes(canonical_json(made.model_dump()))
     return made
 
 
-def _commit(record: str, where: str, identities_in: Callable[[str], list[str]]) -> BuiltCommit:
-    fields = record.split("\x02")
-    if len(fields) != 4:  # somebody wrote control characters into an address, a trailer or a path
-        raise ArtifactError("a commit cannot be read", f"{where}, {fields[0][:40]}", "name its authors by plain text")
-    name, parents, people, paths = fields
-    touched = {path for path in paths.lstrip("\0\n").split("\0") if path}
-    return BuiltCommit(commit=name, parents=parents.split(), people=identities_in(people), paths=sorted(touched))
+def _commits(log: str, where: str, identities_in: Callable[[str], list[str]]) -> list[BuiltCommit]:
+    """git's log as records; a merge comes once for each parent, in their order."""
+    found: dict[str, BuiltCommit] = {}
+    for record in log.split("\x01")[1:]:
+        fields = record.split("\x02")
+        if len(fields) != 4:  # somebody wrote control characters into an address, a trailer or a path
+            raise ArtifactError(
+                "a commit cannot be read", f"{where}, {fields[0][:40]}", "name its authors by plain text"
+            )
+        name, parents, people, paths = fields
+        touched = sorted({path for path in paths.lstrip("\0\n").split("\0") if path})
+        entry = found.setdefault(
+            name, BuiltCommit(commit=name, parents=parents.split(), people=identities_in(people), paths=[])
+        )
+        entry.paths.append(touched)
+    for entry in found.values():
+        if len(entry.paths) != max(1, len(entry.parents)):
+            raise ArtifactError("git did not list a merge for each parent", f"{where}, {entry.commit}", "update git")
+    return list(found.values())
 
 
-def _ancestors(commit: str, by_name: dict[str, BuiltCommit]) -> set[str]:
-    seen: set[str] = set()
-    waiting = [commit]
-    while waiting:
-        name = waiting.pop()
-        if name not in seen and name in by_name:  # a parent beyond a shallow clone's edge is not there
-            seen.add(name)
-            waiting += by_name[name].parents
-    return seen
+def _inside(path: str, places: frozenset[str]) -> bool:
+    return path in places or any(parent.as_posix() in places for parent in PurePosixPath(path).parents)
 
 
 def _under(name: str, place: str) -> bool:

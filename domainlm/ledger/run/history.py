@@ -1,8 +1,6 @@
 """Who committed what: asked of git in a checkout, of `.checkout.json` in an image (`built`).
 
-Both answer the same questions about one history in identities (`policy.identity`), never in addresses. In an image the
-answer may name more people than git would: git leaves out side branches whose work a merge threw away. Four eyes then
-have one author more, never one less.
+Both answer the same questions about one history in the same way, in identities (`policy.identity`), never in addresses.
 """
 
 from __future__ import annotations
@@ -117,26 +115,27 @@ class InImage:
         return self._checkout.whole
 
     def has(self, commit: str) -> bool:
-        return self._checkout.since(self._name(commit), None) is not None
+        return self._checkout.has(self._name(commit))
 
     def newest(self, commit: str, paths: Sequence[str], most: int) -> list[str]:
-        entries = self._checkout.since(self._name(commit), None) or []
-        return _behind(_touching(entries, paths)[:most])
+        return _behind(self._checkout.touching(self._name(commit), paths)[:most])
 
     def since(self, champion: str, commit: str, paths: Sequence[str]) -> list[str] | None:
-        entries = self._checkout.since(self._name(commit), champion)
-        return None if entries is None else _behind(_touching(entries, paths))
+        younger = self._name(commit)
+        if not self._checkout.ancestor(champion, younger):
+            return None
+        return _behind(self._checkout.touching(younger, paths, without=champion))
 
     def last(self, place: str) -> list[str]:
-        return _behind(_touching(self._checkout.commits, [self._relative(place)])[:1])
+        return _behind(self._checkout.touching(self._checkout.commit, [self._relative(place)])[:1])
 
     def known(self, files: Iterable[str]) -> set[str]:
         # built in and not changed then, or at least once committed: whether it is changed now, `changed` says
-        once = {path for entry in self._checkout.commits for path in entry.paths}
+        once = {path for entry in self._checkout.commits for paths in entry.paths for path in paths}
         return {file for file in files if file in once and file in self._checkout.files}
 
     def all(self, files: Sequence[str]) -> list[str]:
-        return _behind(_touching(self._checkout.commits, files))
+        return _behind(self._checkout.touching(self._checkout.commit, files))
 
     def changed(self, places: Iterable[str]) -> bool:
         return self._checkout.altered(self._root, [self._relative(place) for place in places])
@@ -159,15 +158,6 @@ def identities_in(printed: str) -> list[str]:
         address = match[1] if match else line if re.fullmatch(r"[^<>\s]+@[^<>\s]+", line) else None
         found.append(identity(address) if address else NOBODY_KNOWS)
     return found
-
-
-def _touching(entries: Iterable[BuiltCommit], places: Iterable[str]) -> list[BuiltCommit]:
-    wanted = set(places)
-
-    def inside(path: str) -> bool:
-        return path in wanted or any(parent.as_posix() in wanted for parent in Path(path).parents)
-
-    return [entry for entry in entries if any(inside(path) for path in entry.paths)]
 
 
 def _behind(entries: Iterable[BuiltCommit]) -> list[str]:
