@@ -1,0 +1,190 @@
+"""An image has no .git: what its build wrote down answers as git did, and sees what was changed since."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from domainlm.errors import ArtifactError
+from domainlm.ledger.run import built
+from domainlm.ledger.run.authorship import FIRST_COMMITS, NOBODY_KNOWS, Origin, authors_of
+from domainlm.ledger.run.checkout import code_state
+from domainlm.ledger.run.history import InCheckout, InImage, history_of
+from domainlm.ledger.run.manifest import Authors
+from domainlm.ledger.trust.gate import identity
+
+ANNA, VICTOR, TINA, OLGA = (f"{name}@bank.example" for name in ("anna", "victor", "tina", "olga"))
+SHIPPED = ("steps", "domainlm", "zenml_config.yaml", "pack", "data", "constraints.txt")
+
+
+def git(root: Path, *arguments: str, author: str = TINA) -> str:
+    who = ("-c", "user.name=x", "-c", f"user.email={author}")
+    done = subprocess.run(
+        ["git", "-C", str(root), *who, *arguments], check=True, capture_output=True, text=True, timeout=60
+    )
+    return done.stdout.strip()
+
+
+def commit(root: Path, path: str, author: str, message: str = "change") -> str:
+    file = root / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(file.read_text() + "x\n" if file.exists() else "x\n")
+    git(root, "add", path)
+    git(root, "commit", "-q", "-m", message, author=author)
+    return git(root, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """tina wrote the code, olga the configuration, victor the data, and anna a branch that was merged."""
+    made = tmp_path / "checkout"
+    made.mkdir()
+    git(made, "init", "-q", "-b", "main")
+    commit(made, "steps/train.py", TINA)
+    commit(made, "constraints.txt", TINA)
+    commit(made, "zenml_config.yaml", OLGA)
+    commit(made, "pack/contract.json", OLGA)
+    commit(made, "data/glossary und mehr.csv", VICTOR)
+    commit(made, "docs/page.md", VICTOR)
+    git(made, "checkout", "-q", "-b", "branch")
+    commit(made, "domainlm/redact/names.py", ANNA, f"names\n\nCo-authored-by: Olga <{OLGA}>")
+    git(made, "checkout", "-q", "main")
+    commit(made, "steps/train.py", TINA)
+    git(made, "merge", "-q", "--no-ff", "-m", "merge", "branch", author=VICTOR)
+    return made
+
+
+def image_of(root: Path, folder: Path) -> Path:
+    """The files that a build takes, without .git, and what it writes beside them."""
+    known = [name for name in git(root, "ls-files", "-z", "--", *SHIPPED).split("\0") if (root / name).is_file()]
+    for name in known:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / name, folder / name)
+    built.write(root, known, folder)
+    return folder
+
+
+def of(root: Path, champion: str | None = None, **given: object) -> Authors:
+    sources = [Origin("", ["data/glossary und mehr.csv"])]
+    return authors_of(root, root, ["zenml_config.yaml", "pack"], sources, champion, ["service"], **given)  # type: ignore[arg-type]
+
+
+def test_an_image_knows_the_state_and_the_authors_that_its_checkout_had(root: Path, tmp_path: Path) -> None:
+    image = image_of(root, tmp_path / "app")
+    assert isinstance(history_of(root), InCheckout) and isinstance(history_of(image), InImage)
+    assert code_state(image) == code_state(root) and code_state(root)["dirty"] is False
+    commits = git(root, "log", "--format=%H").splitlines()
+    assert of(image) == of(root)
+    for champion in commits:
+        assert of(image, champion) == of(root, champion)
+        assert of(image, commit=champion) == of(root, commit=champion)
+    assert of(image).data == [identity(VICTOR)] and identity(ANNA) in of(image).code
+
+
+@pytest.mark.parametrize("champion", ["", "0" * 40, "HEAD~1", "--all"])
+def test_a_champion_or_commit_that_is_no_commit_leaves_an_unknown_author(
+    root: Path, tmp_path: Path, champion: str
+) -> None:
+    image = image_of(root, tmp_path / "app")
+    assert NOBODY_KNOWS in of(image, champion).code and of(image, champion) == of(root, champion)
+    assert of(image, commit=champion).code == [NOBODY_KNOWS] or champion == "HEAD~1"
+
+
+def test_a_commit_that_is_no_ancestor_is_no_champion(root: Path, tmp_path: Path) -> None:
+    git(root, "checkout", "-q", "-b", "other", "HEAD~1")
+    elsewhere = commit(root, "steps/train.py", ANNA)
+    git(root, "checkout", "-q", "main")
+    assert NOBODY_KNOWS in of(image_of(root, tmp_path / "app"), elsewhere).code
+
+
+def test_only_the_newest_commits_to_the_code_count_before_there_is_a_champion(root: Path, tmp_path: Path) -> None:
+    for number in range(FIRST_COMMITS):
+        (root / "steps/train.py").write_text(f"{number}\n")
+        git(root, "commit", "-q", "-am", "more", author=VICTOR)
+    assert of(image_of(root, tmp_path / "app")).code == [identity(VICTOR)] == of(root).code
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        lambda app: (app / "steps/train.py").write_text("import os\n"),
+        lambda app: (app / "steps/train.py").unlink(),
+        lambda app: (app / "domainlm/added.py").write_text("import os\n"),
+        lambda app: (app / "constraints.txt").write_text("torch==1\n"),
+    ],
+    ids=["changed", "removed", "added", "lock"],
+)  # fmt: skip
+def test_code_that_differs_from_what_was_built_is_dirty_and_its_runner_an_author(
+    root: Path, tmp_path: Path, tamper: object
+) -> None:
+    app = image_of(root, tmp_path / "app")
+    tamper(app)  # type: ignore[operator]
+    assert code_state(app)["dirty"] is True
+    assert identity("service") in of(app).code
+
+
+def test_bytecode_and_the_own_description_are_no_change(root: Path, tmp_path: Path) -> None:
+    app = image_of(root, tmp_path / "app")
+    (app / "steps/__pycache__").mkdir()
+    (app / "steps/__pycache__/train.cpython-311.pyc").write_bytes(b"x")
+    (app / "sbom.json").write_text("{}")
+    assert code_state(app)["dirty"] is False and identity("service") not in of(app).code
+
+
+def test_a_configuration_or_data_that_was_mounted_over_counts_for_whoever_runs(root: Path, tmp_path: Path) -> None:
+    app = image_of(root, tmp_path / "app")
+    (app / "zenml_config.yaml").write_text("steps: {}\n")
+    (app / "data/glossary und mehr.csv").write_text("other\n")
+    found = of(app)
+    assert identity("service") in found.configuration and identity("service") in found.data
+    sources = [Origin("", ["s3://bank/rows.csv"])]
+    outside = authors_of(app, app, ["/etc/run.yaml"], sources, None, ["service"])
+    assert outside.configuration == [identity("service")] and outside.data == [NOBODY_KNOWS]
+
+
+def test_a_build_from_a_changed_work_tree_is_dirty(root: Path, tmp_path: Path) -> None:
+    (root / "steps/train.py").write_text("import os\n")
+    app = image_of(root, tmp_path / "app")
+    assert code_state(app)["dirty"] is True
+    assert identity("service") in of(app).code and of(app) == of(root)
+
+
+def test_a_build_from_a_shallow_clone_has_an_unknown_author(root: Path, tmp_path: Path) -> None:
+    shallow = tmp_path / "shallow"
+    subprocess.run(["git", "clone", "-q", "--depth", "1", f"file://{root}", str(shallow)], check=True, timeout=60)
+    found = of(image_of(shallow, tmp_path / "app"))
+    assert NOBODY_KNOWS in found.code and NOBODY_KNOWS in found.data
+
+
+def test_the_description_holds_no_address_and_is_the_same_twice(root: Path, tmp_path: Path) -> None:
+    first = (image_of(root, tmp_path / "a") / built.FILE).read_bytes()
+    assert first == (image_of(root, tmp_path / "b") / built.FILE).read_bytes()
+    assert b"bank.example" not in first
+
+
+def test_a_folder_without_git_cannot_be_built_from(tmp_path: Path) -> None:
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(ArtifactError, match="checkout that git can read"):
+        built.write(tmp_path / "bare", [], tmp_path)
+
+
+def test_a_description_beside_a_git_folder_is_not_believed(root: Path, tmp_path: Path) -> None:
+    app = image_of(root, tmp_path / "app")
+    shutil.copyfile(app / built.FILE, root / built.FILE)
+    assert isinstance(history_of(root), InCheckout)
+    assert code_state(root)["dirty"] is True  # the file itself is unknown to git
+
+
+def test_a_broken_description_is_an_error_that_names_the_file(root: Path, tmp_path: Path) -> None:
+    app = image_of(root, tmp_path / "app")
+    content = json.loads((app / built.FILE).read_text())
+    (app / built.FILE).write_text(json.dumps(content | {"surprise": 1}))
+    with pytest.raises(ArtifactError, match="no description of a checkout"):
+        code_state(app)
+    (app / built.FILE).write_text(json.dumps(content | {"format": "domainlm.checkout/9"}))
+    with pytest.raises(ArtifactError, match="checkout/9"):
+        code_state(app)
