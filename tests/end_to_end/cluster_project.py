@@ -21,6 +21,8 @@ from typing import Any
 import yaml
 from cluster_services import Services
 from kubernetes_stub import Cluster, Image
+from kubernetes_stub_objects import BY_KIND
+from kustomize import render
 from small_project import ROOT, Project, make_project, shrink
 
 from domainlm.ledger.run import built
@@ -138,12 +140,8 @@ def image_environment() -> dict[str, str]:
 
 
 def rules(project: Project) -> list[dict[str, Any]]:
-    """Accounts and roles as infra/kubernetes grants them, and the one secret that people make: the key ring."""
-    found = [
-        one | {"metadata": one["metadata"] | {"namespace": NAMESPACE}}
-        for name in ("accounts.yaml", "roles.yaml")
-        for one in yaml.safe_load_all((RUNS / name).read_text())
-    ]
+    """The namespace as infra/kubernetes makes it, with its accounts and roles, and the one secret that people make."""
+    found = [one for one in render(RUNS) if one["kind"] in BY_KIND]
     key = base64.b64encode((project.state / "keys" / "development.key").read_bytes()).decode()
     secret = {"kind": "Secret", "metadata": {"name": "domainlm-key", "namespace": NAMESPACE}, "data": {"key.json": key}}
     return [*found, secret]
