@@ -11,24 +11,23 @@ from zenml.client import Client
 from zenml.enums import ExecutionStatus, StackComponentType
 from zenml.models import PipelineRunResponse
 
-from domainlm.errors import ArtifactError, DomainLMError, SecretError
-from domainlm.keys import KeyRing
+from domainlm.errors import ArtifactError, DomainLMError
 from domainlm.ledger.run import manifest as manifests
 from domainlm.ledger.run.collecting import Finished, Left, complete
 from domainlm.ledger.run.entering import enter, receipt_of
-from domainlm.ledger.run.manifest import COMPLETED, FAILED, INTERRUPTED, Failure
+from domainlm.ledger.run.manifest import COMPLETED, FAILED, INTERRUPTED, Failure, RunManifest
 from domainlm.ledger.run.outbox import Outbox
+from domainlm.ledger.seals import no_key
 from domainlm.names import RECORD
 from steps.keys import load_keys
-from steps.rows import EVERY_ROW, MOST_ROWS_AFTERWARDS, with_rows
+from steps.rows import rows_of, with_rows
 from steps.run_view import manifest_of
-from steps.store_files import StoreFiles
+from steps.store_files import StoreFiles, reading
 
 if TYPE_CHECKING:
     from domainlm.cluster.pods import PodFacts
 
-_STOPPED = (ExecutionStatus.STOPPED, ExecutionStatus.STOPPING, ExecutionStatus.CANCELLED, ExecutionStatus.CANCELLING)
-_ENDED = {ExecutionStatus.COMPLETED: COMPLETED} | dict.fromkeys(_STOPPED, INTERRUPTED)
+_ENDED = {"completed": COMPLETED} | dict.fromkeys(("stopped", "stopping", "cancelled", "cancelling"), INTERRUPTED)
 
 
 def collect(
@@ -39,8 +38,7 @@ def collect(
     Args:
         run_id: ZenML's id of the run.
         pods: what the cluster said of each step's pods, as far as anybody asked while they were there.
-        failure: why the run failed, where whoever followed it knows; a run that ZenML holds for running has then ended
-            as well (its orchestrator is gone).
+        failure: why the run failed, where whoever followed it knows, also where ZenML holds it for running.
 
     Raises:
         ArtifactError: the run is still at work, or its artifact store cannot be read.
@@ -53,27 +51,27 @@ def collect(
     if failure is None and not run.status.is_finished:
         raise ArtifactError("the run is still at work", run.name, "wait for its end, or stop it")
     left = _left(run)
-    status = _ENDED.get(run.status, FAILED)
+    status = _ENDED.get(run.status.value, FAILED)
     found = manifest_of(run.id, status=FAILED if failure and status == COMPLETED else status, begun=left.first())
     found = complete(found, left, pods or {}, failure)
-    if not found.collected.refused and not found.rows:
-        found = with_rows(found, EVERY_ROW if found.status == COMPLETED else MOST_ROWS_AFTERWARDS)
-    path = manifests.write(found, _no_key if found.collected.refused else load_keys)
+    if not found.collected.refused:
+        found = _with_every_row(found) if found.status == COMPLETED else with_rows(found)
+    path = manifests.write(found, no_key if found.collected.refused else load_keys)
     return Finished(found := manifests.read(path), path, enter(found, load_keys))
 
 
 def _left(run: PipelineRunResponse) -> Left:
     tried = {name: step.version for name, step in run.steps.items() if step.status != ExecutionStatus.CACHED}
     recorded = RECORD in run.steps and run.steps[RECORD].status == ExecutionStatus.COMPLETED
-    try:
+    with reading(run.name):
         store = load_artifact_store(run.stack.components[StackComponentType.ARTIFACT_STORE][0].id)
         return Left(tried, recorded, run.config.extra, Outbox(StoreFiles(store), str(run.id), load_keys), load_keys)
-    except DomainLMError:
-        raise
-    except Exception as error:  # whatever a store's client raises; its text may name what it was asked for
-        what = f"the artifact store of the run cannot be read ({type(error).__name__})"
-        raise ArtifactError(what, run.name, "collect it again later") from None
 
 
-def _no_key() -> KeyRing:
-    raise SecretError("what is refused is not sealed", "collect")
+def _with_every_row(found: RunManifest) -> RunManifest:
+    with reading(found.run_name):
+        try:
+            return rows_of(found)
+        except DomainLMError as error:  # changed since `record` looked
+            found.collected.refused.append(f"rows: {error.what}")
+            return found

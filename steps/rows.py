@@ -55,18 +55,24 @@ class RowsOfRun:
         return found
 
 
-def with_rows(manifest: RunManifest, most_rows: int = MOST_ROWS_AFTERWARDS) -> RunManifest:
-    """The manifest with the rows of a run that ended before `record`, or has no such step, where that is cheap.
+def with_rows(manifest: RunManifest) -> RunManifest:
+    """The manifest with the rows of a run that ended before `record`, or has no such step, where that is cheap."""
+    try:
+        return manifest if manifest.rows else rows_of(manifest, MOST_ROWS_AFTERWARDS)
+    except DomainLMError:  # a manifest without its rows is better than none
+        return manifest
+
+
+def rows_of(manifest: RunManifest, most_rows: int = EVERY_ROW) -> RunManifest:
+    """The manifest with the rows of its run.
 
     Args:
         manifest: of a run that has ended.
         most_rows: sets of more rows are passed over.
+
+    Raises:
+        ArtifactError: a set was changed after it was stored.
     """
-    if manifest.rows:
-        return manifest
-    try:
-        rows = RowsOfRun()
-        show_records(UUID(manifest.run_id), rows.take, most_rows)
-        return manifest.model_copy(update={"rows": rows.sets(manifest.run_id, manifest.model)})
-    except DomainLMError:  # a manifest without its rows is better than none
-        return manifest
+    rows = RowsOfRun()
+    show_records(UUID(manifest.run_id), rows.take, most_rows)
+    return manifest.model_copy(update={"rows": rows.sets(manifest.run_id, manifest.model)})

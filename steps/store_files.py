@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from zenml.artifact_stores import LocalArtifactStore
 from zenml.client import Client
+
+from domainlm.errors import ArtifactError, DomainLMError
+
+
+@contextmanager
+def reading(run: str) -> Iterator[None]:
+    """Whatever a store's client raises becomes one error of ours; its own text may name what it was asked for.
+
+    Args:
+        run: whose store it is.
+
+    Raises:
+        ArtifactError: the store cannot be read.
+    """
+    try:
+        yield
+    except DomainLMError:
+        raise
+    except Exception as error:
+        what = f"the artifact store of the run cannot be read ({type(error).__name__})"
+        raise ArtifactError(what, run, "collect it again later") from None
 
 
 class StoreFiles:

@@ -1,0 +1,132 @@
+"""What `collect` refuses, retries and leaves alone; the whole of it runs in tests/end_to_end/test_pods.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from small_ledgers import small_run
+from small_outboxes import RUN, Dictionary, begun, leave
+from zenml.enums import ExecutionStatus
+
+from domainlm.errors import ArtifactError, SecretError
+from domainlm.keys import KeyRing, create_development_key
+from domainlm.ledger.run import manifest as manifests
+from domainlm.ledger.run.entering import ENTERED, WAITING
+from domainlm.ledger.run.manifest import RUNNING, Failure, StepEntry
+from domainlm.ledger.run.outbox import MANIFEST
+from domainlm.ledger.trust import bootstrap
+from steps import collected as module
+from steps.collected import collect
+from steps.run_view import reap_interrupted
+from steps.store_files import reading
+
+STEPS = ("prepare", "train", "record")
+
+
+@pytest.fixture
+def run(home: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A run of three pods as ZenML's store tells it, a ledger, and an outbox in a dictionary."""
+    create_development_key()
+    bootstrap.bootstrap()
+    keys, files = KeyRing.load(), Dictionary()
+    steps = {name: SimpleNamespace(version=1, status=ExecutionStatus.COMPLETED) for name in STEPS}
+    store = SimpleNamespace(id="store")
+    made = SimpleNamespace(
+        id=RUN, name="finetuning_pipeline-1", status=ExecutionStatus.COMPLETED, steps=steps,
+        config=SimpleNamespace(extra={}), stack=SimpleNamespace(components={"artifact_store": [store]}),
+    )  # fmt: skip
+    entries = [StepEntry(name=name, status="completed", outputs={"out": "e" * 64}) for name in STEPS[:-1]]
+    told = small_run(1, steps=entries, started=manifests.now(), ended=manifests.now())
+    leave(files, keys, *map(begun, STEPS)).put(MANIFEST, told.sealed().model_dump(mode="json"))
+    monkeypatch.setattr(module, "Client", lambda: SimpleNamespace(get_pipeline_run=lambda *_, **__: made))
+    monkeypatch.setattr(module, "load_artifact_store", lambda _: store)
+    monkeypatch.setattr(module, "StoreFiles", lambda _: files)
+    monkeypatch.setattr(
+        module, "manifest_of", lambda _, status, begun: told.model_copy(update={"status": status, "code": begun.code})
+    )
+    monkeypatch.setattr(module, "rows_of", lambda manifest: manifest)
+    monkeypatch.setattr(module, "with_rows", lambda manifest: manifest)
+    return SimpleNamespace(run=made, files=files, keys=keys)
+
+
+def test_a_whole_run_is_entered_once(run: SimpleNamespace) -> None:
+    first, second = collect(RUN), collect(RUN)
+    assert first.entered.state == ENTERED and second.entered == first.entered
+    assert second.manifest == first.manifest and manifests.read(first.path).collected.missing == []
+
+
+def test_a_wrong_seal_makes_it_wait_and_a_person_can_vouch_for_it(run: SimpleNamespace) -> None:
+    leave(run.files, KeyRing("bank-b", b"2" * 32), begun("train"))
+    found = collect(RUN)
+    assert found.entered.state == WAITING and "no seal" in found.entered.reason
+    assert [line.split(":")[0] for line in found.manifest.collected.refused] == ["places/train.1"]
+    assert found.path.with_suffix(".seal").read_text() == ""
+    manifests.vouch(manifests.read(found.path), KeyRing.load)
+    assert module.enter(manifests.read(found.path), KeyRing.load).state == ENTERED
+
+
+def test_rows_that_were_changed_since_are_refused(run: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def changed(_: object) -> None:
+        raise ArtifactError("was changed after it was stored", "s3://bank/tenant-a/prepared_records")
+
+    monkeypatch.setattr(module, "rows_of", changed)
+    found = collect(RUN)
+    assert found.entered.state == WAITING
+    assert found.manifest.collected.refused == ["rows: was changed after it was stored"]
+
+
+def test_a_store_that_is_away_is_asked_again_later_and_not_quoted(
+    run: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: object) -> None:
+        raise ConnectionError("https://AKIAEXAMPLE@store:9000 refused")
+
+    for name in ("load_artifact_store", "rows_of"):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, away)
+            with pytest.raises(ArtifactError, match="cannot be read") as caught:
+                collect(RUN)
+            assert "AKIA" not in str(caught.value)
+            assert not list(manifests.manifest_folder().glob("*.json")), "nothing is written that would be half"
+    assert collect(RUN).entered.state == ENTERED
+
+
+def test_without_the_key_nothing_is_collected(run: SimpleNamespace, home: Path) -> None:
+    (home / "keys" / "development.key").unlink()
+    with pytest.raises(SecretError):
+        collect(RUN)
+
+
+def test_a_run_at_work_is_left_alone_unless_its_follower_knows_better(run: SimpleNamespace) -> None:
+    run.run.status = ExecutionStatus.RUNNING
+    with pytest.raises(ArtifactError, match="still at work"):
+        collect(RUN)
+    lost = Failure(step="train", error="OrchestratorLost", message="its pod is gone")
+    found = collect(RUN, failure=lost)
+    assert (found.manifest.status, found.manifest.failure) == ("failed", lost)
+    assert found.entered.state == ENTERED
+
+
+def test_a_run_that_zenml_calls_complete_and_its_follower_failed_has_failed(run: SimpleNamespace) -> None:
+    why = Failure(step="train", error="OOMKilled", message="asked 4Gi")
+    assert collect(RUN, failure=why).manifest.status == "failed"
+
+
+@pytest.mark.parametrize("status", [ExecutionStatus.STOPPED, ExecutionStatus.CANCELLED])
+def test_a_stopped_run_is_interrupted(run: SimpleNamespace, status: ExecutionStatus) -> None:
+    run.run.status = status
+    assert collect(RUN).manifest.status == "interrupted"
+
+
+def test_nobody_calls_a_clusters_run_interrupted_because_its_processes_are_elsewhere(home: Path) -> None:
+    create_development_key()
+    manifests.write(small_run(1, status=RUNNING, environment={"python": "3.11.7"}))
+    assert reap_interrupted() == []
+    assert manifests.read(manifests.manifest_folder() / f"{RUN}.json").status == RUNNING
+
+
+def test_our_own_errors_pass_as_they_are() -> None:
+    with pytest.raises(SecretError), reading("run"):
+        raise SecretError("the key is missing", "key.json")
