@@ -175,20 +175,29 @@ def write(root: Path, files: Iterable[str], target: Path) -> Checkout:
         whole=git(root, "rev-parse", "--is-shallow-repository") == "false",
         changed=sorted({path for path in f"{edited}\0{unknown}".split("\0") if path}),
         files={name: digest_file(root / name) for name in sorted(files)},
-        commits=_commits(log, str(root), identities_in),
+        commits=_commits(log, root, identities_in),
     )
     (target / FILE).write_bytes(canonical_json(made.model_dump()))
     return made
 
 
-def _commits(log: str, where: str, identities_in: Callable[[str], list[str]]) -> list[BuiltCommit]:
+def _difference(root: Path, parent: str, commit: str) -> list[str]:
+    from domainlm.ledger.run.checkout import git
+
+    printed = git(root, "diff-tree", "-r", "--name-only", "--no-renames", "-z", parent, commit)
+    if printed is None:  # the edge of a shallow clone: its history is not whole in any case
+        return []
+    return sorted(path for path in printed.split("\0") if path)
+
+
+def _commits(log: str, root: Path, identities_in: Callable[[str], list[str]]) -> list[BuiltCommit]:
     """git's log as records; a merge comes once for each parent, in their order."""
     found: dict[str, BuiltCommit] = {}
     for record in log.split("\x01")[1:]:
         fields = record.split("\x02")
         if len(fields) != 4:  # somebody wrote control characters into an address, a trailer or a path
             raise ArtifactError(
-                "a commit cannot be read", f"{where}, {fields[0][:40]}", "name its authors by plain text"
+                "a commit cannot be read", f"{root}, {fields[0][:40]}", "name its authors by plain text"
             )
         name, parents, people, paths = fields
         touched = sorted({path for path in paths.lstrip("\0\n").split("\0") if path})
@@ -197,8 +206,8 @@ def _commits(log: str, where: str, identities_in: Callable[[str], list[str]]) ->
         )
         entry.paths.append(touched)
     for entry in found.values():
-        if len(entry.paths) != max(1, len(entry.parents)):
-            raise ArtifactError("git did not list a merge for each parent", f"{where}, {entry.commit}", "update git")
+        if len(entry.paths) != max(1, len(entry.parents)):  # equal to a parent: git leaves that difference out
+            entry.paths[:] = [_difference(root, parent, entry.commit) for parent in entry.parents]
     return list(found.values())
 
 

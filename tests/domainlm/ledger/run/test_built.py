@@ -101,6 +101,15 @@ def test_a_commit_that_is_no_ancestor_is_no_champion(root: Path, tmp_path: Path)
     assert NOBODY_KNOWS in of(image_of(root, tmp_path / "app"), elsewhere).code
 
 
+def test_work_that_a_merge_threw_away_is_nobodys(root: Path, tmp_path: Path) -> None:
+    git(root, "checkout", "-q", "-b", "other", "HEAD~1")
+    commit(root, "pack/contract.json", ANNA)
+    git(root, "checkout", "-q", "main")
+    git(root, "merge", "-q", "-s", "ours", "-m", "not theirs", "other", author=VICTOR)
+    found = of(image_of(root, tmp_path / "app"))
+    assert found == of(root) and found.configuration == [identity(OLGA)]
+
+
 def test_only_the_newest_commits_to_the_code_count_before_there_is_a_champion(root: Path, tmp_path: Path) -> None:
     for number in range(FIRST_COMMITS):
         (root / "steps/train.py").write_text(f"{number}\n")
