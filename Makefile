@@ -7,13 +7,16 @@ INSTALLED := .venv/.installed-$(FINGERPRINT)
 READY := .domainlm/activate
 CONFIG ?= zenml_config.yaml
 
-.PHONY: run test bench dashboard lock image image-wheels setup clean
+.PHONY: run test test-kubernetes bench dashboard lock image image-wheels setup clean
 
 run: setup                ## the main job: from raw text to a registered, compared, recorded model
 	@.venv/bin/domainlm run -c $(CONFIG)
 
 test: setup               ## the whole test suite, network blocked except loopback
 	@.venv/bin/python -m pytest -q -n auto --dist loadfile $(ARGS)
+
+test-kubernetes: setup    ## tests on the cluster that KUBECONFIG points at (tests/kubernetes/README.md)
+	@.venv/bin/python -m pytest -q tests/kubernetes $(ARGS)
 
 bench: setup              ## every benchmark; each prints a table and one line of JSON
 	@for file in benchmarks/*.py; do .venv/bin/python $$file || exit 1; done
