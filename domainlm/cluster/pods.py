@@ -19,6 +19,7 @@ from domainlm.cluster.kubeconfig import Context
 
 RUN_LABEL = "run_id"
 JOB_LABEL = "job-name"
+INDEX_LABEL = "batch.kubernetes.io/job-completion-index"  # the pods of a Job that work side by side have several
 STEP_ANNOTATION = "zenml.io/step-name"
 OPERATOR_ANNOTATION = "zenml.io/step-operator"
 ORCHESTRATOR = ""  # in place of a step's name: the pod that starts the steps' Jobs
@@ -146,10 +147,11 @@ def facts_of(jobs: list[Object], pods: list[Object]) -> dict[str, list[PodFacts]
     for step, ones in pods_of(jobs, pods).items():
         if step == ORCHESTRATOR:
             continue
-        earlier: dict[str, int] = {}
+        earlier: dict[tuple[str, str], int] = {}
         for pod in ones:
-            found.setdefault(step, []).append(fact(step, pod, earlier.get(job_of(pod), 0)))
-            earlier[job_of(pod)] = earlier.get(job_of(pod), 0) + 1
+            place = job_of(pod), labels_of(pod).get(INDEX_LABEL, "")
+            found.setdefault(step, []).append(fact(step, pod, earlier.get(place, 0)))
+            earlier[place] = earlier.get(place, 0) + 1
     return found
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from domainlm.cluster.pods import OPERATOR_ANNOTATION
 from domainlm.cluster.quantities import amount
 from domainlm.cluster.run_settings import OPERATOR, laid_over
 from domainlm.reports import Settings
@@ -209,7 +210,9 @@ def jobset(job: Object, training: ClusterTraining, nodes: int) -> Object:
     _set_variables(leader, variables | {"DOMAINLM_NODE_RANK": "0"})
     _strip(worker, set(training.shared_claims))
     _set_variables(worker, variables)
-    worker["template"]["metadata"].get("labels", {}).pop(STEP_RUN_LABEL, None)
+    # what happens to a step is told of node 0's Job and pod; the others stand beside the one that launched it
+    worker["template"]["metadata"]["labels"].pop(STEP_RUN_LABEL, None)
+    worker["template"]["metadata"]["annotations"].pop(OPERATOR_ANNOTATION, None)
     for one in (leader, worker):
         pod = one["template"]["spec"]["template"]
         pod["metadata"].setdefault("labels", {})[COMPONENT_LABEL] = TRAINING

@@ -43,6 +43,15 @@ def test_pods_before_it_are_counted_as_restarts() -> None:
     assert first.started < second.started
 
 
+def test_pods_that_work_side_by_side_are_no_restarts_of_each_other() -> None:
+    oom = next(pod for pod in RECORDED["pods"] if pods.job_of(pod) == "oom")
+    found = [copy.deepcopy(oom) for _ in range(3)]
+    for index, pod in enumerate(found):
+        pod["metadata"]["labels"][pods.INDEX_LABEL] = str(min(index, 1))
+    (step,) = facts_of(RECORDED["jobs"], found).values()
+    assert [fact.restarts for fact in step] == [0, 0, 1]
+
+
 def test_the_operators_pod_comes_after_the_one_that_launched_it() -> None:
     launcher = next(job for job in RECORDED["jobs"] if job["metadata"]["name"] == "running")
     trainer = next(job for job in RECORDED["jobs"] if job["metadata"]["name"] == "oom")

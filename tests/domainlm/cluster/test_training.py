@@ -36,7 +36,7 @@ JOB = {
     "metadata": {
         "name": "0f3a-train-finetuning-pipeline-step-operator",
         "labels": {"step_run_id": "s1", "run_id": "r1", "step_name": "train"},
-        "annotations": {"zenml.io/step-name": "train"},
+        "annotations": {"zenml.io/step-name": "train", "zenml.io/step-operator": "o1"},
         "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "launching", "uid": "u1"}],
     },
     "spec": {
@@ -167,6 +167,8 @@ def test_a_step_stands_as_node_0_stands() -> None:
     leader, worker = (one["template"]["metadata"]["labels"] for one in found["spec"]["replicatedJobs"])
     assert leader["step_run_id"] == "s1" and "step_run_id" not in worker
     assert worker["run_id"] == "r1"
+    told = [one["template"]["metadata"]["annotations"] for one in found["spec"]["replicatedJobs"]]
+    assert told == [JOB["metadata"]["annotations"], {"zenml.io/step-name": "train"}]
     pods = [one["template"]["spec"]["template"]["metadata"]["labels"] for one in found["spec"]["replicatedJobs"]]
     assert all(labels[COMPONENT_LABEL] == "training" and labels["run_id"] == "r1" for labels in pods)
 

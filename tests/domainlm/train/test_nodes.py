@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,35 @@ def test_what_the_other_node_says_of_its_end_is_raised_on_node_0(
         tune("run", method="lora", rank=4096, processes=1, nodes=2, strategy="ddp")
     assert joining.wait(PATIENCE_S) == 1
     assert "rank 4096 exceeds the layer" in said(tmp_path)
+
+
+def test_a_node_that_is_killed_is_named_and_costs_no_step(
+    two_processes, outcome, tune, another_node, tiny_base, plain_tokenizer, tmp_path
+) -> None:
+    """It ends as a pod ends whose memory ran out; the next try goes on from what both had saved."""
+    hidden, work = (tmp_path / "run", tiny_base.path, plain_tokenizer.path), tmp_path / "run" / "work"
+    asked = two_nodes("dropout", "ddp") | {"max_steps": 60}
+    joining = another_node(*hidden)
+    stop = threading.Event()
+
+    def kill() -> None:
+        while not stop.wait(0.02):
+            if any(int(path.name.rpartition("-")[2]) >= 4 for path in work.glob("checkpoint-*")):
+                os.killpg(joining.pid, signal.SIGKILL)
+                return
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        with pytest.raises(TrainingError, match="node 1 ended and left no word"):
+            tune("run", **asked)
+    finally:
+        stop.set()
+        killer.join()
+    joining = another_node(*hidden)
+    adapter, _ = tune("run", **asked)
+    assert joining.wait(PATIENCE_S) == 0, said(tmp_path)
+    assert adapter.digest == outcome("ddp_long")["digest"]
 
 
 def noted(tmp_path: Path, **answers: list | None) -> tuple[nodes.Others, Job]:
