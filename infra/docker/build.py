@@ -162,10 +162,13 @@ def main() -> int:
     parser.add_argument("--tag", help="name of the image; domainlm:TARGET by default")
     parser.add_argument("--engine", choices=ENGINES)
     parser.add_argument("--network", choices=("none", "host"), default="none")
+    parser.add_argument("--context", type=Path, help="folder for the staged context; build/image/TARGET by default")
     given = parser.parse_args()
     tag = given.tag or f"localhost/domainlm:{given.target}"
     try:
-        digest = build(given.target, given.wheels.resolve(), tag, given.base, given.engine, given.network)
+        digest = build(
+            given.target, given.wheels.resolve(), tag, given.base, given.engine, given.network, given.context
+        )
     except (BuildFailed, FileNotFoundError, subprocess.SubprocessError) as error:
         print(f"The image was not built: {error}", file=sys.stderr)
         return 1
