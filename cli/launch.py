@@ -136,6 +136,7 @@ def _submitted(start: Start, launch: Launch, stack: StackFile, console: Console,
     """
     from cli.follow import Attending, Manner
     from cli.interrupts import Interrupts
+    from cli.stack import require_applied
     from domainlm.cluster.check import require
 
     stack.enter()  # before ZenML is imported
@@ -153,6 +154,7 @@ def _submitted(start: Start, launch: Launch, stack: StackFile, console: Console,
             except KeyError:
                 remedy = f"domainlm stack apply {launch.stack}"
                 raise ConfigurationError("the stack is not registered", stack.settings.name, remedy) from None
+            require_applied(stack)
             began = time.monotonic()
             try:
                 run = start(_stated(launch.asked))

@@ -10,11 +10,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from cli.environment import enter_project, quiet_libraries
-from domainlm.cluster.settings import StackFile, find_stack, read_stack
+from domainlm.cluster.settings import ComponentSettings, StackFile, find_stack, read_stack
 from domainlm.config import RunConfiguration
+from domainlm.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from zenml.client import Client
+    from zenml.enums import StackComponentType
 
 app = typer.Typer(help="Register, check and show stacks: where a run works.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="A file of infra/stacks without its ending, or a path.")]
@@ -63,7 +67,13 @@ def check_stack(name: Name, config: Config = None, overrides: Overrides = None) 
             f"[green]ready[/]: {stack.settings.name} works in this project's folder; there is nothing to reach"
         )
         return
-    if not _checked(stack, content, console):
+    good = _checked(stack, content, console)
+    if changes := apply(stack.path, only_say=True).changes:
+        console.print(f"  {_MARK['failed']}  registered stack: is not what the file says")
+        for change in changes:
+            console.print(f"        {escape(change)}")
+        console.print(f"        -> domainlm stack apply {escape(name)}")
+    if changes or not good:
         console.print(f"[bold red]not ready[/]: {stack.settings.name}")
         raise typer.Exit(1)
     console.print(f"[green]ready[/]: {stack.settings.name}")
@@ -83,10 +93,14 @@ def show(name: Name) -> None:
     print(yaml.safe_dump(content, sort_keys=False), end="")
 
 
-def apply(path: Path) -> Applied:
+def apply(path: Path, *, only_say: bool = False) -> Applied:
     """Register or update every component of a stack, the stack itself, and make it the active one.
 
     The process must have entered the stack (`StackFile.enter`), where it has a server.
+
+    Args:
+        path: the stack file.
+        only_say: change nothing, and say what would be: a run must not use another stack than the one that was checked.
 
     Raises:
         ConfigurationError, SecretError: the file or one that it names cannot be used.
@@ -98,23 +112,40 @@ def apply(path: Path) -> Applied:
     changes: list[str] = []
     client = Client()
     for name in stack.settings.secrets:
-        changes += _secret(client, name, stack.secret_values(name))
+        changes += _secret(client, name, stack.secret_values(name), only_say)
     components: dict[StackComponentType, Any] = {}
     for kind_name, component in stack.components().items():
         kind = StackComponentType(kind_name)
         if component.flavor == "domainlm":
-            changes += _flavor(client, kind)
-        components[kind], change = _component(client, kind, component.name, component.flavor, component.configuration)
+            changes += _flavor(client, kind, only_say)
+        components[kind], change = _component(client, kind, component, only_say)
         changes += change
     found = client.list_stacks(name=stack.settings.name).items
+    wanted = {kind: [one] for kind, one in components.items()}
     if not found:
-        client.create_stack(stack.settings.name, components)
         changes.append(f"stack {stack.settings.name}: added")
-    elif {kind: parts[0].id for kind, parts in found[0].components.items()} != components:
-        client.update_stack(found[0].id, component_updates={kind: [one] for kind, one in components.items()})
+        if not only_say:
+            client.create_stack(stack.settings.name, components)
+    elif {kind: [part.id for part in parts] for kind, parts in found[0].components.items() if parts} != wanted:
         changes.append(f"stack {stack.settings.name}: changed")
-    client.activate_stack(stack.settings.name)
+        if not only_say:
+            others = {kind: [] for kind in found[0].components if kind not in wanted}
+            client.update_stack(found[0].id, component_updates=wanted | others)
+    if not only_say:
+        client.activate_stack(stack.settings.name)
     return Applied(stack.settings.name, changes)
+
+
+def require_applied(stack: StackFile) -> None:
+    """Go on only where ZenML has the stack as its file and the environment say now: that is what was checked.
+
+    Raises:
+        ConfigurationError: it has another, or none; with every difference.
+        SecretError: a file that the stack names cannot be used.
+    """
+    if changes := apply(stack.path, only_say=True).changes:
+        said = "\n".join(["the registered stack is not what the file says; it would have to be:", *changes])
+        raise ConfigurationError(said, str(stack.path), f"domainlm stack apply {stack.path.stem}")
 
 
 def _entered(name: str, config: Path | None, overrides: list[str] | None) -> tuple[StackFile, dict[str, Any] | None]:
@@ -142,53 +173,59 @@ def _checked(stack: StackFile, content: dict[str, Any] | None, console: Console)
     return not any(finding.state == "failed" for finding in findings)
 
 
-def _secret(client: Client, name: str, values: dict[str, str]) -> list[str]:
+def _secret(client: Client, name: str, values: dict[str, str], only_say: bool) -> list[str]:
     try:
         found = client.get_secret(name, allow_partial_name_match=False, allow_partial_id_match=False)
     except KeyError:
-        client.create_secret(name, values)
+        if not only_say:
+            client.create_secret(name, values)
         return [f"secret {name}: added"]
     if found.secret_values == values:
         return []
-    gone = [key for key in found.secret_values if key not in values]
-    client.update_secret(found.id, add_or_update_values=values, remove_values=gone)
+    if not only_say:
+        gone = [key for key in found.secret_values if key not in values]
+        client.update_secret(found.id, add_or_update_values=values, remove_values=gone)
     return [f"secret {name}: changed"]
 
 
-def _flavor(client: Client, kind: Any) -> list[str]:
+def _flavor(client: Client, kind: StackComponentType, only_say: bool) -> list[str]:
     from zenml.models import FlavorUpdate
 
     from steps.operator import FLAVOR, StepOperatorFlavor
 
     source = f"{StepOperatorFlavor.__module__}.{StepOperatorFlavor.__name__}"
-    known = [one for one in client.list_flavors(name=FLAVOR, type=kind.value, hydrate=True).items]
+    known = client.list_flavors(name=FLAVOR, type=kind.value, hydrate=True).items
     if not known:
-        client.create_flavor(source, kind)
+        if not only_say:
+            client.create_flavor(source, kind)
         return [f"flavor {FLAVOR}: added"]
     schema = StepOperatorFlavor().config_schema
     if known[0].source == source and known[0].config_schema == schema:
         return []
-    client.zen_store.update_flavor(known[0].id, FlavorUpdate(source=source, config_schema=schema))
+    if not only_say:
+        client.zen_store.update_flavor(known[0].id, FlavorUpdate(source=source, config_schema=schema))
     return [f"flavor {FLAVOR}: changed"]
 
 
 def _component(
-    client: Client, kind: Any, name: str, flavor: str, configuration: dict[str, Any]
-) -> tuple[Any, list[str]]:
-    from domainlm.errors import ConfigurationError
-
+    client: Client, kind: StackComponentType, wanted: ComponentSettings, only_say: bool
+) -> tuple[UUID | None, list[str]]:
+    """The component's id (None where it would have to be made) and what changed."""
+    name, configuration = wanted.name, wanted.configuration
     found = client.list_stack_components(type=kind, name=name, hydrate=True).items
     if not found:
-        return client.create_stack_component(name, flavor, kind, configuration).id, [f"{kind.value} {name}: added"]
+        made = None if only_say else client.create_stack_component(name, wanted.flavor, kind, configuration).id
+        return made, [f"{kind.value} {name}: added"]
     known = found[0]
-    if known.flavor_name != flavor:
+    if known.flavor_name != wanted.flavor:
         raise ConfigurationError(
-            f"is a component of flavor {known.flavor_name}, not {flavor}", f"{kind.value} {name}",
+            f"is a component of flavor {known.flavor_name}, not {wanted.flavor}", f"{kind.value} {name}",
             f"give it another name, or delete it: zenml {kind.value.replace('_', '-')} delete {name}",
         )  # fmt: skip
     if known.configuration == configuration:
         return known.id, []
     gone = {key: None for key in known.configuration if key not in configuration}
-    client.update_stack_component(known.id, kind, configuration=configuration | gone)
+    if not only_say:
+        client.update_stack_component(known.id, kind, configuration=configuration | gone)
     keys = sorted(key for key in configuration | gone if known.configuration.get(key) != configuration.get(key))
     return known.id, [f"{kind.value} {name}: changed ({', '.join(keys)})"]

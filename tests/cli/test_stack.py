@@ -87,6 +87,13 @@ def components(place: Place) -> dict[str, dict[str, Any]]:
     return {one["name"]: one["metadata"]["configuration"] for one in found}
 
 
+def test_a_stack_that_is_not_registered_is_not_ready_and_check_registers_nothing(place: Place) -> None:
+    before = components(place)
+    said = place.call("check", "kubernetes", code=1)
+    assert "stack domainlm-kubernetes: added" in said and "-> domainlm stack apply kubernetes" in said
+    assert "not ready: domainlm-kubernetes" in said and components(place) == before
+
+
 def test_what_is_not_there_is_registered_and_said_to_be_ready(place: Place) -> None:
     local = (ROOT / ".zen" / "config.yaml").read_text() if (ROOT / ".zen").is_dir() else None
     said = place.call("apply", "kubernetes", "-c", "configs/kubernetes.yaml")
@@ -154,11 +161,33 @@ def test_a_cluster_without_a_gpu_is_not_ready_for_a_training_that_wants_one(plac
     assert "ready: domainlm-kubernetes" in place.call(*arguments, "--set", WITHOUT_GPU)
 
 
-def test_a_check_changes_nothing(place: Place) -> None:
+def test_a_check_of_another_namespace_and_store_changes_nothing(place: Place) -> None:
     before = components(place)
+    said = place.call("check", "kubernetes", code=1, DOMAINLM_S3_PATH="s3://elsewhere/tenant")
+    assert "there is no bucket 'elsewhere'" in said
+    assert "artifact_store domainlm-store: changed (path)" in said and "not ready: domainlm-kubernetes" in said
     said = place.call("check", "kubernetes", code=1, DOMAINLM_NAMESPACE="domainlm-elsewhere")
     assert "namespace domainlm-elsewhere: is not there" in said and "not ready: domainlm-elsewhere-kubernetes" in said
     assert components(place) == before and not place.cluster.sent("Namespace")
+
+
+def test_a_run_uses_no_other_stack_than_the_one_that_was_checked(place: Place) -> None:
+    code = (
+        "from cli.environment import enter_project; enter_project(ready=False)\n"
+        "from cli.stack import require_applied; from domainlm.cluster.settings import find_stack\n"
+        "from domainlm.errors import ConfigurationError\n"
+        "stack = find_stack('kubernetes'); stack.enter(); require_applied(stack); print('as it is')\n"
+        "import os; os.environ['DOMAINLM_REGISTRY_URI'] = 'elsewhere.example'\n"
+        "try: require_applied(stack)\n"
+        "except ConfigurationError as error: print(error)\n"
+    )
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DOMAINLM_", "ZENML_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=kept | place.environment, capture_output=True, text=True,
+        check=True, timeout=300,
+    )  # fmt: skip
+    assert "as it is" in done.stdout and "container_registry domainlm-registry: changed (uri)" in done.stdout
+    assert components(place)["domainlm-registry"] == {"uri": "127.0.0.1:1"}
 
 
 @pytest.mark.parametrize(

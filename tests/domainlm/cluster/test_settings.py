@@ -121,6 +121,17 @@ def test_an_unknown_key_names_the_nearest_right_one(tmp_path: Path) -> None:
         read_stack(write(tmp_path, server=server))
 
 
+@pytest.mark.parametrize("key", ["key", "secret", "aws_secret_access_key", "tracking_password", "token", "credentials"])
+def test_a_secret_in_clear_is_refused_and_not_quoted(tmp_path: Path, key: str) -> None:
+    component = {"name": "a", "flavor": "s3", "configuration": {key: "very-secret"}}
+    with pytest.raises(ConfigurationError, match="is a secret in clear") as caught:
+        read_stack(write(tmp_path, components={"artifact_store": component}))
+    assert f"components.artifact_store.configuration.{key}" in str(caught.value)
+    assert "very-secret" not in str(caught.value)
+    component["configuration"] = {key: "{{domainlm-store.some_key}}", "authentication_secret": "domainlm-store"}
+    read_stack(write(tmp_path, components={"artifact_store": component}))
+
+
 def test_a_name_that_is_no_stack_names_those_that_are() -> None:
     with pytest.raises(ConfigurationError, match="did you mean 'kubernetes'"):
         find_stack("kubernets")
