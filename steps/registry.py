@@ -18,8 +18,7 @@ DIGESTS = "digests"  # what `steps.register` and `steps.record` log for a model 
 
 
 def tracking_uri() -> str:
-    """The stack's MLflow, to which this process is then signed in; a stack without one gets a database inside the
-    project."""
+    """The stack's MLflow, to which this process is signed in; without one, a database inside the project."""
     tracker = Client().active_stack.experiment_tracker
     if not hasattr(tracker, "get_tracking_uri"):
         return mlflows.local_store()

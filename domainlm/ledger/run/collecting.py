@@ -3,8 +3,8 @@ cluster say, becomes one manifest.
 
 It fails closed. A file of the outbox whose seal is wrong, or a statement in ZenML's store that is not what the pods
 saw, is named, and the run waits until a person has looked (`domainlm audit signer flush --run RUN_ID`). A file that is
-missing is named too, and code that nobody stated, or that differed between two pods, counts as changed ("dirty"): then
-four eyes know no author of it. Every run ends in a manifest, also one whose image could not be pulled.
+missing is named too. Code that nobody stated, or that differed between two pods, counts as changed ("dirty") and has an
+author whom nobody knows: where a policy asks for four eyes, its model is not promoted. Every run ends in a manifest, also one whose image could not be pulled.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from domainlm.errors import DomainLMError
 from domainlm.ledger.run.checkout import changed_files
 from domainlm.ledger.run.entering import Entered
+from domainlm.ledger.run.history import NOBODY_KNOWS
 from domainlm.ledger.run.manifest import (
     COMPLETED,
     FAILED,
@@ -126,7 +127,7 @@ class Left:
         edited = {path for one in said for path in changed_files(begun.code["files"], one.code["files"])}
         if edited or self.mixed():
             begun.code |= {"changed": sorted(edited), "dirty": True}
-        begun.code["dirty"] = bool(begun.code["dirty"] or self.missing() or any(one.code["dirty"] for one in said))
+        begun.code["dirty"] = bool(begun.code["dirty"] or self.unknown() or any(one.code["dirty"] for one in said))
         return begun
 
     def in_order(self) -> list[Begun]:
@@ -137,6 +138,10 @@ class Left:
         """Steps that ran with other code or other packages than the first one: two images in one run."""
         said = self.in_order()
         return sorted({one.step for one in said if _version(one) != _version(said[0])})
+
+    def unknown(self) -> bool:
+        """Whether nobody can say what code made some step's outputs: the attempt that made them left no place."""
+        return any(attempt_name(name, attempts) not in self.begun for name, attempts in self._attempts.items())
 
     def missing(self) -> list[str]:
         """What a pod must have written where everything went well, and what is not there."""
@@ -200,6 +205,8 @@ def complete(
     elif found.status == FAILED:
         found.failure = failure or left.failure(broken) or _of_cluster(pods) or found.failure
         found.failure = found.failure or Failure(step=broken.name if broken else "", error=UNKNOWN)
+    if left.mixed() or left.unknown():
+        found.authors.code = sorted({*found.authors.code, NOBODY_KNOWS})
     found.collected = left.said(found)
     return found
 

@@ -12,6 +12,7 @@ from domainlm.cluster.pods import PodFacts
 from domainlm.keys import KeyRing
 from domainlm.ledger.run.asked import Asked
 from domainlm.ledger.run.collecting import SEEN_BY_RECORD, Left, complete
+from domainlm.ledger.run.history import NOBODY_KNOWS
 from domainlm.ledger.run.manifest import FAILED, INTERRUPTED, Failure, RunManifest, StepEntry
 from domainlm.ledger.run.outbox import FAILURES, MANIFEST, Broke, Outbox
 from domainlm.ledger.run.submission import EXTRA, state
@@ -68,12 +69,28 @@ def test_a_cached_step_has_no_place_and_none_is_missed(files: Dictionary) -> Non
     assert found.steps[0].places == [] and found.collected.missing == []
 
 
-@pytest.mark.parametrize("gone", ["places/train.1", "places/record.1", "manifest"])
-def test_what_is_missing_is_named_and_code_then_counts_as_changed(files: Dictionary, gone: str) -> None:
+@pytest.mark.parametrize("gone", ["places/train.1", "places/record.1"])
+def test_a_place_that_is_missing_is_named_and_nobody_knows_who_wrote_that_code(files: Dictionary, gone: str) -> None:
     del files.files[f"evidence-outbox/{RUN}/{gone}.json"]
     found = left(files)
     assert found.missing() == [gone] and found.first().code["dirty"] is True
-    assert complete(run(), found, {}, None).collected.missing == [gone]
+    made = complete(run(), found, {}, None)
+    assert made.collected.missing == [gone] and NOBODY_KNOWS in made.authors.code
+
+
+def test_records_own_manifest_is_missed_and_the_code_is_known_all_the_same(files: Dictionary) -> None:
+    del files.files[f"evidence-outbox/{RUN}/manifest.json"]
+    made = complete(run(), left(files), {}, None)
+    assert made.collected.missing == ["manifest"] and NOBODY_KNOWS not in made.authors.code
+    assert left(files).first().code["dirty"] is False
+
+
+def test_an_attempt_that_left_nothing_is_named_and_the_one_that_made_the_outputs_counts(files: Dictionary) -> None:
+    leave(files, KEYS, begun("train", 2, started="2026-11-20T10:05:00.000Z"))
+    del files.files[f"evidence-outbox/{RUN}/places/train.1.json"]
+    found = left(files, STEPS | {"train": 2})
+    assert found.missing() == ["places/train.1"] and found.first().code["dirty"] is False
+    assert NOBODY_KNOWS not in complete(run(), found, {}, None).authors.code
 
 
 def test_a_run_that_left_nothing_has_code_that_nobody_stated() -> None:
@@ -95,6 +112,7 @@ def test_two_images_in_one_run_are_named_and_count_as_changed(other: dict[str, A
     leave(store, KEYS, begun("prepare"), begun("train", started="2026-11-20T10:09:00.000Z", **other), begun("record"))
     found = left(store)
     assert found.mixed() == ["train"] and found.first().code["dirty"] is True
+    assert NOBODY_KNOWS in complete(run(), found, {}, None).authors.code
     assert found.first().code["commit"] == CODE["commit"]
     if "files" in other["code"] and other["code"]["files"] != CODE["files"]:
         assert found.first().code["changed"] == ["steps/train.py"]
