@@ -4,7 +4,8 @@ cluster say, becomes one manifest.
 It fails closed. A file of the outbox whose seal is wrong, or a statement in ZenML's store that is not what the pods
 saw, is named, and the run waits until a person has looked (`domainlm audit signer flush --run RUN_ID`). A file that is
 missing is named too. Code that nobody stated, or that differed between two pods, counts as changed ("dirty") and has an
-author whom nobody knows: where a policy asks for four eyes, its model is not promoted. Every run ends in a manifest, also one whose image could not be pulled.
+author whom nobody knows: where a policy asks for four eyes, its model is not promoted. Every run ends in a manifest,
+also one whose image could not be pulled.
 """
 
 from __future__ import annotations
