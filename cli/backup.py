@@ -25,7 +25,7 @@ def backup(
 ) -> None:
     """Write stores, ledger, registry and artifacts to one file; never a private key."""
     target = target.absolute()
-    enter_project()
+    enter_project(ready=False)  # a ledger is enough: the one of a cluster has no stack beside it
     from domainlm.audit.backup.backup import backup as write
     from domainlm.audit.erasure.at_rest import at_rest
     from domainlm.ledger.client import open_ledger, submit
