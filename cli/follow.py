@@ -151,7 +151,8 @@ class Attending:
                 now = time.monotonic()
                 rows = self._course.rows(now)
                 self._timing.note(self._course, now)
-                drawn.show(rows, self._course.waiting(), self._course.silent(now), self._status(rows, now))
+                drawn.tell(self._course.waiting(), self._course.mishaps())
+                drawn.show(rows, self._course.silent(now), self._status(rows, now))
                 if found := self._course.outcome(now):
                     return found
                 if interrupts.taken():

@@ -31,6 +31,7 @@ class StepsTable:
         self._live: Live | None = None
         self._told: dict[str, tuple[str, str, int]] = {}
         self._reasons: dict[str, Reason] = {}
+        self._lost: set[str] = set()
 
     def __enter__(self) -> StepsTable:
         self.go_on()
@@ -55,26 +56,40 @@ class StepsTable:
             self._live = Live(console=self._console, transient=True, auto_refresh=False)
             self._live.start()
 
-    def show(self, rows: list[Row], waiting: dict[str, Reason], notes: list[str], status: str) -> None:
+    def tell(self, waiting: dict[str, Reason], mishaps: dict[str, tuple[str, Reason]]) -> None:
+        """Say what keeps the run up; each thing once.
+
+        Args:
+            waiting: {step: why its pod does not start}; told again when it is another.
+            mishaps: {pod: (step, what the cluster did to it)}.
+        """
+        for pod, (step, why) in mishaps.items():
+            if pod not in self._lost:
+                self._lost.add(pod)
+                self._say(f"  {step or 'the run'} lost the pod {pod}: {why}")
+        for step, why in waiting.items():
+            before = self._reasons.get(step)
+            if before is None or (before.code, before.what) != (why.code, why.what):
+                self._say(f"  {step or 'the run'} waits: {why}")
+        self._reasons |= waiting
+
+    def show(self, rows: list[Row], notes: list[str], status: str) -> None:
         """Show how the run stands.
 
         Args:
             rows: the steps.
-            waiting: {step: why it does not start}; told once, whenever it is another.
             notes: what is out of order, such as a server that does not answer.
             status: a line above the table.
         """
-        for step, why in waiting.items():
-            before = self._reasons.get(step)
-            if before is None or (before.code, before.what) != (why.code, why.what):
-                self._console.print(f"  {step or 'the run'} waits: {why}", style="yellow", markup=False, soft_wrap=True)
-        self._reasons |= waiting
         if self._live is None:
             self._lines(rows)
             return
         self._spinner.update(text=Text(status))
         told = [Text(note, style="yellow") for note in notes]
         self._live.update(Group(self._spinner, table(self._fitting(rows)), *told), refresh=True)
+
+    def _say(self, text: str) -> None:
+        self._console.print(text.replace("\n", "\n  "), style="yellow", markup=False, soft_wrap=True)
 
     def _fitting(self, rows: list[Row]) -> list[Row]:
         """What the terminal has room for: those at work and those that ended last rather than those that wait."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from domainlm.cluster.memory import Memory, ended, step_of
+from domainlm.cluster.memory import VAGUE, Memory, ended, step_of
 from domainlm.cluster.pods import (
     ORCHESTRATOR,
     PENDING,
@@ -27,6 +27,7 @@ from domainlm.cluster.pods import (
     facts_of,
     job_of,
     name_of,
+    phase_of,
     step_names,
     uid_of,
 )
@@ -182,6 +183,16 @@ class Course:
         """{step: why its pod does not start}; `ORCHESTRATOR` for the pod that starts the steps."""
         return {step: why for step, (_, _, why) in self._waits.items()}
 
+    def mishaps(self) -> dict[str, tuple[str, Reason]]:
+        """{pod: (step, what the cluster did to it)}; another pod may take its place."""
+        found = {}
+        for step, pods in self.memory.by_step().items():
+            for pod in pods:
+                why = self.memory.reason_of_pod(pod) if phase_of(pod) != PENDING else None
+                if why and why.code not in VAGUE:
+                    found[name_of(pod)] = (step, why)
+        return found
+
     def facts(self) -> dict[str, list[PodFacts]]:
         """{step: its pods}, also those that are gone: what the evidence of the run gets."""
         return facts_of(list(self.memory.jobs.values()), list(self.memory.pods.values()))
@@ -192,7 +203,7 @@ class Course:
             return found
         if self.state.status in OVER:
             return self._ended(now)
-        if why := self._nobody_goes_on():
+        if why := self._nobody_goes_on() or self._failed_for_good():
             if not self._settled(now):
                 return None
             return Outcome(FAILED, self._reasons() or {ORCHESTRATOR: why}, stop=True)
@@ -242,6 +253,15 @@ class Course:
             return self._last_waits.get(ORCHESTRATOR) or Reason(
                 "JobGone", "the run's Job was deleted", "somebody deleted it, or its namespace"
             )
+        return None
+
+    def _failed_for_good(self) -> Reason | None:
+        """A step's Job that has no try left, while ZenML lets other branches go on: of a pod that was killed before its
+        step began it hears only when all of them have ended, whatever the execution mode."""
+        for job in self._failed_jobs():
+            said = self.state.steps.get(step_of(job))
+            if not by_operator(job) and not (said and said.status in OVER and said.status != FAILED):
+                return Reason("JobFailed", f"the Job {name_of(job)} failed for good")
         return None
 
     def _settled(self, now: float) -> bool:
@@ -306,7 +326,8 @@ class Course:
         elif shown.phase == RUNNING:
             word = status or "loading"  # the pod imports; the step has not said that it began
         else:
-            word = "ending"
+            why = self.memory.reason_of_pod(pods[-1])
+            word = why.code if why and why.code not in VAGUE else "ending"
         seconds = None
         if pods:
             begun = min(self.memory.first_seen[uid_of(pod)] for pod in pods)

@@ -12,6 +12,7 @@ from domainlm.cluster.following import Row
 from domainlm.cluster.reasons import Reason
 
 GPU = Reason("Unschedulable", "no node with nvidia.com/gpu", "bring a node")
+OOM = Reason("OOMKilled", "asked 4Gi")
 ROWS = [
     Row("ingest", "completed", "ingest-1-abc", "node1", 0, 12.34, None),
     Row("train", "Unschedulable", "train-1-abc", "", 2, 61.0, GPU),
@@ -28,11 +29,14 @@ def test_without_a_terminal_each_change_is_a_line_and_a_reason_is_told_once() ->
     at = console(False)
     with StepsTable(at) as drawn:
         for _ in range(3):
-            drawn.show(ROWS, {"train": GPU}, [], "1 of 3 steps")
-        drawn.show([ROWS[0], ROWS[1]._replace(state="running", node="gpu1")], {}, [], "1 of 3 steps")
+            drawn.tell({"train": GPU}, {"ingest-0-xyz": ("ingest", OOM)})
+            drawn.show(ROWS, [], "1 of 3 steps")
+        drawn.tell({}, {"ingest-0-xyz": ("ingest", OOM)})
+        drawn.show([ROWS[0], ROWS[1]._replace(state="running", node="gpu1")], [], "1 of 3 steps")
     assert at.file.getvalue().splitlines() == [
+        "  ingest lost the pod ingest-0-xyz: OOMKilled: asked 4Gi",
         "  train waits: Unschedulable: no node with nvidia.com/gpu",
-        "  -> bring a node",
+        "    -> bring a node",
         "  ingest                    completed                12.3 s  ingest-1-abc on node1",
         "  train                     Unschedulable                    2 restarts, train-1-abc",
         "  train                     running                          2 restarts, train-1-abc on gpu1",
@@ -42,15 +46,15 @@ def test_without_a_terminal_each_change_is_a_line_and_a_reason_is_told_once() ->
 def test_a_reason_that_changes_is_told_again() -> None:
     at = console(False)
     with StepsTable(at) as drawn:
-        drawn.show([], {"train": GPU}, [], "")
-        drawn.show([], {"train": GPU._replace(what="no node with 2 nvidia.com/gpu")}, [], "")
+        drawn.tell({"train": GPU}, {})
+        drawn.tell({"train": GPU._replace(what="no node with 2 nvidia.com/gpu")}, {})
     assert at.file.getvalue().count("train waits") == 2
 
 
 def test_a_terminal_shows_a_table_that_is_taken_away_again() -> None:
     at = console(True)
     with StepsTable(at) as drawn:
-        drawn.show(ROWS, {}, ["the ZenML server has not answered for 12 s"], "1 of 3 steps")
+        drawn.show(ROWS, ["the ZenML server has not answered for 12 s"], "1 of 3 steps")
         shown = at.file.getvalue()
     for word in ("1 of 3 steps", "step", "restarts", "train-1-abc", "61.0", "has not answered for 12 s"):
         assert word in shown
@@ -60,12 +64,12 @@ def test_a_terminal_shows_a_table_that_is_taken_away_again() -> None:
 def test_what_stood_before_a_question_is_not_taken_away_after_it() -> None:
     at = console(True)
     with StepsTable(at) as drawn:
-        drawn.show(ROWS, {}, [], "1 of 3 steps")
+        drawn.show(ROWS, [], "1 of 3 steps")
         drawn.pause()
         at.print("stop, leave or continue?")
         before = len(at.file.getvalue())
         drawn.go_on()
-        drawn.show(ROWS, {}, [], "1 of 3 steps")
+        drawn.show(ROWS, [], "1 of 3 steps")
         again = at.file.getvalue()[before:]
     assert "\x1b[1A" not in again, "no line above the question is gone up to"
 

@@ -118,6 +118,31 @@ def test_out_of_memory_is_told_also_where_zenml_knows_no_exception(run: Played) 
     )
 
 
+def test_a_step_that_failed_for_good_ends_a_run_of_which_zenml_has_not_heard(run: Played) -> None:
+    # ZenML 0.98: a pod that is killed before its step begins ends no other branch, whatever the execution mode
+    killed_twice = [killed("ingest-1", "OOMKilled", 137, number=number) for number in (0, 1)]
+    branch = (job("pretrain-1", "pretrain"), pod("pretrain-1"))
+    run.tell(*ORCHESTRATOR, job("ingest-1", "ingest"), *killed_twice[:1], *branch, state=says("running"), lasts=100)
+    assert run.outcome() is None, "there is another try"
+    assert run.row("ingest").state == "OOMKilled"
+    assert run.course.mishaps()["ingest-1-0"][1].what == "asked 4Gi, and needed more memory"
+    over = job("ingest-1", "ingest", "Failed")
+    run.tell(*ORCHESTRATOR, over, *killed_twice, *branch, state=says("running"), lasts=40)
+    assert run.outcome() is None, "ZenML may hear of it"
+    run.tell(*ORCHESTRATOR, over, *killed_twice, *branch, state=says("running"), lasts=40)
+    assert (run.outcome().status, run.outcome().stop) == (FAILED, True)
+    assert run.outcome().reasons["ingest"].code == "OOMKilled"
+
+
+def test_a_training_that_is_launched_again_ends_nothing(run: Played) -> None:
+    launcher = (job("train-1", "train"), killed("train-1"), pod("train-1", number=1))
+    first, second = job("a", "train", "Failed", operator=True), job("b", "train", operator=True, made=9)
+    run.tell(*ORCHESTRATOR, *launcher, first, state=says("running", train="retrying"), lasts=100)
+    assert run.outcome() is None
+    run.tell(*ORCHESTRATOR, *launcher, first, second, state=says("running", train="running"), lasts=100)
+    assert run.outcome() is None
+
+
 def test_the_trainings_end_goes_before_what_its_launching_pod_says(run: Played) -> None:
     launcher, operator = job("train-1", "train", "Failed"), job("train-2", "train", "Failed", operator=True)
     said = StepState("failed", error="RuntimeError: its message is withheld, since it may quote data")
