@@ -41,10 +41,14 @@ def collect(
         failure: why the run failed, where whoever followed it knows, also where ZenML holds it for running.
 
     Raises:
-        ArtifactError: the run is still at work, or its artifact store cannot be read.
+        ArtifactError: the run is still at work, or ZenML's server or the run's artifact store cannot be read.
         SecretError: the key that seals are checked with is missing.
     """
-    run = Client().get_pipeline_run(UUID(str(run_id)), hydrate=True)
+    with reading(str(run_id)):
+        return _collect(Client().get_pipeline_run(UUID(str(run_id)), hydrate=True), pods or {}, failure)
+
+
+def _collect(run: PipelineRunResponse, pods: Mapping[str, Sequence[PodFacts]], failure: Failure | None) -> Finished:
     path = manifests.manifest_folder() / f"{run.id}.json"
     if (known := receipt_of(str(run.id))) is not None and path.exists():
         return Finished(manifests.read(path), path, known)
@@ -53,7 +57,7 @@ def collect(
     left = _left(run)
     status = _ENDED.get(run.status.value, FAILED)
     found = manifest_of(run.id, status=FAILED if failure and status == COMPLETED else status, begun=left.first())
-    found = complete(found, left, pods or {}, failure)
+    found = complete(found, left, pods, failure)
     if not found.collected.refused:
         found = _with_every_row(found) if found.status == COMPLETED else with_rows(found)
     path = manifests.write(found, no_key if found.collected.refused else load_keys)
@@ -63,15 +67,13 @@ def collect(
 def _left(run: PipelineRunResponse) -> Left:
     tried = {name: step.version for name, step in run.steps.items() if step.status != ExecutionStatus.CACHED}
     recorded = RECORD in run.steps and run.steps[RECORD].status == ExecutionStatus.COMPLETED
-    with reading(run.name):
-        store = load_artifact_store(run.stack.components[StackComponentType.ARTIFACT_STORE][0].id)
-        return Left(tried, recorded, run.config.extra, Outbox(StoreFiles(store), str(run.id), load_keys), load_keys)
+    store = load_artifact_store(run.stack.components[StackComponentType.ARTIFACT_STORE][0].id)
+    return Left(tried, recorded, run.config.extra, Outbox(StoreFiles(store), str(run.id), load_keys), load_keys)
 
 
 def _with_every_row(found: RunManifest) -> RunManifest:
-    with reading(found.run_name):
-        try:
-            return rows_of(found)
-        except DomainLMError as error:  # changed since `record` looked
-            found.collected.refused.append(f"rows: {error.what}")
-            return found
+    try:
+        return rows_of(found)
+    except DomainLMError as error:  # changed since `record` looked
+        found.collected.refused.append(f"rows: {error.what}")
+        return found

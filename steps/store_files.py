@@ -15,20 +15,21 @@ from domainlm.errors import ArtifactError, DomainLMError
 
 @contextmanager
 def reading(run: str) -> Iterator[None]:
-    """Whatever a store's client raises becomes one error of ours; its own text may name what it was asked for.
+    """Whatever a server's or a store's client raises becomes one error of ours: its own text may name what it was
+    asked for.
 
     Args:
-        run: whose store it is.
+        run: what is read about.
 
     Raises:
-        ArtifactError: the store cannot be read.
+        ArtifactError: ZenML's server or the store cannot be read.
     """
     try:
         yield
     except DomainLMError:
         raise
     except Exception as error:
-        what = f"the artifact store of the run cannot be read ({type(error).__name__})"
+        what = f"ZenML's server or the artifact store of the run cannot be read ({type(error).__name__})"
         raise ArtifactError(what, run, "collect it again later") from None
 
 

@@ -77,13 +77,13 @@ def test_rows_that_were_changed_since_are_refused(run: SimpleNamespace, monkeypa
     assert found.manifest.collected.refused == ["rows: was changed after it was stored"]
 
 
-def test_a_store_that_is_away_is_asked_again_later_and_not_quoted(
+def test_a_server_or_store_that_is_away_is_asked_again_later_and_not_quoted(
     run: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(_: object) -> None:
+    def away(*_: object, **__: object) -> None:
         raise ConnectionError("https://AKIAEXAMPLE@store:9000 refused")
 
-    for name in ("load_artifact_store", "rows_of"):
+    for name in ("Client", "load_artifact_store", "manifest_of", "rows_of"):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, away)
             with pytest.raises(ArtifactError, match="cannot be read") as caught:
