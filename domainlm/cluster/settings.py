@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from domainlm.cluster.kubeconfig import Context, find_context, own_pod
 from domainlm.errors import ConfigurationError, SecretError, nearest
@@ -27,6 +27,7 @@ from domainlm.yaml_lines import Fault, at, model_faults, read_yaml
 STACKS = Path("infra") / "stacks"
 # flavours whose components live in the cluster's namespace
 _IN_NAMESPACE = ("kubernetes", "domainlm")
+_ON_A_CLUSTER = ("orchestrator", "artifact_store", "container_registry", "image_builder")
 # fields of ZenML's flavors that hold a secret; `authentication_secret` holds a name
 _SECRET_KEY = re.compile(r"^(?!authentication_secret$)(?:.*_)?(?:key|secret|password|token|credentials)$")
 _REFERENCE = re.compile(r"\{\{\s*[\w-]+\.[\w-]+\s*\}\}")
@@ -71,6 +72,15 @@ class StackSettings(Settings):
     cluster: ClusterSettings | None = None
     secrets: dict[str, SecretSource] = Field(default_factory=dict)
     components: dict[str, ComponentSettings] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _whole(self) -> StackSettings:
+        """ZenML would say one after the other that they are missing, the last of them when a run is submitted."""
+        if self.server and not self.cluster:
+            raise ValueError("a stack with a server needs the section cluster")
+        if missing := [kind for kind in _ON_A_CLUSTER if self.server and kind not in self.components]:
+            raise ValueError(f"a stack of a cluster needs the components {', '.join(missing)} too")
+        return self
 
 
 class StackFile(NamedTuple):

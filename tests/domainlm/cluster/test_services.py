@@ -112,6 +112,8 @@ def stack(
             "mlflow": {"file": private / "mlflow", "keys": ["user", "password"]},
         },
         "components": {
+            "orchestrator": component("kubernetes"),
+            "image_builder": component("local"),
             "artifact_store": component(
                 "s3",
                 path=path,

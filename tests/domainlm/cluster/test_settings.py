@@ -124,12 +124,32 @@ def test_an_unknown_key_names_the_nearest_right_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["key", "secret", "aws_secret_access_key", "tracking_password", "token", "credentials"])
 def test_a_secret_in_clear_is_refused_and_not_quoted(tmp_path: Path, key: str) -> None:
     component = {"name": "a", "flavor": "s3", "configuration": {key: "very-secret"}}
+    others = {
+        kind: {"name": "a", "flavor": "local"} for kind in ("orchestrator", "container_registry", "image_builder")
+    }
     with pytest.raises(ConfigurationError, match="is a secret in clear") as caught:
-        read_stack(write(tmp_path, components={"artifact_store": component}))
+        read_stack(write(tmp_path, components={"artifact_store": component} | others))
     assert f"components.artifact_store.configuration.{key}" in str(caught.value)
     assert "very-secret" not in str(caught.value)
     component["configuration"] = {key: "{{domainlm-store.some_key}}", "authentication_secret": "domainlm-store"}
-    read_stack(write(tmp_path, components={"artifact_store": component}))
+    read_stack(write(tmp_path, components={"artifact_store": component} | others))
+
+
+@pytest.mark.parametrize("kind", ["orchestrator", "artifact_store", "container_registry", "image_builder"])
+def test_a_stack_of_a_cluster_without_a_part_that_zenml_wants_is_refused(tmp_path: Path, kind: str) -> None:
+    content = yaml.safe_load((ROOT / "infra" / "stacks" / "kubernetes.yaml").read_text())
+    del content["components"][kind]
+    with pytest.raises(ConfigurationError, match=f"needs the components {kind} too"):
+        read_stack(write(tmp_path, components=content["components"]))
+
+
+def test_a_server_without_a_cluster_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    content = yaml.safe_load(path.read_text())
+    del content["cluster"]
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigurationError, match="needs the section cluster"):
+        read_stack(path)
 
 
 def test_a_name_that_is_no_stack_names_those_that_are() -> None:
