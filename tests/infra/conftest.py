@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "infra" / "docker"
 BASE = "localhost/debian-python:12"
 TAG = "localhost/domainlm-test:cpu"
+LIMITS = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")  # root without all capabilities cannot raise them
 BUILD_TIMEOUT_S = 1500
 LOOK_TIMEOUT_S = 120
 
@@ -45,6 +46,9 @@ def image(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         made = _do(["sh", str(DOCKER / "base.sh"), base])
         if made.returncode:
             pytest.skip(f"infra/docker/base.sh could not make {base}: {made.stderr[-500:]}")
+    ran = _do([engine, "run", "--rm", "--network=none", *LIMITS, base, "true"])
+    if ran.returncode:
+        pytest.skip(f"{engine} cannot run a container here: {ran.stderr[-500:]}")
     wheels = Path(os.environ.get("DOMAINLM_WHEELS", ROOT / "build" / "wheels"))
     if not (wheels / "cpu" / "requirements.txt").is_file():
         got = _do([sys.executable, str(DOCKER / "wheels.py"), "cpu", str(wheels)])
