@@ -8,8 +8,8 @@ from the cache, and reads what following it measured (docs/following.md, "Times"
 its start and its end in ZenML: imports are over by then, inputs and outputs are read and written in it. Beyond it lies
 the time from the end of the last step that ended before it began: ending that pod, noticing it, making a Job,
 scheduling, starting a container, importing. A step on the step operator has two pods: what its launching pod takes
-until the second one's container runs, and that one's imports, count too. Ends with one line of JSON; without a cluster its
-values are null.
+until the second one's container runs, and that one's imports, count too. Ends with one line of JSON; without a cluster
+its values are null.
 """
 
 from __future__ import annotations
