@@ -8,7 +8,8 @@ it, and does not notice that its image cannot be pulled. Here
   it, nobody copies it, and the launching pod needs no right to make Secrets;
 - the Job is owned by the launching pod: whoever cancels or deletes that one ends the training with it;
 - a Job that an earlier try of the step left at work is deleted first, since two trainings would share a checkpoint;
-- a Job whose image is not there fails at once, as a step's does.
+- a Job whose image is not there fails at once, as a step's does;
+- the end of the Job is seen within 2 s, not within 16.
 
 `domainlm stack apply` registers the flavour; the class itself is loaded from the image in every pod.
 """
@@ -16,9 +17,11 @@ it, and does not notice that its image cannot be pulled. Here
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 from kubernetes import client as k8s
+from urllib3.exceptions import HTTPError
 from zenml.client import Client
 from zenml.enums import ExecutionStatus
 from zenml.integrations.kubernetes import kube_utils
@@ -28,6 +31,7 @@ from zenml.integrations.kubernetes.flavors.kubernetes_step_operator_flavor impor
 from zenml.integrations.kubernetes.orchestrators import KubernetesOrchestrator
 from zenml.integrations.kubernetes.pod_settings import KubernetesPodSettings
 from zenml.integrations.kubernetes.step_operators import KubernetesStepOperator
+from zenml.logger import get_logger
 from zenml.stack import Stack, StackValidator
 
 from domainlm.errors import ConfigurationError
@@ -40,6 +44,9 @@ FLAVOR = "domainlm"
 TOKEN = "ZENML_STORE_API_TOKEN"
 # set in the pods by the downward API (configs/kubernetes.yaml)
 POD, POD_UID = "DOMAINLM_POD", "DOMAINLM_POD_UID"
+LOOK_EVERY_S = 2.0
+
+logger = get_logger(__name__)
 
 
 class StepOperator(KubernetesStepOperator):
@@ -124,6 +131,18 @@ class StepOperator(KubernetesStepOperator):
             kube_utils.JobStatus.SUCCEEDED: ExecutionStatus.COMPLETED,
             kube_utils.JobStatus.FAILED: ExecutionStatus.FAILED,
         }.get(status, ExecutionStatus.RUNNING)
+
+    def wait(self, step_run: StepRunResponse) -> ExecutionStatus:
+        """Until the step has ended; ZenML's own looks every 16 s, which each training would pay for."""
+        while True:
+            try:
+                status = self.get_status(step_run)
+            except (k8s.ApiException, HTTPError) as error:  # ZenML's server knows it too, if the API server is away
+                logger.warning("the API server does not say how the step stands: %s", type(error).__name__)
+                status = Client().get_run_step(step_run.id, hydrate=False).status
+            if status.is_finished or status == ExecutionStatus.RETRYING:
+                return status
+            time.sleep(LOOK_EVERY_S)
 
     def _end_earlier_tries(self, info: StepRunInfo) -> None:
         labels = {"run_id": str(info.run_id), "step_name": info.pipeline_step_name}

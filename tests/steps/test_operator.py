@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 from kubernetes import client, config
 from kubernetes_stub import Cluster, Image
+from urllib3.exceptions import MaxRetryError
 from zenml.enums import ExecutionStatus, StackComponentType
 from zenml.integrations.kubernetes.flavors import KubernetesStepOperatorSettings
 from zenml.integrations.kubernetes.flavors.kubernetes_orchestrator_flavor import KubernetesOrchestratorConfig
@@ -164,6 +165,23 @@ def test_a_job_that_ended_says_how(operator: StepOperator, script: str, status: 
     submit(operator, info, script)
     found = until(lambda: (now := operator.get_status(SimpleNamespace(id=info.step_run_id))).is_finished and now)
     assert found == status
+
+
+def test_waiting_asks_zenmls_server_while_the_api_server_is_away(
+    operator: StepOperator, stack: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info, asked = step(env=[]), []
+    known = [ExecutionStatus.RUNNING, ExecutionStatus.FAILED]
+    zenml = steps.operator.Client()
+    zenml.get_run_step = lambda step_id, hydrate: SimpleNamespace(status=known[min(len(asked), 2) - 1])
+    monkeypatch.setattr(steps.operator, "LOOK_EVERY_S", 0.01)
+
+    def away(step_run: Any) -> ExecutionStatus:
+        asked.append(step_run)
+        raise client.ApiException(status=503) if len(asked) == 1 else MaxRetryError(None, "/", None)
+
+    monkeypatch.setattr(operator, "get_status", away)
+    assert operator.wait(SimpleNamespace(id=info.step_run_id)) == ExecutionStatus.FAILED and len(asked) == 2
 
 
 def test_an_image_that_is_not_there_ends_the_step_and_leaves_no_pod(operator: StepOperator, cluster: Cluster) -> None:
