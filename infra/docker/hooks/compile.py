@@ -17,8 +17,9 @@ from py_compile import PycInvalidationMode
 
 MOST_PROCESSES = 4
 FAMILIES = frozenset(
-    "auto bert bloom deberta deberta_v2 distilbert electra encoder_decoder exaone4 falcon gemma gemma2 gemma3 gpt2 gpt_neox "
-    "llama mistral mixtral modernbert olmo2 phi phi3 qwen2 qwen3 qwen3_moe roberta smollm3 xlm xlm_roberta".split()
+    "auto bert bloom deberta deberta_v2 distilbert electra encoder_decoder exaone4 falcon gemma gemma2 gemma3 gpt2 "
+    "gpt_neox llama mistral mixtral modernbert olmo2 phi phi3 qwen2 qwen3 qwen3_moe roberta "
+    "smollm3 xlm xlm_roberta".split()
 )
 
 
