@@ -1,21 +1,18 @@
-"""A run on a cluster as ZenML's server tells it, and ZenML's way of stopping it."""
+"""A run on a cluster as ZenML's server tells it."""
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import datetime
 from uuid import UUID
 
 from zenml.client import Client
 from zenml.enums import ExecutionStatus
-from zenml.exceptions import IllegalOperationError
 from zenml.models import PipelineRunResponse, StepRunResponse
-from zenml.orchestrators.publish_utils import publish_pipeline_run_status_update
-from zenml.utils.run_utils import stop_run
 
 from domainlm.cluster.following import RunState, StepState
 from domainlm.cluster.logs import exception_line, shown
 from domainlm.errors import ConfigurationError
+from steps.stopped import ask_to_stop, close
 
 _PAGE = 500  # steps of one run
 
@@ -36,17 +33,12 @@ class Followed:
         return RunState(str(run.status.value), {step.name: self._step(step) for step in steps}, self._order)
 
     def stop(self) -> bool:
-        """Ask ZenML to stop it; whether an orchestrator was there to hear it, which one that has not begun is not."""
-        run = Client().get_pipeline_run(self.id)
-        if run.orchestrator_run_id and not run.status.is_finished and run.status != ExecutionStatus.STOPPING:
-            with suppress(IllegalOperationError, RuntimeError):  # it ended meanwhile, or a Job did not go
-                stop_run(run, graceful=False)
-        return bool(run.orchestrator_run_id)
+        """Ask ZenML to stop it; whether an orchestrator was there to hear it."""
+        return ask_to_stop(self.id)
 
     def close(self, status: str, why: str) -> None:
-        """Say how a run ended that nobody works for any more, where ZenML thinks that it goes on."""
-        if not Client().get_pipeline_run(self.id, hydrate=False).status.is_finished:
-            publish_pipeline_run_status_update(self.id, ExecutionStatus(status), status_reason=why)
+        """Say how it ended, now that nobody works for it any more, where ZenML thinks that it goes on."""
+        close(self.id, status, why)
 
     def _step(self, step: StepRunResponse) -> StepState:
         said = StepState(str(step.status.value), _iso(step.start_time), _iso(step.end_time))
