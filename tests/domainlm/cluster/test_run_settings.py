@@ -139,6 +139,21 @@ def test_variables_are_for_places_and_never_touch_what_a_run_works_on() -> None:
     assert content["steps"]["ingest"]["parameters"]["sources"][0]["uri"] == "domains/${HOME}.csv"
 
 
+def test_what_stands_in_pod_specifications_is_a_field_of_a_pod() -> None:
+    from kubernetes.client import V1PodSpec
+
+    content = load()
+    blocks = [content["settings"], *(step.get("settings") or {} for step in content["steps"].values())]
+    named = {
+        key
+        for block in blocks
+        for component in (run_settings.ORCHESTRATOR, run_settings.OPERATOR)
+        for pod in run_settings.PODS
+        for key in ((block.get(component) or {}).get(pod) or {}).get("additional_pod_spec_args", {})
+    }
+    assert "security_context" in named and named <= set(V1PodSpec.openapi_types)  # ZenML drops others with a warning
+
+
 def test_the_lists_of_keys_are_those_of_the_installed_zenml() -> None:
     from zenml.config.retry_config import StepRetryConfig
     from zenml.config.schedule import Schedule
