@@ -33,6 +33,26 @@ def enter_project(*, ready: bool = True) -> Path:
     return root
 
 
+def enter_stack(name: str) -> None:
+    """Work with the stores of a cluster's stack in place of this machine's; ZenML must not have been imported yet.
+
+    Args:
+        name: a file of infra/stacks, or a path; "" leaves everything as it is.
+
+    Raises:
+        ConfigurationError, SecretError: the stack file cannot be used.
+    """
+    if not name:
+        return
+    from domainlm.cluster.settings import find_stack
+
+    stack = find_stack(name)
+    stack.enter()
+    from zenml.client import Client
+
+    Client().activate_stack(stack.settings.name)
+
+
 def quiet_libraries() -> Path:
     """Send what libraries log to a file of the project, so that the terminal shows the run alone.
 

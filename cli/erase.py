@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.environment import enter_project, quiet_libraries
+from cli.environment import enter_project, enter_stack, quiet_libraries
 from cli.keys import keys_at_hand
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def erase(
     reason: Annotated[
         str, typer.Option("--reason", help="The request's number: one to four words, 10 to 60 characters.")
     ] = "",
+    stack: Annotated[str, typer.Option("-s", "--stack", help="Stack whose stores are erased from.")] = "",
 ) -> None:
     """Erase persons: their rows leave data, samples, caches, checkpoints and vault, and do not come back.
 
@@ -32,6 +33,7 @@ def erase(
     """
     enter_project()
     quiet_libraries()
+    enter_stack(stack)
     from domainlm.redact.access import operating_system_user
 
     done = eraser().erase(subjects or [], reason, operating_system_user())
