@@ -11,6 +11,7 @@ of a monotonic clock, so that tests play a run of hours in milliseconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import NamedTuple
 
 from domainlm.cluster.memory import VAGUE, Memory, ended, step_of
@@ -129,6 +130,7 @@ class Course:
         self._ends: dict[str, float] = {}  # {step: when it was first said to have ended}
         self._waits: dict[str, tuple[str, float, Reason]] = {}  # {step: (what for, since when, why)}
         self._last_waits: dict[str, Reason] = {}  # of Jobs that never got to work
+        self._before: set[str] = set()
         self._over_since: float | None = None
 
     def see(self, look: Seen, now: float) -> None:
@@ -150,6 +152,8 @@ class Course:
         """Take ZenML's word."""
         self._answered[ZENML] = now
         self._silent.pop(ZENML, None)
+        if not self.state.status:  # the first word: whoever comes later saw nothing of what had ended before
+            self._before = {step for step, said in state.steps.items() if said.status in OVER}
         self.state = state
         for step, said in state.steps.items():
             if said.status in OVER:
@@ -272,8 +276,9 @@ class Course:
 
     def _explained(self) -> bool:
         """Whether every failed step has its reason; what the store does not know (a killed pod) may come late."""
-        broken = [step for step, said in self.state.steps.items() if said.status == FAILED]
-        return bool(broken) and all(step in self._reasons() for step in broken)
+        broken = {step for step, said in self.state.steps.items() if said.status == FAILED}
+        broken |= {step_of(job) for job in self._failed_jobs()}
+        return bool(broken) and broken <= self._reasons().keys()
 
     def _failed_jobs(self) -> list[Object]:
         """The steps' Jobs that failed, but those whose place a later Job took (a new try of a step)."""
@@ -329,7 +334,9 @@ class Course:
             why = self.memory.reason_of_pod(pods[-1])
             word = why.code if why and why.code not in VAGUE else "ending"
         seconds = None
-        if pods:
+        if said and step in self._before and said.started and said.ended:
+            seconds = (datetime.fromisoformat(said.ended) - datetime.fromisoformat(said.started)).total_seconds()
+        elif pods:
             begun = min(self.memory.first_seen[uid_of(pod)] for pod in pods)
             seconds = max(self._ends.get(step, now) - begun, 0.0)
         reason = wait[2] if wait and status not in OVER else None

@@ -134,6 +134,19 @@ def test_a_step_that_failed_for_good_ends_a_run_of_which_zenml_has_not_heard(run
     assert run.outcome().reasons["ingest"].code == "OOMKilled"
 
 
+def test_a_run_that_failed_without_a_word_of_the_step_is_explained_at_once(run: Played) -> None:
+    over = (job("ingest-1", "ingest", "Failed"), killed("ingest-1", "OOMKilled", 137))
+    run.tell(job("run", end="Complete"), *over, state=says("failed"))
+    assert run.outcome().reasons["ingest"].code == "OOMKilled"
+
+
+def test_who_comes_later_takes_the_times_of_zenml(run: Played) -> None:
+    ended = StepState("completed", "2026-11-21T14:35:12.798", "2026-11-21T14:35:16.048")
+    run.tell(*ORCHESTRATOR, job("ingest-1", "ingest", "Complete"), pod("ingest-1", "Succeeded"),
+             state=says("running", ingest=ended), lasts=9)  # fmt: skip
+    assert run.row("ingest").seconds == 3.25
+
+
 def test_a_training_that_is_launched_again_ends_nothing(run: Played) -> None:
     launcher = (job("train-1", "train"), killed("train-1"), pod("train-1", number=1))
     first, second = job("a", "train", "Failed", operator=True), job("b", "train", operator=True, made=9)
