@@ -105,7 +105,9 @@ def _split(wanted: str, hashed: Path, loose: Path) -> list[str]:
         sys.exit(f"not what constraints.txt pins: {', '.join(strays)}; run `make lock`")
     entries += [_locked(tool) for tool in tools]
     hashed.write_text("\n".join(e for e in entries if not e.startswith("torch==")) + "\n", encoding="utf-8")
-    loose.write_text("".join(e.split()[0] + "\n" for e in entries if e.startswith("torch==")), encoding="utf-8")
+    # === is this build and no other: pip takes 2.13.0+cpu for 2.13.0 where it finds both
+    exact = [e.split()[0].replace("==", "===") + "\n" for e in entries if e.startswith("torch==")]
+    loose.write_text("".join(exact), encoding="utf-8")
     return tools
 
 

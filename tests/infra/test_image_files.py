@@ -166,7 +166,7 @@ def test_what_the_lock_does_not_pin_is_no_wheel(tmp_path: Path) -> None:
         wheels._split(wanted, hashed, loose)
     locked = wheels._locked("rich==" + re.search(r"^rich==(\S+)", wheels.LOCK.read_text(), re.M)[1])  # type: ignore[index]
     tools = wheels._split(f"{locked}\ntorch=={torch[1]}+cpu\n", hashed, loose)
-    assert loose.read_text() == f"torch=={torch[1]}+cpu\n"
+    assert loose.read_text() == f"torch==={torch[1]}+cpu\n"
     assert locked in hashed.read_text() and "torch" not in hashed.read_text()
     assert sorted(tool.split("==")[0] for tool in tools) == ["setuptools", "uv"]
     assert all(f"{tool} " in hashed.read_text() for tool in tools)
