@@ -84,6 +84,7 @@ def show(name: Name) -> None:
     """Show a stack file with its variables replaced. Secrets are named, never shown."""
     import yaml
 
+    name = _from_here(name)
     enter_project(ready=False)
     stack = find_stack(name)
     content = stack.settings.model_dump(mode="json", exclude_defaults=True)
@@ -148,8 +149,13 @@ def require_applied(stack: StackFile) -> None:
         raise ConfigurationError(said, str(stack.path), f"domainlm stack apply {stack.path.stem}")
 
 
+def _from_here(name: str) -> str:
+    """A path counts from where the user stands, also when the process has changed into the project."""
+    return str(Path(name).resolve()) if name.endswith((".yaml", ".yml")) else name
+
+
 def _entered(name: str, config: Path | None, overrides: list[str] | None) -> tuple[StackFile, dict[str, Any] | None]:
-    config = config.resolve() if config else None  # counts from where the user stands
+    config, name = config.resolve() if config else None, _from_here(name)
     enter_project(ready=False)
     content = RunConfiguration.load(config, overrides).content if config else None
     stack = find_stack(name)

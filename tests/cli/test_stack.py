@@ -36,11 +36,11 @@ class Place(NamedTuple):
         mine = self.services
         return [mine.zenml_api_key, mine.s3_secret, mine.mlflow_password, *self.cluster.tokens()]
 
-    def call(self, *arguments: str, code: int = 0, **environment: str) -> str:
+    def call(self, *arguments: str, code: int = 0, cwd: Path = ROOT, **environment: str) -> str:
         """A command of its own process; what it printed."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DOMAINLM_", "ZENML_"))}
         done = subprocess.run(
-            [sys.executable, "-m", "cli.main", "stack", *arguments], cwd=ROOT,
+            [sys.executable, "-m", "cli.main", "stack", *arguments], cwd=cwd,
             env=kept | self.environment | environment, capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
         assert done.returncode == code, done.stdout + done.stderr
@@ -213,6 +213,13 @@ def test_show_names_secrets_and_never_shows_them(place: Place) -> None:
     content = yaml.safe_load(place.call("show", "kubernetes"))
     assert content["secrets"]["domainlm-store"]["file"] == str(place.services.folder / "s3")
     assert content["components"]["orchestrator"]["configuration"]["kubernetes_namespace"] == "domainlm"
+
+
+def test_a_path_counts_from_where_the_user_stands(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        (ROOT / "infra" / "stacks" / "local.yaml").read_text().replace("-local", "-mine")
+    )
+    assert "name: domainlm-mine" in place.call("show", "mine.yaml", cwd=tmp_path)
 
 
 def test_the_local_stack_has_nothing_to_reach(place: Place) -> None:
