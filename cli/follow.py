@@ -7,8 +7,10 @@ lost sight of ends with 1.
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 from rich.console import Console
 
-from cli.environment import enter_project, quiet_libraries
+from cli.environment import LOG_FILE, enter_project, quiet_libraries
 from cli.interrupts import Interrupts, OnInterrupt
 from cli.launch import Finished, evidence_of, show_card
 from cli.steps_table import StepsTable, table
@@ -41,6 +43,7 @@ from domainlm.cluster.settings import StackFile, find_stack
 from domainlm.cluster.stopping import NotStopped, stop
 from domainlm.cluster.timing import Timing
 from domainlm.errors import ConfigurationError, DomainLMError
+from domainlm.project import home
 
 if TYPE_CHECKING:
     from steps.followed import Followed
@@ -237,6 +240,7 @@ class Attending:
             console.print(f"[bold red]it could not be stopped wholly[/]: {error}", soft_wrap=True)
         except Exception as error:
             again = f"domainlm follow {self._run.id} --stop"
+            _logged(error)
             console.print(f"[bold red]it could not be stopped[/]: {_why(error)}\n  -> {again}", soft_wrap=True)
         else:
             console.print("nothing of it is at work any more")
@@ -299,8 +303,8 @@ class Attending:
             return collect(self._run.id, self._course.facts(), failure).path
         except DomainLMError as error:
             why = str(error)
-        except Exception as error:  # a server that is away now: the evidence lies where it is
-            why = f"it cannot be collected now ({_why(error)})"
+        except Exception as error:  # a fault of ours: the evidence lies where it is
+            why = f"it cannot be collected now ({_why(error)}; where: {_logged(error)})"
         again = f"domainlm follow {self._run.id}"
         self._console.print(f"[yellow]its evidence waits[/]: {why}\n  -> {again}", soft_wrap=True)
         return None
@@ -311,3 +315,10 @@ def _why(error: Exception) -> str:
     status = getattr(error, "status", None)
     words = {401: "it does not know the credentials any more", 403: "it forbids"}
     return words.get(status, f"{type(error).__name__}{f' ({status})' if status else ''}")  # type: ignore[arg-type]
+
+
+def _logged(error: Exception) -> Path:
+    """Write types and places of an error into the log, without what it says; the log's file."""
+    places = " <- ".join(f"{one.filename}:{one.lineno}" for one in reversed(traceback.extract_tb(error.__traceback__)))
+    logging.getLogger(__name__).warning("%s at %s", type(error).__name__, places)
+    return home() / "logs" / LOG_FILE

@@ -264,7 +264,10 @@ def test_an_interruption_stops_the_run_where_that_was_said(cluster: Cluster, fol
 
 
 def test_evidence_that_cannot_be_collected_now_waits(
-    cluster: Cluster, follow: Callable[..., Followed], monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster,
+    follow: Callable[..., Followed],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def collect(*given: Any) -> Any:
         raise RuntimeError("http://user:password@server says no")
@@ -272,8 +275,10 @@ def test_evidence_that_cannot_be_collected_now_waits(
     monkeypatch.setattr(sys.modules["steps.collected"], "collect", collect)
     found = follow(Run(cluster, lambda run: RunState("completed", {}, ())))
     assert found.result is None, "what is not in the ledger is not called good"
-    assert f"its evidence waits: it cannot be collected now (RuntimeError)\n  -> domainlm follow {RUN}" in found.said
-    assert "password" not in found.said
+    assert "its evidence waits: it cannot be collected now (RuntimeError; where: " in found.said
+    assert f"-> domainlm follow {RUN}" in found.said
+    assert "RuntimeError at " in caplog.text and "test_follow.py:" in caplog.text
+    assert "password" not in found.said + caplog.text
 
 
 def test_a_run_is_stopped_from_elsewhere(cluster: Cluster, follow: Callable[..., Followed]) -> None:
