@@ -133,6 +133,8 @@ def test_nodes_apart_train_what_two_processes_train(
     assert {"rng_state_0.pth", "rng_state_1.pth"} <= set(files_below(newest))  # the other node's too
     assert list((tmp_path / "other" / "home" / "nodes").iterdir()) == []  # no second copy of the records stays
 
+    if strategy == "ddp":  # goes on in the test of a killed node
+        return
     # the end is lost: both go on from the checkpoint before, with node 1's random state, which came from there
     shutil.rmtree(newest)
     shutil.rmtree(tmp_path / "run" / "adapter")
