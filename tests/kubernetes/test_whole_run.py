@@ -39,11 +39,13 @@ def test_every_step_says_in_which_pod_on_which_node_with_which_image_it_ran(
 ) -> None:
     nodes = {one["metadata"]["name"] for one in cluster.kubectl.objects("nodes")}
     for step in manifest["steps"]:
-        assert step["places"], step["name"]
+        assert any(place.get("sealed") for place in step["places"]), step["name"]
         for place in step["places"]:
             assert place["node"] in nodes and place["pod"] and place["uid"], place
-            assert place["namespace"] == cluster.namespace and place["image"] == cluster.image, place
+            assert place["image"] == cluster.image, place
             assert re.fullmatch("sha256:[0-9a-f]{64}", place["image_digest"]), place
+            if place.get("sealed"):  # said by the pod itself, under the project's key
+                assert place["namespace"] == cluster.namespace, place
 
 
 def test_training_runs_in_a_pod_of_the_step_operator(manifest: dict[str, Any], cluster: Cluster) -> None:
@@ -85,7 +87,8 @@ def test_a_local_run_on_the_same_data_gives_the_same_data_vocabulary_and_adapter
     here = project.last()
     assert here["run_id"] != manifest["run_id"] and here["status"] == "completed"
     found, wanted = digests(manifest), digests(here)
-    processors = {place["hardware"]["processor"] for step in manifest["steps"] for place in step["places"]}
+    sealed = [place for step in manifest["steps"] for place in step["places"] if place.get("sealed")]
+    processors = {place["hardware"]["processor"] for place in sealed}
     same_processor = processors == {here["hardware"]["processor"]}
     for step, artifact in SAME:
         if step != "train" or same_processor:  # floating point adds up differently on another kind of processor
