@@ -63,4 +63,9 @@ class Polling:
                 answer = Answer(server, None, error)
                 failures += 1
             self._answers.put(answer)
-            self._over.wait(min(self._every_s() * 2 ** min(failures, 5), LONGEST_S))
+            self._over.wait(pause_s(self._every_s(), failures))
+
+
+def pause_s(every_s: float, failures: int) -> float:
+    """How long to wait after so many failures in a row: twice as long each time, up to a bound."""
+    return max(every_s, min(every_s * 2 ** min(failures, 5), LONGEST_S))
