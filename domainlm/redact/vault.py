@@ -251,7 +251,8 @@ class Vault:
         """
         over = "expires <= ?"
         limit = (today.isoformat(),)
-        due = self._read(VALUES_FILE, f"SELECT count(*) FROM entries WHERE {over}", limit)[0][0]  # noqa: S608
+        counted = self._read(VALUES_FILE, f"SELECT count(*) FROM entries WHERE {over}", limit)  # noqa: S608
+        due = counted[0][0] if counted else 0  # a vault into which nothing was ever put
         if due:
             self.log.append("expire", "", f"retention ended on {today.isoformat()} or before", person, f"deleted {due}")
         with self._writing(VALUES_FILE) as values:

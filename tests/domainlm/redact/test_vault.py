@@ -242,6 +242,10 @@ def test_forgetting_wants_a_reason_and_an_id_and_is_logged(vault):
     assert NAME not in vault.log.path.read_text()
 
 
+def test_a_vault_without_values_has_nothing_to_expire(tmp_path, keys):
+    assert Vault(tmp_path / "empty", keys).expire(DAY, "job") == 0
+
+
 def test_values_expire_with_their_subjects_key(vault, keys):
     record, subject = fill(vault)
     vault.put(record, [Entry("1" * 32, "[PERSON_2]", "PERSON", "kept for a day", retention_days=1)], DAY)
