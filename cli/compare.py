@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from cli.environment import enter_project, quiet_libraries
+from cli.environment import enter_project, from_here, quiet_libraries
 from cli.follow import NODE_S, Manner, OnInterrupt, WaitForNode, WhenInterrupted
 from cli.launch import Launch, effective, launched, let_hub
 from domainlm.config import RunConfiguration
@@ -43,7 +43,10 @@ def compare(
     stack: Annotated[
         str | None,
         typer.Option(
-            "-s", "--stack", help="A stack file such as kubernetes, or a ZenML stack; by default the active one."
+            "-s",
+            "--stack",
+            help="A stack file such as kubernetes, or a ZenML stack; by default the active one.",
+            callback=from_here,
         ),
     ] = None,
     overrides: Annotated[

@@ -53,6 +53,11 @@ def enter_stack(name: str) -> None:
     Client().activate_stack(stack.settings.name)
 
 
+def from_here(stack: str | None) -> str | None:
+    """A stack as `-s` names it: a file's path counts from where the user stands, before the project is entered."""
+    return str(Path(stack).resolve()) if stack and stack.endswith((".yaml", ".yml")) else stack
+
+
 def quiet_libraries() -> Path:
     """Send what libraries log to a file of the project, so that the terminal shows the run alone.
 

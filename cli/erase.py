@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.environment import enter_project, enter_stack, quiet_libraries
+from cli.environment import enter_project, enter_stack, from_here, quiet_libraries
 from cli.keys import keys_at_hand
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ def erase(
     reason: Annotated[
         str, typer.Option("--reason", help="The request's number: one to four words, 10 to 60 characters.")
     ] = "",
-    stack: Annotated[str, typer.Option("-s", "--stack", help="Stack whose stores are erased from.")] = "",
+    stack: Annotated[
+        str, typer.Option("-s", "--stack", help="Stack whose stores are erased from.", callback=from_here)
+    ] = "",
 ) -> None:
     """Erase persons: their rows leave data, samples, caches, checkpoints and vault, and do not come back.
 

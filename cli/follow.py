@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 from rich.console import Console
 
-from cli.environment import LOG_FILE, enter_project, quiet_libraries
+from cli.environment import LOG_FILE, enter_project, from_here, quiet_libraries
 from cli.interrupts import Interrupts, OnInterrupt
 from cli.launch import Finished, evidence_of, show_card
 from cli.steps_table import StepsTable, table
@@ -80,7 +80,9 @@ WhenInterrupted = Annotated[
 
 def follow(
     run: Annotated[str, typer.Argument(help="A run's id or name, or the beginning of one.")],
-    stack: Annotated[str, typer.Option("-s", "--stack", help="The stack that it works on.")] = "kubernetes",
+    stack: Annotated[
+        str, typer.Option("-s", "--stack", help="The stack that it works on.", callback=from_here)
+    ] = "kubernetes",
     stopped: Annotated[bool, typer.Option("--stop", help="Stop it, and leave nothing of it on the cluster.")] = False,
     wait_for_node: WaitForNode = NODE_S,
     on_interrupt: WhenInterrupted = OnInterrupt.LEAVE,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.environment import enter_project, enter_stack, quiet_libraries
+from cli.environment import enter_project, enter_stack, from_here, quiet_libraries
 
 if TYPE_CHECKING:
     from domainlm.audit.decisions.promotion import Registries
@@ -21,7 +21,9 @@ def promote(
     name: Annotated[str, typer.Option("--name", help="Registered model; the ledger's only one by default.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide, and change nothing.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Compare the registries' champions with the ledger.")] = False,
-    stack: Annotated[str, typer.Option("-s", "--stack", help="Stack whose registries show the champion.")] = "",
+    stack: Annotated[
+        str, typer.Option("-s", "--stack", help="Stack whose registries show the champion.", callback=from_here)
+    ] = "",
 ) -> None:
     """Make an approved version the champion. Refuses where the ledger is broken or an approval is missing."""
     enter_project()

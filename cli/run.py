@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from cli.environment import enter_project, quiet_libraries
+from cli.environment import enter_project, from_here, quiet_libraries
 from cli.follow import NODE_S, Manner, OnInterrupt, WaitForNode, WhenInterrupted
 from cli.launch import Launch, effective, launched, let_hub, show_card
 from domainlm.config import RunConfiguration
@@ -26,7 +26,10 @@ def run(
     stack: Annotated[
         str | None,
         typer.Option(
-            "-s", "--stack", help="A stack file such as kubernetes, or a ZenML stack; by default the active one."
+            "-s",
+            "--stack",
+            help="A stack file such as kubernetes, or a ZenML stack; by default the active one.",
+            callback=from_here,
         ),
     ] = None,
     overrides: Annotated[

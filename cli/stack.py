@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from cli.environment import enter_project, quiet_libraries
+from cli.environment import enter_project, from_here, quiet_libraries
 from domainlm.cluster.settings import ComponentSettings, StackFile, find_stack, read_stack
 from domainlm.config import RunConfiguration
 from domainlm.errors import ConfigurationError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zenml.enums import StackComponentType
 
 app = typer.Typer(help="Register, check and show stacks: where a run works.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(help="A file of infra/stacks without its ending, or a path.")]
+Name = Annotated[str, typer.Argument(help="A file of infra/stacks without its ending, or a path.", callback=from_here)]
 Config = Annotated[
     Path | None, typer.Option("-c", "--config", help="Also check what the pods of this run configuration ask for.")
 ]
@@ -84,7 +84,6 @@ def show(name: Name) -> None:
     """Show a stack file with its variables replaced. Secrets are named, never shown."""
     import yaml
 
-    name = _from_here(name)
     enter_project(ready=False)
     stack = find_stack(name)
     content = stack.settings.model_dump(mode="json", exclude_defaults=True)
@@ -149,13 +148,8 @@ def require_applied(stack: StackFile) -> None:
         raise ConfigurationError(said, str(stack.path), f"domainlm stack apply {stack.path.stem}")
 
 
-def _from_here(name: str) -> str:
-    """A path counts from where the user stands, also when the process has changed into the project."""
-    return str(Path(name).resolve()) if name.endswith((".yaml", ".yml")) else name
-
-
 def _entered(name: str, config: Path | None, overrides: list[str] | None) -> tuple[StackFile, dict[str, Any] | None]:
-    config, name = config.resolve() if config else None, _from_here(name)
+    config = config.resolve() if config else None
     enter_project(ready=False)
     content = RunConfiguration.load(config, overrides).content if config else None
     stack = find_stack(name)

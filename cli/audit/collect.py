@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.environment import enter_project, quiet_libraries
+from cli.environment import enter_project, from_here, quiet_libraries
 from domainlm.errors import DomainLMError
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ def register(app: typer.Typer) -> None:
 
 
 def collect(
-    stack: Annotated[str, typer.Option("-s", "--stack", help="A file of infra/stacks, or a path.")] = "kubernetes",
+    stack: Annotated[
+        str, typer.Option("-s", "--stack", help="A file of infra/stacks, or a path.", callback=from_here)
+    ] = "kubernetes",
     runs: Annotated[
         list[str] | None, typer.Option("--run", help="This run alone, also where it was refused before; repeatable.")
     ] = None,

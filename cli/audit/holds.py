@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.environment import enter_project, quiet_libraries
+from cli.environment import enter_project, from_here, quiet_libraries
 
 Key = Annotated[Path, typer.Option("--key", help="The officer's own key; its passphrase is asked for.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, 10 characters or more, without a name.")]
@@ -118,7 +118,13 @@ def release(
 def retention(
     today: Annotated[datetime | None, typer.Option("--today", formats=["%Y-%m-%d"], help="The day to take.")] = None,
     stack: Annotated[
-        str, typer.Option("-s", "--stack", help="The stack whose artifacts are meant; the project's own by default.")
+        str,
+        typer.Option(
+            "-s",
+            "--stack",
+            help="The stack whose artifacts are meant; the project's own by default.",
+            callback=from_here,
+        ),
     ] = "",
 ) -> None:
     """Delete the data of artifacts whose time is over (`retention_days` of configs/audit.yaml): for a daily job."""
