@@ -1,5 +1,5 @@
 """Evidence from pods: steps that are processes of their own, each with an empty home, against a real ZenML server and
-an S3-compatible store, leave the same manifest and digests as a run of one machine. About 200 CPU seconds."""
+an S3-compatible store, leave the same manifest and digests as a run of one machine. About 250 CPU seconds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 import urllib.request
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import yaml
 from cluster_services import Services
@@ -94,6 +96,16 @@ class Bank:
             content = {"steps": steps, "enable_step_logs": False, "enable_pipeline_logs": False}
             (self.root / name).write_text(yaml.safe_dump(content))
 
+    def _kubeconfig(self) -> Path:
+        """Of a cluster that does not answer: evidence goes without what only it knows."""
+        nobody = {
+            "apiVersion": "v1", "kind": "Config", "current-context": "none",
+            "contexts": [{"name": "none", "context": {"cluster": "none", "user": "none"}}],
+            "clusters": [{"name": "none", "cluster": {"server": "http://127.0.0.1:1"}}],
+            "users": [{"name": "none", "user": {"token": "none"}}],
+        }  # fmt: skip
+        return self.services.secret_file("kubeconfig", yaml.safe_dump(nobody))
+
     def _stack(self) -> Path:
         services = self.services
         key = services.secret_file("zenml-api-key", services.zenml_api_key)
@@ -106,11 +118,15 @@ class Bank:
         content = {
             "name": "pods",
             "server": {"url": services.zenml_url, "api_key_file": str(key)},
+            "cluster": {"kubeconfig": str(self._kubeconfig()), "namespace": "domainlm"},
             "secrets": {"pods-store": {"file": str(services.secret_file("store.yaml", yaml.safe_dump(store))),
                                        "keys": list(store)}},
             "components": {
                 "orchestrator": {"name": "pods", "flavor": "pods_as_processes", "configuration": {
                     "python": sys.executable, "project": str(self.root), "variables": json.dumps(variables)}},
+                "container_registry": {"name": "pods-registry", "flavor": "default", "configuration": {
+                    "uri": "registry.bank.example"}},
+                "image_builder": {"name": "pods-builder", "flavor": "local"},
                 "artifact_store": {"name": "pods-store", "flavor": "s3", "configuration": {
                     "path": "s3://bank/tenant-a", "authentication_secret": "pods-store",
                     "client_kwargs": {"endpoint_url": services.s3_url, "region_name": "us-east-1"}}},
@@ -187,6 +203,10 @@ def test_a_changed_file_makes_the_run_wait_until_it_is_as_the_pod_left_it(bank: 
 def test_a_failed_run_is_collected_by_the_watcher_with_the_steps_own_words(bank: Bank, first: str) -> None:
     done = bank.run("lost.yaml")
     assert done["ingest"] == "failed"
+    other = bank.stack.with_name("other.yaml")
+    other.write_text(bank.stack.read_text().replace("name: pods\n", "name: another-tenant\n"))
+    assert bank.project.domainlm("audit", "collect", "-s", str(other)) == "", "another tenant's runs are not looked at"
+    assert not (bank.project.state / "runs" / f"{done['run']}.json").exists()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -206,10 +226,38 @@ def test_a_failed_run_is_collected_by_the_watcher_with_the_steps_own_words(bank:
     assert "s3://landing/lost.csv" in found["failure"]["message"]
 
 
+def test_an_erased_person_leaves_the_clusters_store_and_no_pod_brings_them_back(bank: Bank, first: str) -> None:
+    asked = subprocess.run(
+        [sys.executable, "-m", "cli.main", "vault", "subject", "EMAIL_ADDRESS", "--reason", "request 2026-117"],
+        cwd=bank.root, env=bank.project.environment, input=ADDRESS, capture_output=True, text=True, timeout=120,
+        check=True,
+    )  # fmt: skip
+    person = asked.stdout.strip()
+    assert rows_naming(bank, person) >= 2
+    mark = bank.bucket / "tenant-a" / "evidence-outbox" / "erasures" / "current.json"
+    before = mark.read_bytes()
+    printed = bank.project.domainlm("erase", person, "--reason", "request 2026-117", "-s", str(bank.stack))
+    assert "2 rows" in printed and rows_naming(bank, person) == 0
+    assert mark.read_bytes() != before and person.encode() not in mark.read_bytes()
+    done = bank.run()
+    assert (done["redact"], done["record"]) == ("completed", "completed"), "what was cached names the person"
+    assert rows_naming(bank, person) == 0
+    bank.collect()
+
+
 def test_the_ledger_of_all_of_them_verifies(bank: Bank, first: str) -> None:
     printed = bank.project.domainlm("audit", "verify", code=2)  # no checkpoint is published in a test's project
     assert "unanchored" in printed
     assert bank.collect() == "", "what has its entry is not touched again"
+
+
+def rows_naming(bank: Bank, person: str) -> int:
+    """Rows of records in the store that name a subject."""
+    count = 0
+    for path in (bank.bucket / "tenant-a").rglob("records.arrow"):
+        with pa.ipc.open_stream(path) as reader:
+            count += sum(person in persons for persons in reader.read_all()["subjects"].to_pylist())
+    return count
 
 
 def steps(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
