@@ -152,8 +152,8 @@ def test_one_node_is_a_job_and_asks_nothing_of_jobsets(operator: ManyPodsOperato
     info = step(1)
     submit(operator, info)
     assert len(without_jobsets.sent("Job")) == 1
-    operator.get_status(run_of(info))
     operator.cancel(run_of(info))
+    operator.get_status(run_of(info))
     assert {request.resource for request in without_jobsets.requests} <= {"jobs", "pods"}
 
 
