@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,6 +86,11 @@ def containers(
     made.forget()
 
 
+def spelled(name: str) -> str:
+    """A package's name in one spelling, as PEP 503 has it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def inspected(engine: str, image: str) -> dict[str, Any]:
     done = subprocess.run([engine, "image", "inspect", image], capture_output=True, text=True, timeout=120, check=True)
     return json.loads(done.stdout)[0]
@@ -114,8 +120,8 @@ def test_it_is_nobody_special_and_can_write_where_it_should_only(containers: Con
         assert containers.run("touch", place).returncode != 0
     containers.say("touch", "/var/lib/domainlm/x", "/tmp/x", "/dev/shm/x")
     assert containers.say("grep", "CapEff", "/proc/self/status").endswith("0000000000000000")
-    theirs = "find /app /opt /usr /etc -xdev ( -user 10001 -o -perm /6002 ) -not -type l"
-    owned = containers.say(*theirs.split())
+    theirs = "find /app /opt /usr /etc -xdev '(' -user 10001 -o -perm /6002 ')' -not -type l 2>/dev/null; true"
+    owned = containers.say("sh", "-c", theirs)
     assert owned == "", f"the image's user could change, or become root by: {owned}"
 
 
@@ -172,14 +178,15 @@ def test_the_bill_of_materials_is_what_is_installed(containers: Containers, engi
     raw = containers.say("cat", "/app/sbom.json")
     labels = inspected(engine, image)["Config"]["Labels"]
     assert labels["dev.domainlm.sbom.sha256"] == hashlib.sha256(raw.encode()).hexdigest()
-    billed = {(one["name"].lower().replace("_", "-"), one["version"]) for one in json.loads(raw)["components"]}
+    billed = {(spelled(one["name"]), one["version"]) for one in json.loads(raw)["components"]}
     lister = (
         "import json; from importlib.metadata import distributions as found; "
-        "print(json.dumps([[one.name.lower().replace('_', '-'), one.version] for one in found()]))"
+        "print(json.dumps([[one.name, one.version] for one in found()]))"
     )
-    installed = {(name, version) for name, version in json.loads(containers.say("python", "-c", lister))}
+    installed = {(spelled(name), version) for name, version in json.loads(containers.say("python", "-c", lister))}
     debian = {
-        tuple(line.split()) for line in containers.say("dpkg-query", "-W", "-f", "${Package} ${Version}\n").splitlines()
+        (spelled(line.split()[0]), line.split()[1])
+        for line in containers.say("dpkg-query", "-W", "-f", "${Package} ${Version}\n").splitlines()
     }
     assert installed <= billed and debian <= billed
     assert len(billed) == len(installed | debian)
