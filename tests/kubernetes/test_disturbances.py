@@ -11,7 +11,7 @@ from real_cluster import Cluster, make_secret
 
 ORCHESTRATOR = "app.kubernetes.io/component=orchestrator"
 LATE_S = 5
-GLOSSARY = "term,text\nbond,##Question: What is a bond?\\n##Answer: A loan that can be sold.\n"
+GLOSSARY = "term,QA_text\nbond,##Question: What is a bond?\\n##Answer: A loan that can be sold.\n"
 
 
 def late_source(project: ClusterProject, uri: str) -> Path:
@@ -44,20 +44,23 @@ def orchestrators(cluster: Cluster, run: str) -> list[dict[str, Any]]:
 
 
 def test_a_step_that_fails_is_tried_again_in_a_new_pod(project: ClusterProject, completed: str) -> None:
-    """Its source is not there at first. The test puts it there when the first pod has failed."""
+    """Its source is not there at first. The test puts it there when the first pod has failed.
+
+    What comes after is no matter of this test, and would all be computed anew: the run is stopped.
+    """
     name = f"late-{time.time_ns()}.csv"
     uri = project.cluster.uri_of(name)
-    command = project.begin_run(late_source(project, uri))
+    command = project.begin_run(late_source(project, uri), "--on-interrupt", "stop")
     run = command.run_id()
 
-    def first_failed() -> bool:
-        return any(one["status"]["phase"] == "Failed" for one in pods_of(project.cluster, run, "ingest"))
+    def phases() -> list[str]:
+        return [one["status"]["phase"] for one in pods_of(project.cluster, run, "ingest")]
 
-    command.until(first_failed, "the first pod of ingest did not fail")
+    command.until(lambda: "Failed" in phases(), "the first pod of ingest did not fail")
     project.cluster.put(name, GLOSSARY)
-    command.end(0)
-    phases = [one["status"]["phase"] for one in pods_of(project.cluster, run, "ingest")]
-    assert phases == ["Failed", "Succeeded"]
+    command.until(lambda: phases() == ["Failed", "Succeeded"], "no second pod of ingest went through")
+    command.interrupt()
+    command.end(1)
     [step] = [one for one in project.manifest(run)["steps"] if one["name"] == "ingest"]
     assert step["status"] == "completed" and len(step["places"]) == 2, step["places"]
 
