@@ -8,6 +8,7 @@ import typer
 
 from cli.environment import enter_project, enter_stack, from_here, quiet_libraries
 from cli.keys import keys_at_hand
+from domainlm.errors import PlaceTaken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,8 @@ def erase(
     enter_project()
     quiet_libraries()
     enter_stack(stack)
+    if stack and (working := runs_at_work()):
+        raise PlaceTaken("a run is at work on the stack", ", ".join(working), "wait for its end, or stop it")
     from domainlm.redact.access import operating_system_user
 
     done = eraser().erase(subjects or [], reason, operating_system_user())
@@ -50,7 +53,18 @@ def erase(
         from steps.erased import mark_for_run
 
         mark_for_run(keys_at_hand())  # pods of a schedule that was compiled before bring nothing back
+        if stack and (working := runs_at_work()):
+            typer.echo(f"began meanwhile, erase again when they have ended: {', '.join(working)}")
         typer.echo("not reached: the sources themselves, copies handed out, backups (`domainlm restore` erases again)")
+
+
+def runs_at_work() -> list[str]:
+    """Names of the active stack's runs that have not ended: their pods may hold what is about to be erased."""
+    from zenml.client import Client
+    from zenml.utils.pagination_utils import depaginate
+
+    found = depaginate(Client().list_pipeline_runs, stack=Client().active_stack_model.name)
+    return sorted(run.name for run in found if not run.status.is_finished)
 
 
 def eraser() -> Eraser:

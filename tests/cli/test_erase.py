@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from small_ledgers import PEOPLE, SmallLedger, small_ledger
@@ -197,3 +198,27 @@ def test_new_files_of_a_command_are_their_owner_s_alone(ledger: SmallLedger, hom
     do("audit", "holds")
     (home / "written").write_text("after a command")
     assert (home / "written").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_erasure_on_a_stack_waits_for_its_runs(
+    ledger: SmallLedger, subject: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, working = SimpleNamespace(is_finished=True), SimpleNamespace(is_finished=False)
+    runs = [SimpleNamespace(name="ended", status=ended), SimpleNamespace(name="working", status=working)]
+    asked = []
+
+    class Server:
+        active_stack_model = SimpleNamespace(name="domainlm-kubernetes")
+
+        def list_pipeline_runs(self, stack: str) -> SimpleNamespace:
+            asked.append(stack)
+            return SimpleNamespace(items=runs, index=1, total_pages=1)
+
+    monkeypatch.setattr("zenml.client.Client", Server)
+    for name in ("enter_project", "quiet_libraries"):
+        monkeypatch.setattr(f"cli.erase.{name}", lambda: None)
+    monkeypatch.setattr("cli.erase.enter_stack", asked.append)
+    said = do("erase", subject, "--reason", REASON, "-s", "kubernetes", code=1)
+    assert "working: a run is at work on the stack" in said
+    assert asked == ["kubernetes", "domainlm-kubernetes"]
+    assert subject not in erasure_register(KeyRing.load()).subjects(), "nothing was begun"
