@@ -17,6 +17,7 @@ def test_a_schedule_fires_and_goes_when_it_is_deleted(project: ClusterProject, c
         content["schedule"] = {"name": name, "cron_expression": "* * * * *"}
 
     kubectl = project.cluster.kubectl
+    fired: list[dict[str, Any]] = []
     try:
         project.run(project.configuration(change))
         [cron] = kubectl.objects("cronjobs")
@@ -25,9 +26,11 @@ def test_a_schedule_fires_and_goes_when_it_is_deleted(project: ClusterProject, c
         wait_for(lambda: steps_of(kubectl.objects("jobs"), fired[0]), FIRES_S)
     finally:
         project.zenml(f"from zenml.client import Client\nClient().delete_schedule({name!r})")
-        left = kubectl.objects("cronjobs")
-        kubectl.text("delete", "cronjobs", "--all")
-        kubectl.text("delete", "jobs", "--all")
+        left = [one["metadata"]["name"] for one in kubectl.objects("cronjobs")]
+        for made in fired:  # with it go the Jobs of its steps
+            kubectl.text("delete", "job", made["metadata"]["name"], "--ignore-not-found", "--wait=true")
+        for forgotten in left:
+            kubectl.text("delete", "cronjob", forgotten)
     assert left == [], "the cluster would go on starting runs of a schedule that ZenML does not know"
 
 
