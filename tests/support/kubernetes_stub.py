@@ -179,6 +179,12 @@ class Cluster:
         """Delete an object of the namespace as an administrator does, in the background."""
         self._controllers.delete(self.objects.get(kind, self.namespace, name), "Background")
 
+    def set_allocatable(self, resource: str, amount: str) -> None:
+        """What the node has to give from now on."""
+        (node,) = self.objects.list("Node")
+        patch = {"status": {"allocatable": {resource: amount}}}
+        self.objects.merge("Node", "", node["metadata"]["name"], patch)
+
     def evict(self, pod: Object) -> None:
         """The node gets rid of a running pod, as under memory pressure."""
         self.node.end(pod, "Evicted")
@@ -196,10 +202,15 @@ class Cluster:
         return job
 
     def sent(self, kind: str = "") -> list[Object]:
-        """The objects that clients asked to create, as they sent them."""
-        kinds = {one.plural: one.kind for one in BY_KIND.values()}
-        made = [one for one in self.requests if one.verb == "create" and kinds.get(one.resource) and one.code < 300]
-        return [{"kind": kinds[one.resource], **one.body} for one in made if kind in ("", kinds[one.resource])]
+        """The objects that clients created, as they sent them."""
+        kinds = {one.plural: one.kind for one in BY_KIND.values() if one.plural not in ABOUT_ONESELF}
+        made = [
+            one
+            for one in self.requests
+            if one.verb == "create" and one.resource in kinds and one.code < 300 and "dryRun" not in one.query
+        ]
+        found = [{"kind": kinds[one.resource], **one.body} for one in made if kind in ("", kinds[one.resource])]
+        return [{"apiVersion": BY_KIND[one["kind"]].api_version, **one} for one in found]
 
     def used(self, user: str) -> set[Right]:
         """The rights that a service account made use of, also where what it asked for was not there."""

@@ -101,7 +101,8 @@ def _plain_secrets(one: dict[str, Any]) -> Iterator[str]:
         for variable in container.get("env") or []:
             value, name = variable.get("value") or "", variable["name"]
             reference = re.sub(r"\$\(\w+\)|[,\"]", "", value) == ""  # only other variables
-            if SECRET_NAME.search(name) and not NO_SECRET.search(name) and not reference:
+            switch = value in ("true", "false")  # DISABLE_CREDENTIALS_DISK_CACHING
+            if SECRET_NAME.search(name) and not NO_SECRET.search(name) and not reference and not switch:
                 yield f"env {name} of {container['name']} holds its value in plain text"
     if one["kind"] == "ConfigMap":
         for name in one.get("data") or {}:
