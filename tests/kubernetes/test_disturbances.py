@@ -37,6 +37,12 @@ def begun(project: ClusterProject, step: str = "ingest") -> tuple[Command, str]:
     return command, run
 
 
+def tokens(cluster: Cluster) -> set[str]:
+    """The Secrets that hold a run's token for ZenML's server."""
+    names = {one["metadata"]["name"] for one in cluster.kubectl.objects("secrets")}
+    return {name for name in names if name.startswith("zenml-token")}
+
+
 def orchestrators(cluster: Cluster, run: str) -> list[dict[str, Any]]:
     """The pods that start the steps of a run; an operator step's launching pod has the same component, and a step."""
     found = cluster.kubectl.objects("pods", f"run_id={run},{ORCHESTRATOR}")
@@ -99,14 +105,16 @@ def test_a_run_goes_on_when_its_node_is_drained(project: ClusterProject, complet
 
 
 def test_a_cancelled_run_leaves_no_pod_no_job_and_no_token(project: ClusterProject, completed: str) -> None:
+    before = tokens(project.cluster)
     command = project.begin_run(project.small, "--on-interrupt", "stop")
     run = command.run_id()
     command.until(lambda: running(pods_of(project.cluster, run, "ingest")), "no pod of ingest runs")
+    assert tokens(project.cluster) - before, "the run's token lies in a Secret while it works"
     command.interrupt()
     output = command.end(1)
     assert pods_of(project.cluster, run) == [], output
     assert project.cluster.kubectl.objects("jobs", f"run_id={run}") == []
-    assert not [one for one in project.cluster.kubectl.objects("secrets") if "token" in one["metadata"]["name"]]
+    assert tokens(project.cluster) <= before
     assert project.manifest(run)["status"] != "completed"
 
 
