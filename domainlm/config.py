@@ -214,7 +214,8 @@ def _faults(content: dict[str, Any]) -> list[Fault]:
     faults += model_faults(PipelineSettings, parameters, ("parameters",))
     faults += settings_faults(content)
     if not faults:
-        faults += training_faults(content) + ray_faults(content)
+        train = _model("train")(**_parameters(content, "train"))
+        faults += training_faults(content, train) + ray_faults(content)
     if not faults:
         faults += _base_faults(str(parameters.get("base", EMBEDDED)), steps)
     if not faults:

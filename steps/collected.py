@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from zenml.artifacts.utils import load_artifact_store
@@ -19,13 +18,11 @@ from domainlm.ledger.run.manifest import COMPLETED, FAILED, INTERRUPTED, Failure
 from domainlm.ledger.run.outbox import Outbox
 from domainlm.ledger.seals import no_key
 from domainlm.names import RECORD
+from domainlm.pod_facts import PodFacts
 from steps.keys import load_keys
 from steps.rows import rows_of, with_rows
 from steps.run_view import manifest_of
 from steps.store_files import StoreFiles, reading
-
-if TYPE_CHECKING:
-    from domainlm.cluster.pods import PodFacts
 
 _ENDED = {"completed": COMPLETED} | dict.fromkeys(("stopped", "stopping", "cancelled", "cancelling"), INTERRUPTED)
 

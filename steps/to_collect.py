@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from zenml.client import Client
@@ -14,11 +14,9 @@ from domainlm.errors import DomainLMError
 from domainlm.ledger.run import manifest as manifests
 from domainlm.ledger.run.entering import enter_waiting, waiting_manifests
 from domainlm.ledger.run.metrics import State
+from domainlm.pod_facts import PodFacts
 from steps.collected import Finished, collect
 from steps.keys import load_keys
-
-if TYPE_CHECKING:
-    from domainlm.cluster.pods import PodFacts
 
 # gives the pods of a run, by step, as far as the cluster still knows them
 PodsOf = Callable[[str], Mapping[str, Sequence["PodFacts"]]]

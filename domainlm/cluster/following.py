@@ -20,7 +20,6 @@ from domainlm.cluster.pods import (
     PENDING,
     RUNNING,
     Object,
-    PodFacts,
     Seen,
     by_operator,
     condition_of,
@@ -33,6 +32,7 @@ from domainlm.cluster.pods import (
     uid_of,
 )
 from domainlm.cluster.reasons import HOPELESS, NOT_ATTACHED, QUOTA, UNSCHEDULABLE, Reason
+from domainlm.pod_facts import PodFacts
 
 COMPLETED, FAILED, STOPPED, LOST = "completed", "failed", "stopped", "lost"
 CLUSTER, ZENML = "the cluster's API server", "the ZenML server"

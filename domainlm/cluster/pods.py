@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from domainlm.cluster.kubeconfig import Context
+from domainlm.pod_facts import PodFacts
 
 RUN_LABEL = "run_id"
 JOB_LABEL = "job-name"
@@ -29,34 +30,6 @@ SUCCEEDED, PENDING, RUNNING = "Succeeded", "Pending", "Running"
 TIMEOUT_S = (5, 20)  # to connect, to answer
 
 Object = dict[str, Any]
-
-
-class PodFacts(NamedTuple):
-    """What is kept of a pod when it is gone.
-
-    Args:
-        step: the step that it worked for.
-        pod, uid: its name and its id.
-        node: the node it ran on; empty if it never got one.
-        image: the image that was asked for.
-        image_digest: `sha256:...` of what really ran, as the node says; empty if it never ran.
-        phase: Pending, Running, Succeeded or Failed.
-        restarts: how many earlier pods of the same Job there were, and restarts of this one's container.
-        reason: Kubernetes' word for how it ended, such as OOMKilled or Evicted; empty if nothing is said.
-        started, ended: when its container ran, UTC by the node's clock, whole seconds; empty if it did not.
-    """
-
-    step: str
-    pod: str
-    uid: str
-    node: str
-    image: str
-    image_digest: str
-    phase: str
-    restarts: int
-    reason: str
-    started: str
-    ended: str
 
 
 class Seen(NamedTuple):

@@ -91,38 +91,32 @@ class ClusterTraining(Settings):
 # ---- what fits together
 
 
-def training_faults(content: Mapping[str, Any]) -> list[Fault]:
+def training_faults(content: Mapping[str, Any], train: Any) -> list[Fault]:
     """Why the training's pods, as configured, could not run its processes.
 
     Args:
         content: a run configuration whose keys are known to be right.
+        train: its checked parameters of `train`: processes, nodes, strategy.
     """
-    from domainlm.train.settings import TrainSettings
-
     step = (content.get("steps") or {}).get("train") or {}
     where: Place = ("steps", "train")
     extra = (step.get("extra") or {}).get(EXTRA)
     faults = model_faults(ClusterTraining, extra, (*where, "extra", EXTRA)) if extra is not None else []
     if faults or not step.get("step_operator"):
         return faults
-    settings = TrainSettings(**(step.get("parameters") or {}))
     merged = laid_over(content.get("settings") or {}, step.get("settings") or {})
     pod = (merged.get(OPERATOR) or {}).get("pod_settings") or {}
     place: Place = (*where, "settings", OPERATOR, "pod_settings")
-    faults = [((*place, *at), what) for at, what in pod_faults(settings, pod)]
+    faults = [((*place, *at), what) for at, what in pod_faults(train, pod)]
     controls = (content.get("parameters") or {}).get("controls", True)
-    if settings.nodes == 1:
+    if train.nodes == 1:
         apart = [f"control_{kind}" for kind in ("shuffled_labels", "from_scratch")]
         steps = content.get("steps") or {}
-        if (
-            settings.processes > 1
-            and controls
-            and not all((steps.get(name) or {}).get("step_operator") for name in apart)
-        ):
+        if train.processes > 1 and controls and not all((steps.get(name) or {}).get("step_operator") for name in apart):
             told = f"a control repeats the recipe of train: give {' and '.join(apart)} its step_operator and settings"
             faults.append((("parameters", "controls"), f"{told}, or set it to false"))
         return faults
-    if settings.strategy == "ray":
+    if train.strategy == "ray":
         told = "the pods meet by torchrun: use ddp, fsdp2 or auto, or nodes: 1 with the address of a Ray cluster"
         faults.append(((*where, "parameters", "strategy"), told))
     if controls:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -34,9 +34,7 @@ from domainlm.ledger.run.manifest import (
 from domainlm.ledger.run.outbox import FAILURES, MANIFEST, PLACES, Begun, Broke, Outbox, attempt_name
 from domainlm.ledger.run.submission import check_stated
 from domainlm.ledger.seals import Keys
-
-if TYPE_CHECKING:
-    from domainlm.cluster.pods import PodFacts
+from domainlm.pod_facts import PodFacts
 
 # What `record` saw must still be what ZenML's store says. Its own place, the end and the authors are known only later.
 SEEN_BY_RECORD = (

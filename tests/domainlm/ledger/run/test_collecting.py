@@ -8,7 +8,7 @@ import pytest
 from small_ledgers import small_run
 from small_outboxes import CODE, ENVIRONMENT, RUN, Dictionary, begun, leave
 
-from domainlm.cluster.pods import PodFacts
+from domainlm.pod_facts import PodFacts
 from domainlm.keys import KeyRing
 from domainlm.ledger.run.asked import Asked
 from domainlm.ledger.run.collecting import SEEN_BY_RECORD, Left, complete
