@@ -53,7 +53,8 @@ def _collect(run: PipelineRunResponse, pods: Mapping[str, Sequence[PodFacts]], f
         raise ArtifactError("the run is still at work", run.name, "wait for its end, or stop it")
     left = _left(run)
     status = _ENDED.get(run.status.value, FAILED)
-    found = manifest_of(run.id, status=FAILED if failure and status == COMPLETED else status, begun=left.first())
+    # also a run that its follower had to stop has failed: what it waited for is the reason, not that it was stopped
+    found = manifest_of(run.id, status=FAILED if failure else status, begun=left.first())
     found = complete(found, left, pods, failure)
     if not found.collected.refused:
         found = _with_every_row(found) if found.status == COMPLETED else with_rows(found)
