@@ -2,9 +2,11 @@
 cluster say, becomes one manifest.
 
 It fails closed. A file of the outbox whose seal is wrong, or a statement in ZenML's store that is not what the pods
-saw, is named, and the run waits until a person has looked (`domainlm audit signer flush --run RUN_ID`). A file that is
-missing is named too. Code that nobody stated, or that differed between two pods, counts as changed ("dirty") and has an
-author whom nobody knows: where a policy asks for four eyes, its model is not promoted. Every run ends in a manifest,
+saw, is named, and the run waits until a person has looked (`domainlm audit signer flush --run RUN_ID`). So does a run
+that ZenML's store calls completed and the pods do not: what `record` saw is not there, or a step's last word or its last
+pod is a failure. A file that is missing is named too. Code that nobody stated, or that differed between two pods, counts
+as changed ("dirty") and has an author whom nobody knows: where a policy asks for four eyes, its model is not promoted.
+Every run ends in a manifest,
 also one whose image could not be pulled.
 """
 
@@ -34,6 +36,7 @@ from domainlm.ledger.run.manifest import (
 from domainlm.ledger.run.outbox import FAILURES, MANIFEST, PLACES, Begun, Broke, Outbox, attempt_name
 from domainlm.ledger.run.submission import check_stated
 from domainlm.ledger.seals import Keys
+from domainlm.names import RECORD
 from domainlm.pod_facts import PodFacts
 
 # What `record` saw must still be what ZenML's store says. Its own place, the end and the authors are known only later.
@@ -150,9 +153,21 @@ class Left:
             for attempt in range(1, attempts + 1)
         ]
         found = [f"{PLACES}/{name}" for name in wanted if name not in self.begun]
-        if self._ended_well and self.record is None:
-            found.append(MANIFEST)
         return sorted(found)
+
+    def against(self, found: RunManifest, pods: Mapping[str, Sequence[PodFacts]]) -> list[str]:
+        """What speaks against a run that ZenML's store calls completed: its word alone makes none."""
+        refused = []
+        if not self._ended_well:
+            refused.append(f"the step {RECORD}: did not end well, and the run is called completed")
+        if self.record is None and not any(line.startswith(f"{MANIFEST}:") for line in self.refused):
+            refused.append(f"{MANIFEST}: is not there, and the run is called completed")
+        for step in [step.name for step in found.steps if not step.cached] + [RECORD]:
+            if attempt_name(step, self._attempts.get(step, 0)) in self.broke:
+                refused.append(f"the step {step}: is called completed, and its last attempt said that it failed")
+            if (ones := pods.get(step, ())) and ones[-1].phase == "Failed":
+                refused.append(f"the step {step}: is called completed, and its last pod failed")
+        return refused
 
     def places(self, step: str, pods: Sequence[PodFacts]) -> list[Place]:
         """A step's pods in their order: what they said themselves, with what only the cluster knows."""
@@ -170,9 +185,11 @@ class Left:
         said = self.broke.get(attempt_name(step.name, self._attempts.get(step.name, 0))) if step else None
         return said.failure if said else None
 
-    def said(self, found: RunManifest) -> Collected:
-        """How it came together; `found` is compared with what `record` saw."""
+    def said(self, found: RunManifest, pods: Mapping[str, Sequence[PodFacts]]) -> Collected:
+        """How it came together; `found` is compared with what `record` and the cluster saw."""
         refused = list(self.refused)
+        if found.status == COMPLETED:
+            refused += self.against(found, pods)
         if self.record is not None:
             refused += [f"{MANIFEST}: ZenML's store now says another {name}" for name in _differs(self.record, found)]
         return Collected(
@@ -206,7 +223,7 @@ def complete(
         found.failure = found.failure or Failure(step=broken.name if broken else "", error=UNKNOWN)
     if left.mixed() or left.unknown():
         found.authors.code = sorted({*found.authors.code, NOBODY_KNOWS})
-    found.collected = left.said(found)
+    found.collected = left.said(found, pods)
     return found
 
 

@@ -8,7 +8,6 @@ import pytest
 from small_ledgers import small_run
 from small_outboxes import CODE, ENVIRONMENT, RUN, Dictionary, begun, leave
 
-from domainlm.pod_facts import PodFacts
 from domainlm.keys import KeyRing
 from domainlm.ledger.run.asked import Asked
 from domainlm.ledger.run.collecting import SEEN_BY_RECORD, Left, complete
@@ -16,6 +15,7 @@ from domainlm.ledger.run.history import NOBODY_KNOWS
 from domainlm.ledger.run.manifest import FAILED, INTERRUPTED, Failure, RunManifest, StepEntry
 from domainlm.ledger.run.outbox import FAILURES, MANIFEST, Broke, Outbox
 from domainlm.ledger.run.submission import EXTRA, state
+from domainlm.pod_facts import PodFacts
 
 KEYS = KeyRing("bank-a", b"1" * 32)
 STEPS = {"prepare": 1, "train": 1, "record": 1}
@@ -78,11 +78,31 @@ def test_a_place_that_is_missing_is_named_and_nobody_knows_who_wrote_that_code(f
     assert made.collected.missing == [gone] and NOBODY_KNOWS in made.authors.code
 
 
-def test_records_own_manifest_is_missed_and_the_code_is_known_all_the_same(files: Dictionary) -> None:
+def test_a_run_is_not_complete_because_zenmls_store_says_so(files: Dictionary) -> None:
+    assert complete(run(), left(files), {"train": [pod("train", phase="Failed"), pod("train")]}, None) \
+        .collected.refused == []  # fmt: skip
+    cases = {
+        "the step record: did not end": complete(run(), left(files, recorded=False), {}, None),
+        "the step train: is called completed, and its last pod":
+            complete(run(), left(files), {"train": [pod("train"), pod("train", phase="Failed")]}, None),
+    }  # fmt: skip
+    broke = Broke(step="train", attempt=1, failure=Failure(step="train", error="X"), at="").model_dump(mode="json")
+    Outbox(files, RUN, lambda: KEYS).put(FAILURES, broke, "train.1")
+    cases["the step train: is called completed, and its last attempt"] = complete(run(), left(files), {}, None)
+    for said, found in cases.items():
+        (refused,) = found.collected.refused
+        assert refused.startswith(said)
+    leave(files, KEYS, begun("train", 2))
+    assert complete(run(), left(files, STEPS | {"train": 2}), {}, None).collected.refused == [], "a retry made it good"
+
+
+def test_records_own_manifest_cannot_be_taken_away(files: Dictionary) -> None:
     del files.files[f"evidence-outbox/{RUN}/manifest.json"]
-    made = complete(run(), left(files), {}, None)
-    assert made.collected.missing == ["manifest"] and NOBODY_KNOWS not in made.authors.code
-    assert left(files).first().code["dirty"] is False
+    made = complete(run(metrics={"accuracy": 1.0}), left(files), {}, None)
+    assert made.collected.refused == ["manifest: is not there, and the run is called completed"]
+    assert made.collected.missing == [] and left(files).first().code["dirty"] is False
+    broken = run(status=FAILED, steps=[run().steps[0], StepEntry(name="train", status=FAILED)])
+    assert complete(broken, left(files, recorded=False), {}, None).collected.refused == []
 
 
 def test_an_attempt_that_left_nothing_is_named_and_the_one_that_made_the_outputs_counts(files: Dictionary) -> None:
