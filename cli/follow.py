@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import sys
 import time
-import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -42,7 +41,7 @@ from domainlm.cluster.reasons import Reason
 from domainlm.cluster.settings import StackFile, find_stack
 from domainlm.cluster.stopping import NotStopped, stop
 from domainlm.cluster.timing import Timing
-from domainlm.errors import ConfigurationError, DomainLMError
+from domainlm.errors import ConfigurationError, DomainLMError, places_of
 from domainlm.project import home
 
 if TYPE_CHECKING:
@@ -321,6 +320,5 @@ def _why(error: Exception) -> str:
 
 def _logged(error: Exception) -> Path:
     """Write types and places of an error into the log, without what it says; the log's file."""
-    places = " <- ".join(f"{one.filename}:{one.lineno}" for one in reversed(traceback.extract_tb(error.__traceback__)))
-    logging.getLogger(__name__).warning("%s at %s", type(error).__name__, places)
+    logging.getLogger(__name__).warning("%s", places_of(error))
     return home() / "logs" / LOG_FILE

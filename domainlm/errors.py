@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 
@@ -103,6 +104,16 @@ class EvidenceRefused(DomainLMError):
 
 class ApprovalRefused(DomainLMError):
     """A promotion, an erasure or another act that lacks what the policy asks for."""
+
+
+def places_of(error: BaseException) -> str:
+    """Types and places of an error and its causes, for a log: never what it says, which may quote data."""
+    told = []
+    for one in (error, error.__cause__ or error.__context__):
+        if one is not None:
+            frames = reversed(traceback.extract_tb(one.__traceback__))
+            told.append(f"{type(one).__name__} at {' <- '.join(f'{at.filename}:{at.lineno}' for at in frames)}")
+    return "; after ".join(told)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

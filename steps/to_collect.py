@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from uuid import UUID
 from zenml.client import Client
 from zenml.utils.pagination_utils import depaginate
 
-from domainlm.errors import DomainLMError
+from domainlm.errors import DomainLMError, places_of
 from domainlm.ledger.run import manifest as manifests
 from domainlm.ledger.run.entering import enter_waiting, waiting_manifests
 from domainlm.ledger.run.metrics import State
@@ -53,9 +54,13 @@ def round_of(stack: str, pods_of: PodsOf, state: State) -> Iterator[Finished | M
         elif not (manifests.manifest_folder() / f"{run.id}.json").exists():
             try:
                 finished = collected(run.id, pods_of, state)
-            except Exception as error:  # another library's text may quote what it choked on
+            except DomainLMError as error:
                 whole = False
-                yield Missed(str(run.id), str(error) if isinstance(error, DomainLMError) else type(error).__name__)
+                yield Missed(str(run.id), str(error))
+            except Exception as error:  # a fault of ours; its text may quote what it choked on
+                whole = False
+                logging.getLogger(__name__).warning("run %s: %s", run.id, places_of(error))
+                yield Missed(str(run.id), f"a fault of domainlm ({type(error).__name__}); the log says where")
             else:
                 yield finished
     enter_waiting(load_keys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from contextlib import suppress
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.environment import enter_project, from_here, quiet_libraries
-from domainlm.errors import DomainLMError
+from domainlm.errors import DomainLMError, places_of
 
 if TYPE_CHECKING:
     from domainlm.cluster.settings import StackFile
@@ -78,8 +79,9 @@ def _round(file: StackFile, runs: list[str], state: State) -> bool:
     except DomainLMError as error:
         typer.echo(f"not collected: {error}", err=True)
         state.broken_passes, good = state.broken_passes + 1, False
-    except Exception as error:  # a server that is away; its client's text may quote what it was asked for
-        typer.echo(f"not collected: {type(error).__name__}; the next look tries again", err=True)
+    except Exception as error:  # a server that is away, or a fault of ours; its text may quote what it was asked for
+        logging.getLogger(__name__).warning("%s", places_of(error))
+        typer.echo(f"not collected: {type(error).__name__}; the log says where, the next look tries again", err=True)
         state.broken_passes, good = state.broken_passes + 1, False
     return good
 

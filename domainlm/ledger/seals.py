@@ -9,12 +9,14 @@ into the folder cannot.
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Callable
 
 from domainlm.errors import DomainLMError, EvidenceRefused, SecretError
-from domainlm.keys import KeyRing
+from domainlm.keys import ID_HEX_DIGITS, KeyRing
 
 Keys = Callable[[], KeyRing]
+_MARK = re.compile(f"[0-9a-f]{{{ID_HEX_DIGITS}}}")
 
 
 def seal(load: Keys, use: str, *values: str) -> str:
@@ -38,7 +40,8 @@ def check(load: Keys, found: str, use: str, *values: str) -> None:
         SecretError: the key is missing.
     """
     keys = load()
-    if not hmac.compare_digest(keys.carried(use, found).encode(), keys.keyed_id(use, *values).encode()):
+    # what is no mark at all, a lone surrogate say, is not even compared
+    if not _MARK.fullmatch(found) or not hmac.compare_digest(keys.carried(use, found), keys.keyed_id(use, *values)):
         raise EvidenceRefused(
             "was not sealed by this project's key, so it is not entered" if found else "bears no seal of this project",
             "what waits", "look who wrote it; a run that is yours: `domainlm audit signer flush --run RUN_ID`",

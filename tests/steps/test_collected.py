@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from small_ledgers import small_run
 from small_outboxes import RUN, Dictionary, begun, leave
+from zenml.client import Client
 from zenml.enums import ExecutionStatus
 
 from domainlm.errors import ArtifactError, SecretError
@@ -15,7 +16,7 @@ from domainlm.keys import KeyRing, create_development_key
 from domainlm.ledger.run import manifest as manifests
 from domainlm.ledger.run.entering import ENTERED, WAITING
 from domainlm.ledger.run.manifest import RUNNING, Failure, StepEntry
-from domainlm.ledger.run.outbox import MANIFEST
+from domainlm.ledger.run.outbox import MANIFEST, Outbox
 from domainlm.ledger.trust import bootstrap
 from steps import collected as module
 from steps.collected import collect
@@ -91,6 +92,22 @@ def test_a_server_or_store_that_is_away_is_asked_again_later_and_not_quoted(
             assert "AKIA" not in str(caught.value)
             assert not list(manifests.manifest_folder().glob("*.json")), "nothing is written that would be half"
     assert collect(RUN).entered.state == ENTERED
+
+
+@pytest.mark.parametrize("seal", ["\ud800", "x", 5])
+def test_a_seal_of_no_meaning_blocks_no_run(run: SimpleNamespace, seal: object) -> None:
+    run.run.config.extra = {"domainlm": {"file": "x", "overridden": False, "by": [], "seal": seal}}
+    run.files.files[f"evidence-outbox/{RUN}/places/x.1.json"] = b'{"content": {}, "seal": "\\ud800"}'
+    found = collect(RUN)
+    assert found.entered.state == WAITING
+    assert [line.split(":")[0] for line in found.manifest.collected.refused] == ["places/x.1", "submission"]
+
+
+def test_a_fault_of_our_own_is_not_called_a_store_that_is_away() -> None:
+    with pytest.raises(AttributeError), reading("run"):
+        Outbox(None, RUN, KeyRing.load).get(MANIFEST)
+    with pytest.raises(ArtifactError, match="cannot be read"), reading("run"):
+        Client().get_pipeline_run("no-such-run")  # a KeyError out of ZenML's own code
 
 
 def test_without_the_key_nothing_is_collected(run: SimpleNamespace, home: Path) -> None:

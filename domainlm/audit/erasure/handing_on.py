@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 
 from domainlm.audit.erasure.suppression import ErasureRegister
-from domainlm.errors import ConfigurationError, DomainLMError
+from domainlm.errors import ConfigurationError, DomainLMError, EvidenceRefused
 from domainlm.keys import KeyRing
 from domainlm.ledger.run.outbox import FOLDER, MOST_BYTES, Files
 from domainlm.ledger.seals import check
@@ -53,17 +53,22 @@ def handed_on(keys: KeyRing, mark: str, files: Files) -> frozenset[str]:
 
     Raises:
         ConfigurationError: the register is not there, or a person was erased since.
-        EvidenceRefused, SecretError: what is there was not sealed by this key.
+        EvidenceRefused, SecretError: what is there was not written by this project, or not sealed by this key.
     """
     try:
-        current = json.loads(files.read(CURRENT, MOST_BYTES))
-        counts, sealed = str(current["mark"]), str(current["seal"])
-        rows = files.read(_place(mark), MOST_BYTES)
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        said, rows = files.read(CURRENT, MOST_BYTES), files.read(_place(mark), MOST_BYTES)
+    except FileNotFoundError:
         raise ConfigurationError(
             "the erasure register of this run is not in the artifact store", "redact", "submit the run again"
         ) from None
-    check(lambda: keys, sealed, USE, counts)
+    try:
+        current = json.loads(said)
+        counts, sealed = str(current["mark"]), str(current["seal"])
+        check(lambda: keys, sealed, USE, counts)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise EvidenceRefused(
+            "is not what a submission writes about the erasure register", CURRENT, "look who wrote it"
+        ) from None
     if counts != mark:
         raise ConfigurationError(
             "the erasure register is not the one that the run was compiled for: a person was erased since", "redact",

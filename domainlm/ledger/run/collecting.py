@@ -3,11 +3,10 @@ cluster say, becomes one manifest.
 
 It fails closed. A file of the outbox whose seal is wrong, or a statement in ZenML's store that is not what the pods
 saw, is named, and the run waits until a person has looked (`domainlm audit signer flush --run RUN_ID`). So does a run
-that ZenML's store calls completed and the pods do not: what `record` saw is not there, or a step's last word or its last
-pod is a failure. A file that is missing is named too. Code that nobody stated, or that differed between two pods, counts
-as changed ("dirty") and has an author whom nobody knows: where a policy asks for four eyes, its model is not promoted.
-Every run ends in a manifest,
-also one whose image could not be pulled.
+that ZenML's store calls completed and the pods do not: what `record` saw is not there, or a step's last word or last
+pod is a failure. A file that is missing is named too. Code that nobody stated, or that differed between two pods,
+counts as changed ("dirty") and has an author whom nobody knows: where a policy asks for four eyes, its model is not
+promoted. Every run ends in a manifest, also one whose image could not be pulled.
 """
 
 from __future__ import annotations
@@ -44,6 +43,7 @@ SEEN_BY_RECORD = (
     "run_id", "run_name", "pipeline", "started", "steps", "configuration", "sources", "base", "verdicts", "metrics",
     "intervals", "model",
 )  # fmt: skip
+FILES_AN_ATTEMPT = 10  # a pod writes one of a kind; what a flood of others says is not read
 _BY_THE_CLUSTER = "the cluster ended a pod of this step"
 
 
@@ -89,7 +89,7 @@ class Left:
             self.refused.append(f"submission: {error.what}")
 
     def _read(self, outbox: Outbox, kind: str, shape: type) -> dict[str, Any]:
-        found, bad = outbox.all(kind)
+        found, bad = outbox.all(kind, FILES_AN_ATTEMPT * (1 + sum(self._attempts.values())))
         self.refused += [f"{kind}/{name}: {why}" for name, why in sorted(bad.items())]
         good = {}
         for name, content in found.items():

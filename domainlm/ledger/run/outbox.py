@@ -31,6 +31,7 @@ FOLDER = "evidence-outbox"
 PLACES, FAILURES, MANIFEST = "places", "failures", "manifest"
 SEAL = "evidence outbox"  # use of the key
 PLACE_VARIABLE, POD = "DOMAINLM_PLACE", "pod"
+MOST_FILES = 1000  # of a kind that are read where nobody says how many there may be
 MOST_BYTES = 16 * 2**20  # a manifest of a hundred steps has 1 MB; what is larger was not written by a step
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}")
 # of the pod, by the downward API (`configs/kubernetes.yaml`)
@@ -129,6 +130,8 @@ class Outbox:
             raw = self._files.read(path, MOST_BYTES + 1)
         except FileNotFoundError:
             return None
+        except IsADirectoryError:
+            raise ArtifactError("is not a file of the outbox", path, "look who made it") from None
         try:
             if len(raw) > MOST_BYTES:
                 raise ValueError("too long")
@@ -140,8 +143,11 @@ class Outbox:
         check(self._load, mark, SEAL, self._run, kind, name, digest)
         return content
 
-    def all(self, kind: str) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    def all(self, kind: str, most: int = MOST_FILES) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
         """Every file of a kind: name -> content, and name -> why it is refused.
+
+        Args:
+            most: how many are read; those beyond it are refused in one line.
 
         Raises:
             SecretError: the key is missing.
@@ -149,7 +155,10 @@ class Outbox:
         good: dict[str, dict[str, Any]] = {}
         bad: dict[str, str] = {}
         self._load()
-        for file in self._files.names(f"{FOLDER}/{self._run}/{kind}"):
+        files = self._files.names(f"{FOLDER}/{self._run}/{kind}")
+        if len(files) > most:
+            bad[f"(and {len(files) - most:,} more)"] = "are more files than a run leaves, and were not read"
+        for file in files[:most]:
             name = file.removesuffix(".json")
             try:
                 if not file.endswith(".json") or not _NAME.fullmatch(name):

@@ -44,8 +44,9 @@ def stated_of(extra: Mapping[str, Any]) -> Stated | None:
     """What a submission said; None where nothing can be read. `check_stated` says whether to believe it."""
     try:
         found = extra[EXTRA]
+        digest_json(_content(found))  # what has no canonical form, such as a lone surrogate, could not be recorded
         return Stated(Asked(str(found["file"]), bool(found["overridden"])), tuple(str(one) for one in found["by"]))
-    except (KeyError, TypeError):
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -61,5 +62,8 @@ def check_stated(extra: Mapping[str, Any], load: Keys) -> None:
         return
     if stated_of(extra) is None:
         raise EvidenceRefused("is no statement of a submission", "the run's extra")
-    content = {name: extra[EXTRA].get(name) for name in ("file", "overridden", "by")}
-    check(load, str(extra[EXTRA].get("seal", "")), SEAL, digest_json(content))
+    check(load, str(extra[EXTRA].get("seal", "")), SEAL, digest_json(_content(extra[EXTRA])))
+
+
+def _content(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: found.get(name) for name in ("file", "overridden", "by")}

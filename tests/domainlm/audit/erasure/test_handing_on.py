@@ -58,6 +58,17 @@ def test_a_mark_that_another_wrote_is_refused(register: ErasureRegister) -> None
         handed_on(KEYS, mark, files)
 
 
+@pytest.mark.parametrize(
+    "raw", [b"[" * 100_000, b'{"mark": "m", "seal": "\\ud800"}', b"\xff", b"{}", b'{"mark": "\\ud800"}']
+)
+def test_what_no_submission_wrote_is_refused(register: ErasureRegister, raw: bytes) -> None:
+    files = Dictionary()
+    hand_on(register, files)
+    files.files[CURRENT] = raw
+    with pytest.raises(EvidenceRefused):
+        handed_on(KEYS, register.mark(), files)
+
+
 @pytest.mark.parametrize("change", ["cut", "another mark's"])
 def test_ids_that_another_wrote_are_refused(register: ErasureRegister, change: str) -> None:
     files = Dictionary()

@@ -65,12 +65,38 @@ def test_a_seal_stays_good_through_a_rotation(files: Dictionary) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"[]", b"{}", b'{"content": {}}', b"\xff\xfe", b'{"content": 1, "seal": 2}', b"[" * 100_000]
-)
+    "raw",
+    [
+        b"", b"[]", b"{}", b'{"content": {}}', b"\xff\xfe", b'{"content": 1, "seal": 2}', b"[" * 100_000,
+        b'{"content": {}, "seal": "\\ud800"}', b'{"content": {"a": "\\ud800"}, "seal": "0"}',
+        b'{"content": {"a": NaN}, "seal": "x"}',
+    ],
+)  # fmt: skip
 def test_what_is_no_file_of_ours_is_named_and_never_quoted(files: Dictionary, raw: bytes) -> None:
     files.files[PLACE] = raw
     good, bad = Outbox(files, RUN, lambda: OURS).all(PLACES)
     assert good == {} and list(bad) == ["train.1"]
+
+
+def test_a_folder_in_a_files_place_is_named(files: Dictionary, monkeypatch: pytest.MonkeyPatch) -> None:
+    def folder(path: str, most_bytes: int) -> bytes:
+        raise IsADirectoryError(path)
+
+    monkeypatch.setattr(files, "read", folder)
+    good, bad = Outbox(files, RUN, lambda: OURS).all(PLACES)
+    assert good == {} and bad == {"train.1": "is not a file of the outbox"}
+
+
+def test_a_flood_of_files_is_neither_read_nor_listed_one_by_one(
+    files: Dictionary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.files |= {f"evidence-outbox/{RUN}/places/x{number}.1.json": b"{}" for number in range(5000)}
+    read: list[str] = []
+    whole = files.read
+    monkeypatch.setattr(files, "read", lambda path, most: read.append(path) or whole(path, most))
+    good, bad = Outbox(files, RUN, lambda: OURS).all(PLACES, most=20)
+    assert list(good) == ["train.1"] and len(bad) == 20 and len(read) == 20
+    assert "were not read" in bad["(and 4,981 more)"]
 
 
 def test_a_huge_file_is_not_read_to_its_end(files: Dictionary, monkeypatch: pytest.MonkeyPatch) -> None:

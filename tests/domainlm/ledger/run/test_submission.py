@@ -41,7 +41,14 @@ def test_another_key_did_not_submit_for_us(extra: dict[str, Any]) -> None:
         check_stated(extra, lambda: KeyRing("bank-b", b"2" * 32))
 
 
-@pytest.mark.parametrize("broken", [None, {}, [], "text", {"file": "a", "by": 5}])
+UNSPEAKABLE = [
+    {"file": "\ud800", "overridden": False, "by": [], "seal": "x"},
+    {"file": float("nan"), "overridden": False, "by": [], "seal": "x"},
+    {"file": "a", "overridden": False, "by": [], "seal": "\ud800"},
+]
+
+
+@pytest.mark.parametrize("broken", [None, {}, [], "text", {"file": "a", "by": 5}, *UNSPEAKABLE])
 def test_what_cannot_be_read_is_refused_and_nothing_said_is_not(broken: object) -> None:
     with pytest.raises(EvidenceRefused):
         check_stated({EXTRA: broken}, lambda: KEYS)
