@@ -237,9 +237,10 @@ def _of_cluster(pods: Mapping[str, Sequence[PodFacts]]) -> Failure | None:
 
 
 def _version(one: Begun) -> tuple[Any, ...]:
+    # 2.13.0+cpu and 2.13.0 are two builds of one version: a GPU step has another image than the steps before it
+    packages = {name: version.partition("+")[0] for name, version in one.environment.get("packages", {}).items()}
     return (
-        one.code.get("commit"), one.code.get("lock"), one.code.get("files"), one.environment.get("python"),
-        one.environment.get("packages"),
+        one.code.get("commit"), one.code.get("lock"), one.code.get("files"), one.environment.get("python"), packages,
     )  # fmt: skip
 
 

@@ -146,6 +146,17 @@ def test_other_packages_in_one_pod_are_mixed_too() -> None:
     assert left(store).mixed() == ["train"] and left(store).first().code["dirty"]
 
 
+def test_two_builds_of_one_version_are_one_version() -> None:
+    store = Dictionary()
+    on_gpu = begun("train", started="2026-11-20T10:09:00.000Z")
+    begins = begun("prepare")
+    begins.environment["packages"], on_gpu.environment["packages"] = {"torch": "2.13.0+cpu"}, {"torch": "2.13.0"}
+    leave(store, KEYS, begins, on_gpu)
+    assert left(store).mixed() == []
+    leave(store, KEYS, on_gpu.model_copy(update={"environment": ENVIRONMENT | {"packages": {"torch": "2.13.1+cpu"}}}))
+    assert left(store).mixed() == ["train"]
+
+
 def test_one_pod_with_edited_code_makes_the_run_dirty() -> None:
     store = Dictionary()
     leave(store, KEYS, begun("prepare"), begun("train", code=CODE | {"dirty": True}))
