@@ -5,9 +5,11 @@ and dirty flag, the digest of every file that goes into the image, and of each c
 (as `identity`, not as addresses) and the paths that it touched. With it code state and authors in a pod are what they
 were in the checkout.
 
-What is trusted is the image: whoever can replace it can replace this file, which is why a run records the image's own
-digest and the build labels the image with the file's. Inside the image nothing is taken on trust: each answer about a
-file compares it with its digest, so that code which was changed, added or mounted over after the build is "dirty".
+What is trusted is the image: whoever can replace it can replace this file and the packages, which is why a run
+records the image's own digest, the build labels the image with the file's, and a collector that has the commit compares
+with it what pods say (`checkout.not_as_committed`). Inside the image each answer about a file of ours compares it with
+its digest, so that code which was changed, added or mounted over after the build is "dirty". Python would run bytecode
+instead of the source beside it without a look, so an image holds none of ours, and any that is there is "dirty" too.
 """
 
 from __future__ import annotations
@@ -60,13 +62,13 @@ class Checkout(BaseModel):
     def altered(self, root: Path, places: Iterable[str]) -> bool:
         """Whether anything under some places is not what was committed: changed before the build, or since.
 
-        A file that is there and was not built in counts, but for bytecode. One that git knows and the image does
-        not hold (documentation, tests) does not.
+        A file that is there and was not built in counts, bytecode too: Python may run it instead of the source
+        beside it. One that git knows and the image does not hold (documentation, tests) does not.
         """
         for place in places:
             path = root / place
             here = [found for found in path.rglob("*") if found.is_file()] if path.is_dir() else [path]
-            names = {file.relative_to(root).as_posix() for file in here if file.is_file() and not _bytecode(file)}
+            names = {file.relative_to(root).as_posix() for file in here if file.is_file()}
             names |= {name for name in [*self.files, *self.changed] if _under(name, place)}
             for name in names:
                 file = root / name
@@ -107,7 +109,7 @@ class Checkout(BaseModel):
                 continue
             seen.add(name)
             entry = self._by_name[name]
-            equal = [i for i, paths in enumerate(entry.paths) if not any(_inside(path, wanted) for path in paths)]
+            equal = [i for i, paths in enumerate(entry.paths) if not any(inside(path, wanted) for path in paths)]
             if not equal:
                 found.add(name)
             waiting += [entry.parents[equal[0]]] if equal and entry.parents else entry.parents
@@ -211,13 +213,10 @@ def _commits(log: str, root: Path, identities_in: Callable[[str], list[str]]) ->
     return list(found.values())
 
 
-def _inside(path: str, places: frozenset[str]) -> bool:
+def inside(path: str, places: frozenset[str]) -> bool:
+    """Whether a path is one of some files, or lies in one of some folders."""
     return path in places or any(parent.as_posix() in places for parent in PurePosixPath(path).parents)
 
 
 def _under(name: str, place: str) -> bool:
     return name == place or name.startswith(place.rstrip("/") + "/")
-
-
-def _bytecode(path: Path) -> bool:
-    return path.suffix == ".pyc"

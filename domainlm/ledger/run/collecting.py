@@ -12,13 +12,15 @@ promoted. Every run ends in a manifest, also one whose image could not be pulled
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from domainlm.digests import digest_json
 from domainlm.errors import DomainLMError
-from domainlm.ledger.run.checkout import changed_files
+from domainlm.ledger.run.checkout import changed_files, not_as_committed
 from domainlm.ledger.run.entering import Entered
 from domainlm.ledger.run.history import NOBODY_KNOWS
 from domainlm.ledger.run.manifest import (
@@ -37,6 +39,7 @@ from domainlm.ledger.run.submission import check_stated
 from domainlm.ledger.seals import Keys
 from domainlm.names import RECORD
 from domainlm.pod_facts import PodFacts
+from domainlm.project import SOURCE_ROOT
 
 # What `record` saw must still be what ZenML's store says. Its own place, the end and the authors are known only later.
 SEEN_BY_RECORD = (
@@ -127,6 +130,7 @@ class Left:
         begun = said[0].model_copy(deep=True)
         begun.place.hardware = max((one.place.hardware for one in said), key=lambda one: len(one.get("gpus", ())))
         edited = {path for one in said for path in changed_files(begun.code["files"], one.code["files"])}
+        edited |= self.uncommitted
         if edited or self.mixed():
             begun.code |= {"changed": sorted(edited), "dirty": True}
         begun.code["dirty"] = bool(begun.code["dirty"] or self.unknown() or any(one.code["dirty"] for one in said))
@@ -140,6 +144,13 @@ class Left:
         """Steps that ran with other code or other packages than the first one: two images in one run."""
         said = self.in_order()
         return sorted({one.step for one in said if _version(one) != _version(said[0])})
+
+    @cached_property
+    def uncommitted(self) -> set[str]:
+        """Files of some pod that are other in the commit which it named, as this checkout or image has that: a pod has
+        its commit from its image, where whoever makes the image can write another one."""
+        stated = {digest_json(one.code): one.code for one in self.begun.values()}.values()
+        return {path for code in stated for path in not_as_committed(SOURCE_ROOT, code["commit"], code["files"])}
 
     def unknown(self) -> bool:
         """Whether nobody can say what code made some step's outputs: the attempt that made them left no place."""
@@ -221,10 +232,24 @@ def complete(
     elif found.status == FAILED:
         found.failure = failure or left.failure(broken) or _of_cluster(pods) or found.failure
         found.failure = found.failure or Failure(step=broken.name if broken else "", error=UNKNOWN)
-    if left.mixed() or left.unknown():
-        found.authors.code = sorted({*found.authors.code, NOBODY_KNOWS})
     found.collected = left.said(found, pods)
+    if others := _other_images(found):
+        found.collected.mixed = sorted({*found.collected.mixed, *others})
+        found.code["dirty"] = True
+    if found.collected.mixed or left.unknown() or left.uncommitted:
+        found.authors.code = sorted({*found.authors.code, NOBODY_KNOWS})
     return found
+
+
+def _other_images(found: RunManifest) -> set[str]:
+    """Steps of which a pod ran other bytes than the first one under its image's name: the tag was moved meanwhile."""
+    placed = sorted(
+        ((place.started or "~", step.name, place) for step in found.steps for place in step.places),
+        key=lambda one: one[:2],
+    )
+    first: dict[str, str] = {}
+    ran = [(step, place) for _, step, place in placed if place.image and place.image_digest]
+    return {step for step, place in ran if first.setdefault(place.image, place.image_digest) != place.image_digest}
 
 
 def _of_cluster(pods: Mapping[str, Sequence[PodFacts]]) -> Failure | None:

@@ -98,7 +98,7 @@ class Collected(BaseModel):
         missing: files that the pods should have left and did not.
         refused: files, or statements in ZenML's store, that cannot be what the pods wrote, each with the reason: the
             run waits for a person.
-        mixed: steps that ran with other code or other packages than the first one.
+        mixed: steps that ran with other code or packages than the first one, or with other bytes of one image's name.
     """
 
     record: str = ""

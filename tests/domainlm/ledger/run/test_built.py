@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import py_compile
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from domainlm.errors import ArtifactError
 from domainlm.ledger.run import built
 from domainlm.ledger.run.authorship import FIRST_COMMITS, NOBODY_KNOWS, Origin, authors_of
-from domainlm.ledger.run.checkout import code_state
+from domainlm.ledger.run.checkout import ROOMS, code_state, committed_digests, file_digests, not_as_committed
 from domainlm.ledger.run.history import InCheckout, InImage, history_of
 from domainlm.ledger.run.manifest import Authors
 from domainlm.ledger.trust.gate import identity
@@ -117,6 +119,15 @@ def test_only_the_newest_commits_to_the_code_count_before_there_is_a_champion(ro
     assert of(image_of(root, tmp_path / "app")).code == [identity(VICTOR)] == of(root).code
 
 
+def swapped_bytecode(source: Path) -> None:
+    """Bytecode of other code beside an honest source, of the kind that Python never compares with it (PEP 552)."""
+    other = source.with_name("other.py")
+    other.write_text("CHANGED = True\n")
+    target = source.parent / "__pycache__" / f"{source.stem}.{sys.implementation.cache_tag}.pyc"
+    py_compile.compile(str(other), str(target), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    other.unlink()
+
+
 @pytest.mark.parametrize(
     "tamper",
     [
@@ -124,8 +135,10 @@ def test_only_the_newest_commits_to_the_code_count_before_there_is_a_champion(ro
         lambda app: (app / "steps/train.py").unlink(),
         lambda app: (app / "domainlm/added.py").write_text("import os\n"),
         lambda app: (app / "constraints.txt").write_text("torch==1\n"),
+        lambda app: swapped_bytecode(app / "steps/train.py"),
+        lambda app: (app / "steps/train.pyc").write_bytes(b"x"),
     ],
-    ids=["changed", "removed", "added", "lock"],
+    ids=["changed", "removed", "added", "lock", "bytecode", "bytecode alone"],
 )  # fmt: skip
 def test_code_that_differs_from_what_was_built_is_dirty_and_its_runner_an_author(
     root: Path, tmp_path: Path, tamper: object
@@ -136,10 +149,8 @@ def test_code_that_differs_from_what_was_built_is_dirty_and_its_runner_an_author
     assert identity("service") in of(app).code
 
 
-def test_bytecode_and_the_own_description_are_no_change(root: Path, tmp_path: Path) -> None:
+def test_the_bill_of_materials_and_the_own_description_are_no_change(root: Path, tmp_path: Path) -> None:
     app = image_of(root, tmp_path / "app")
-    (app / "steps/__pycache__").mkdir()
-    (app / "steps/__pycache__/train.cpython-311.pyc").write_bytes(b"x")
     (app / "sbom.json").write_text("{}")
     assert code_state(app)["dirty"] is False and identity("service") not in of(app).code
 
@@ -197,3 +208,50 @@ def test_a_broken_description_is_an_error_that_names_the_file(root: Path, tmp_pa
     (app / built.FILE).write_text(json.dumps(content | {"format": "domainlm.checkout/9"}))
     with pytest.raises(ArtifactError, match="checkout/9"):
         code_state(app)
+
+
+PLACES = [*ROOMS, "pack", "zenml_config.yaml"]
+
+
+def test_a_commits_files_are_what_a_clean_checkout_of_it_has(root: Path, tmp_path: Path) -> None:
+    (root / "pack/binary").write_bytes(bytes(range(256)) + b"\r\n\0")
+    (root / "pack/leer").write_bytes(b"")
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", "bytes")
+    head, files = git(root, "rev-parse", "HEAD"), file_digests(root, PLACES)
+    assert committed_digests(root, head, PLACES) == files
+    assert committed_digests(image_of(root, tmp_path / "app"), head, PLACES) == files
+    commit(root, "steps/train.py", OLGA)
+    (root / "steps/train.py").write_text("not committed\n")
+    assert committed_digests(root, head, PLACES) == files
+
+
+@pytest.mark.parametrize("name", ["", "0" * 40, "HEAD", "--all", "f" * 64])
+def test_a_commit_that_is_unknown_here_says_nothing(root: Path, tmp_path: Path, name: str) -> None:
+    for place in (root, image_of(root, tmp_path / "app"), tmp_path):
+        assert (
+            committed_digests(place, name, PLACES) is None and not_as_committed(place, name, {"steps/x.py": ""}) == []
+        )
+
+
+def test_an_image_of_a_changed_checkout_does_not_speak_for_its_commit(root: Path, tmp_path: Path) -> None:
+    (root / "steps/train.py").write_text("changed\n")
+    app = image_of(root, tmp_path / "app")
+    assert committed_digests(app, git(root, "rev-parse", "HEAD"), PLACES) is None
+
+
+def test_what_a_forged_description_hides_the_commit_shows(root: Path, tmp_path: Path) -> None:
+    app = image_of(root, tmp_path / "app")
+    head = git(root, "rev-parse", "HEAD")
+    assert not_as_committed(root, head, file_digests(app, PLACES)) == []
+    for name in ("steps/train.py", "domainlm/added.py", "zenml_config.yaml", "pack/own.json"):
+        (app / name).write_text("forged\n")
+    (app / "domainlm/redact/names.py").unlink()
+    described = json.loads((app / built.FILE).read_text())
+    described["files"] = file_digests(app, described["files"] | {"domainlm/added.py": "", "pack/own.json": ""})
+    described["files"].pop("domainlm/redact/names.py", None)
+    (app / built.FILE).write_text(json.dumps(described))
+    assert code_state(app)["dirty"] is False, "the image alone believes it"
+    found = not_as_committed(root, head, file_digests(app, PLACES))
+    # a run may have a configuration of its own, which the commit does not have
+    assert found == ["domainlm/added.py", "domainlm/redact/names.py", "steps/train.py", "zenml_config.yaml"]

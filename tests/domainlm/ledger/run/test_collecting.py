@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from small_outboxes import CODE, ENVIRONMENT, RUN, Dictionary, begun, leave
 
 from domainlm.keys import KeyRing
 from domainlm.ledger.run.asked import Asked
+from domainlm.ledger.run.checkout import code_state, file_digests
 from domainlm.ledger.run.collecting import SEEN_BY_RECORD, Left, complete
 from domainlm.ledger.run.history import NOBODY_KNOWS
 from domainlm.ledger.run.manifest import FAILED, INTERRUPTED, Failure, RunManifest, StepEntry
@@ -155,6 +158,38 @@ def test_two_builds_of_one_version_are_one_version() -> None:
     assert left(store).mixed() == []
     leave(store, KEYS, on_gpu.model_copy(update={"environment": ENVIRONMENT | {"packages": {"torch": "2.13.1+cpu"}}}))
     assert left(store).mixed() == ["train"]
+
+
+def test_one_images_name_with_two_digests_is_mixed(files: Dictionary) -> None:
+    other = {"image_digest": "sha256:" + "0" * 64}
+    same = complete(run(), left(files), {"prepare": [pod("prepare")], "train": [pod("train")]}, None)
+    assert same.collected.mixed == [] and NOBODY_KNOWS not in same.authors.code
+    found = complete(run(), left(files), {"prepare": [pod("prepare")], "train": [pod("train", **other)]}, None)
+    assert found.collected.mixed == ["train"] and found.code["dirty"] is True and NOBODY_KNOWS in found.authors.code
+    gpu = {"image": "registry.bank.example/domainlm:0.1.0-cuda", **other}  # another image has another digest
+    found = complete(run(), left(files), {"prepare": [pod("prepare")], "train": [pod("train", **gpu)]}, None)
+    assert found.collected.mixed == [] and NOBODY_KNOWS not in found.authors.code
+
+
+def test_pods_that_name_a_commit_and_ran_other_code_are_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever makes the image can write any `.checkout.json` into it: the collector's own checkout knows better."""
+    (tmp_path / "steps").mkdir()
+    (tmp_path / "steps/train.py").write_text("honest\n")
+    for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "start"]):
+        who = ("-c", "user.name=x", "-c", "user.email=tina@bank.example")
+        subprocess.run(["git", "-C", str(tmp_path), *who, *arguments], check=True, timeout=60)
+    monkeypatch.setattr("domainlm.ledger.run.collecting.SOURCE_ROOT", tmp_path)
+    honest = code_state(tmp_path) | {"files": file_digests(tmp_path, ["steps"])}
+    for files, changed in ((honest["files"], []), ({"steps/train.py": "0" * 64}, ["steps/train.py"])):
+        store = Dictionary()
+        leave(store, KEYS, *(begun(step, code=honest | {"files": files}) for step in STEPS))
+        found = left(store)
+        begins = found.first()
+        made = complete(run(code=begins.code), found, {}, None)
+        assert (begins.code.get("changed", []), begins.code["dirty"]) == (changed, bool(changed))
+        assert (NOBODY_KNOWS in made.authors.code) == bool(changed) and made.collected.mixed == []
 
 
 def test_one_pod_with_edited_code_makes_the_run_dirty() -> None:
