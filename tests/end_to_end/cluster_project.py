@@ -8,7 +8,6 @@ environment, and its node has GPUs to ask for, which are not there: training the
 from __future__ import annotations
 
 import base64
-import compileall
 import re
 import shutil
 import subprocess
@@ -117,7 +116,7 @@ def commit(project: Project, message: str) -> None:
 
 
 def build_app(project: Project, folder: Path) -> Path:
-    """What the image has at /app, byte-compiled as there."""
+    """What the image has at /app, without bytecode as there."""
     listed = subprocess.run(
         ["git", "-C", str(project.root), "ls-files", "-z"], check=True, capture_output=True, text=True, timeout=60
     )
@@ -126,7 +125,6 @@ def build_app(project: Project, folder: Path) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(project.root / name, folder / name)
     built.write(project.root, known, folder)
-    compileall.compile_dir(folder, quiet=1, workers=1)
     return folder
 
 

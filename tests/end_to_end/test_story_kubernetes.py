@@ -288,7 +288,7 @@ def test_no_secret_stands_in_clear_in_any_object_log_or_artifact(bank: ClusterPr
 def test_nothing_was_written_into_the_image(bank: ClusterProject) -> None:
     app = bank.cluster.images[IMAGE].app
     known = set(json.loads((app / ".checkout.json").read_text())["files"]) | {".checkout.json"}
-    found = {str(path.relative_to(app)) for path in app.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    found = {str(path.relative_to(app)) for path in app.rglob("*") if path.is_file()}
     assert found == known
 
 
