@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from domainlm.cluster.clear_secrets import secrets_in_clear
 from domainlm.cluster.quantities import resource_faults
 from domainlm.errors import nearest
 from domainlm.yaml_lines import Fault
@@ -43,6 +44,8 @@ RETRY_KEYS = frozenset("max_retries delay backoff".split())
 # mappings whose keys Kubernetes or the institution names: `--set ...limits.nvidia.com/gpu=2`
 NAMED_BY_OTHERS = ("requests", "limits", "labels", "annotations", "node_selectors")
 PODS = ("pod_settings", "orchestrator_pod_settings")
+_READABLE = frozenset("environment settings extra init_hook_kwargs".split())
+_INSTEAD = "name a Secret of the cluster: pod_settings.env, valueFrom.secretKeyRef"
 _KNOWN = {ORCHESTRATOR: ORCHESTRATOR_KEYS, OPERATOR: OPERATOR_KEYS}
 _LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _IMAGE = re.compile(r"[\w.:/-]+?(?::(?P<tag>[\w.-]{1,128}))?(?:@sha256:(?P<digest>[0-9a-f]{64}))?")
@@ -56,6 +59,8 @@ def settings_faults(content: dict[str, Any]) -> list[Fault]:
     Args:
         content: the configuration, variables replaced.
     """
+    if faults := _secrets(content):
+        return faults  # other faults quote what they are about
     whole = content.get("settings") or {}
     faults = _block(whole, ("settings",), {})
     for name, step in (content.get("steps") or {}).items():
@@ -91,6 +96,17 @@ def wanted_images(content: dict[str, Any]) -> list[str]:
     whole = content.get("settings") or {}
     blocks = [whole, *((step or {}).get("settings") or {} for step in (content.get("steps") or {}).values())]
     return list(dict.fromkeys(str(image) for one in blocks if (image := (one.get("docker") or {}).get("parent_image"))))
+
+
+def _secrets(content: dict[str, Any]) -> list[Fault]:
+    """ZenML's server keeps the whole configuration, and the variables stand in each pod's specification."""
+    faults: list[Fault] = []
+    steps = content.get("steps") or {}
+    blocks = [((), content), *((("steps", name), step) for name, step in steps.items() if isinstance(step, dict))]
+    for where, block in blocks:
+        for key in (key for key in block if key in _READABLE):
+            faults += secrets_in_clear(block[key], (*where, key), _INSTEAD)
+    return faults
 
 
 def _resources(settings: dict[str, Any], pod: str) -> dict[str, Any]:

@@ -9,7 +9,6 @@ stack's own, so that the project's local store and its active stack stay as they
 from __future__ import annotations
 
 import os
-import re
 import stat
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,20 +16,19 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import Field, model_validator
 
+from domainlm.cluster.clear_secrets import secrets_in_clear
 from domainlm.cluster.kubeconfig import Context, find_context, own_pod
 from domainlm.errors import ConfigurationError, SecretError, nearest
 from domainlm.project import SOURCE_ROOT, home, project_root
 from domainlm.reports import Settings
 from domainlm.variables import expand, once
-from domainlm.yaml_lines import Fault, at, model_faults, read_yaml
+from domainlm.yaml_lines import at, model_faults, read_yaml
 
 STACKS = Path("infra") / "stacks"
 # flavours whose components live in the cluster's namespace
 _IN_NAMESPACE = ("kubernetes", "domainlm")
 _ON_A_CLUSTER = ("orchestrator", "artifact_store", "container_registry", "image_builder")
-# fields of ZenML's flavors that hold a secret; `authentication_secret` holds a name
-_SECRET_KEY = re.compile(r"^(?!authentication_secret$)(?:.*_)?(?:key|secret|password|token|credentials)$")
-_REFERENCE = re.compile(r"\{\{\s*[\w-]+\.[\w-]+\s*\}\}")
+_INSTEAD = "write {{NAME.KEY}}, and name the secret's file under `secrets`"
 
 
 class ServerSettings(Settings):
@@ -210,7 +208,7 @@ def read_stack(path: Path) -> StackFile:
     content, faults = expand(_with_home(raw))
     faults = once(faults)
     if not faults:
-        faults = model_faults(StackSettings, content, ()) or _secrets_in_clear(content["components"])
+        faults = model_faults(StackSettings, content, ()) or secrets_in_clear(content, (), _INSTEAD)
     if faults:
         told = [f"{path}{at(lines, where)}: {'.'.join(map(str, where))}: {what}" for where, what in faults]
         raise ConfigurationError("\n".join(["the stack file cannot be used:", *told]), "", "nothing was changed")
@@ -243,19 +241,6 @@ def source_root() -> Path:
     """Where the package's own sources lie as ZenML should see them: the project, or what is installed."""
     root = project_root()
     return root if (root / "steps").is_dir() else SOURCE_ROOT
-
-
-def _secrets_in_clear(components: dict[str, Any]) -> list[Fault]:
-    """What would stand readable in ZenML's database, on its pages and in git."""
-    return [
-        (
-            ("components", kind, "configuration", key),
-            "is a secret in clear; write {{NAME.KEY}}, and name the secret's file under `secrets`",
-        )
-        for kind, component in components.items()
-        for key, value in (component.get("configuration") or {}).items()
-        if isinstance(value, str) and _SECRET_KEY.search(key) and not _REFERENCE.fullmatch(value)
-    ]
 
 
 def _with_home(value: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 
 import kubernetes_validate
 
+from domainlm.cluster.clear_secrets import is_a_secret, names_a_secret, says_a_secret
 from domainlm.cluster.quantities import amount
 
 VERSION = "1.32"
@@ -24,13 +25,6 @@ COMPONENTS = {
 }  # fmt: skip
 WITHOUT_SCHEMA = {"monitoring.coreos.com/v1"}  # custom resources
 WITHOUT_TENANT = {"PriorityClass"}
-SECRET_NAME = re.compile(r"(?i)(password|passwd|secret|token|api_?key|access_?key|credential|private)")
-NO_SECRET = re.compile(r"(_FILE|_PATH|_NAME|_TYPE|_SCHEME|_SECRET)$|^ZENML_SECRETS_STORE_TYPE$")
-SECRET_VALUE = re.compile(
-    r"eyJ[\w-]{10,}\.[\w-]{10,}"  # JWT
-    r"|ZENKEY_[\w-]{10,}|AKIA[0-9A-Z]{16}|AGE-SECRET-KEY-1[0-9A-Z]{20,}|-----BEGIN [A-Z ]*PRIVATE KEY"
-    r"|\w+(\+\w+)?://[^/\s:@]+:[^/\s:@$]+@"  # a URL with a password
-)
 WRITABLE = ("emptyDir", "persistentVolumeClaim", "ephemeral")
 
 
@@ -95,18 +89,16 @@ def _plain_secrets(one: dict[str, Any]) -> Iterator[str]:
     if one["kind"] == "Secret":
         return  # its place; who made it with what is for other tests
     for path, value in _strings(one):
-        if SECRET_VALUE.search(value):
+        if is_a_secret(value):
             yield f"{path} looks like a secret in plain text"
     for container in _containers(one):
         for variable in container.get("env") or []:
-            value, name = variable.get("value") or "", variable["name"]
-            reference = re.sub(r"\$\(\w+\)|[,\"]", "", value) == ""  # only other variables
-            switch = value in ("true", "false")  # DISABLE_CREDENTIALS_DISK_CACHING
-            if SECRET_NAME.search(name) and not NO_SECRET.search(name) and not reference and not switch:
+            name = variable["name"]
+            if names_a_secret(name) and says_a_secret(variable.get("value")):
                 yield f"env {name} of {container['name']} holds its value in plain text"
     if one["kind"] == "ConfigMap":
         for name in one.get("data") or {}:
-            if SECRET_NAME.search(name) and not NO_SECRET.search(name):
+            if names_a_secret(name):
                 yield f"ConfigMap key {name} is a secret's name"
 
 

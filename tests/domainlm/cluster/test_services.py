@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from cluster_services import Services
 
@@ -146,6 +147,20 @@ def of_store(store: Services, private: Path, **changes: str) -> StackFile:
 def test_a_store_that_takes_and_gives_an_object_is_good_and_left_as_it_was(store: Services, private: Path) -> None:
     assert check_store(of_store(store, private)).state == OK
     assert not [path for path in store.bucket("bank").rglob("*") if path.is_file()]
+
+
+def test_without_a_secret_of_the_stack_the_clients_own_credentials_are_used(
+    store: Services, private: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with an IAM role, where the account gives them (docs/stack.md, "Limits")."""
+    found = of_store(store, private)
+    del found.settings.components["artifact_store"].configuration["authentication_secret"]
+    del found.settings.secrets["store"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", store.s3_id)
+    for secret, state in ((SECRET, FAILED), (store.s3_secret, OK)):
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it keeps the credentials that it found first
+        assert check_store(found).state == state
 
 
 def test_a_missing_bucket_is_named(store: Services, private: Path) -> None:

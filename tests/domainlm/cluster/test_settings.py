@@ -135,6 +135,54 @@ def test_a_secret_in_clear_is_refused_and_not_quoted(tmp_path: Path, key: str) -
     read_stack(write(tmp_path, components={"artifact_store": component} | others))
 
 
+@pytest.mark.parametrize(
+    ("kind", "configuration", "place"),
+    [
+        ("artifact_store", {"client_kwargs": {"aws_secret_access_key": "very-secret"}}, "client_kwargs"),
+        ("artifact_store", {"client_kwargs": {"endpoint_url": "http://olga:very-secret@h"}}, "client_kwargs.endpoint"),
+        ("artifact_store", {"config_kwargs": {"a": [{"awsSessionToken": "very-secret"}]}}, "config_kwargs.a.0"),
+        ("experiment_tracker", {"tracking_uri": "https://tina:very-secret@mlflow.bank.example"}, "tracking_uri"),
+        ("experiment_tracker", {"tracking_password": 4711}, "tracking_password"),
+        (
+            "orchestrator",
+            {"pod_settings": {"env": [{"name": "API_KEY", "value": "very-secret"}]}},
+            "pod_settings.env.0.value",
+        ),
+    ],
+)
+def test_a_secret_in_clear_is_found_at_any_depth_and_in_any_address(
+    tmp_path: Path, kind: str, configuration: dict[str, Any], place: str
+) -> None:
+    components = yaml.safe_load((ROOT / "infra" / "stacks" / "kubernetes.yaml").read_text())["components"]
+    components[kind]["configuration"] |= configuration
+    with pytest.raises(ConfigurationError, match="is a secret in clear") as caught:
+        read_stack(write(tmp_path, components=components))
+    assert f"components.{kind}.configuration.{place}" in str(caught.value)
+    assert "very-secret" not in str(caught.value)
+
+
+def test_an_address_of_the_environment_holds_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOMAINLM_ZENML_URL", "https://tina:very-secret@zenml.bank.example")
+    with pytest.raises(ConfigurationError, match=r"server\.url: is a secret in clear") as caught:
+        find_stack("kubernetes")
+    assert "very-secret" not in str(caught.value)
+
+
+def test_where_the_cloud_gives_accounts_their_rights_a_copy_of_the_file_needs_no_store_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What docs/stack.md says under "Limits"; test_services.py shows whose credentials the check then uses."""
+    monkeypatch.delenv("DOMAINLM_S3_CREDENTIALS_FILE")
+    content = yaml.safe_load((ROOT / "infra" / "stacks" / "kubernetes.yaml").read_text())
+    with pytest.raises(ConfigurationError, match="DOMAINLM_S3_CREDENTIALS_FILE is not set"):
+        read_stack(write(tmp_path))
+    [store] = [name for name in content["secrets"] if name.endswith("-store")]
+    del content["secrets"][store], content["components"]["artifact_store"]["configuration"]["authentication_secret"]
+    stack = read_stack(write(tmp_path, secrets=content["secrets"], components=content["components"]))
+    assert list(stack.settings.secrets) == ["domainlm-mlflow"]
+    assert "authentication_secret" not in stack.components()["artifact_store"].configuration
+
+
 @pytest.mark.parametrize("kind", ["orchestrator", "artifact_store", "container_registry", "image_builder"])
 def test_a_stack_of_a_cluster_without_a_part_that_zenml_wants_is_refused(tmp_path: Path, kind: str) -> None:
     content = yaml.safe_load((ROOT / "infra" / "stacks" / "kubernetes.yaml").read_text())
