@@ -171,6 +171,15 @@ def test_a_run_names_what_its_namespace_has() -> None:
     assert set(_values(configuration, "priority_class_name")) == {
         one["metadata"]["name"] for one in of_kind("prod", "PriorityClass")
     }
+    [redacting] = [
+        mount["subPath"]
+        for mount in configuration["steps"]["redact"]["settings"]["orchestrator.kubernetes"]["pod_settings"][
+            "volume_mounts"
+        ]
+        if "subPath" in mount
+    ]
+    [expiring] = pod_spec(one_of("prod", "CronJob", "vault-expire"))["containers"]
+    assert [mount["subPath"] for mount in expiring["volumeMounts"] if mount["name"] == "home"] == [redacting]
     claims = {
         one["metadata"]["name"]
         for one in of_kind("prod", "PersistentVolumeClaim")

@@ -382,10 +382,18 @@ class Node:
 
     def _mounts(self, pod: Object, container: dict[str, Any]) -> dict[str, Path]:
         volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes") or []}
-        return {
+        found = {
             mount["mountPath"].rstrip("/"): self._volume(pod, volumes[mount["name"]]) / mount.get("subPath", "")
             for mount in container.get("volumeMounts") or []
         }
+        for path, place in sorted(found.items()):
+            if not place.exists():
+                place.mkdir(parents=True)  # as a kubelet makes a subPath that is not there
+            for outer in (outer for outer in found if path.startswith(f"{outer}/")):
+                inside = found[outer] / path.removeprefix(f"{outer}/")
+                if not inside.is_symlink():  # a process that goes in by the outer path finds the inner mount
+                    inside.symlink_to(place)
+        return found
 
     def _volume(self, pod: Object, volume: dict[str, Any]) -> Path:
         claim = volume.get("persistentVolumeClaim")

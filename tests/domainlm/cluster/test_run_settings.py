@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,48 @@ def test_every_pod_is_restricted_and_holds_no_secret_in_its_specification() -> N
     assert training["pod_settings"]["additional_pod_spec_args"]["automount_service_account_token"] is False
 
 
+CLAIM = {"claimName": "domainlm-state"}
+
+
+def parts(pod: dict[str, Any]) -> dict[str, str]:
+    """Path -> the part of the claim that is mounted there."""
+    claims = {one["name"] for one in pod["volumes"] if one.get("persistentVolumeClaim") == CLAIM}
+    return {one["mountPath"]: one.get("subPath", "") for one in pod["volume_mounts"] if one["name"] in claims}
+
+
+@pytest.mark.parametrize("name", ["kubernetes.yaml", "kubernetes-two-nodes.yaml", "kubernetes-ray.yaml"])
+def test_the_training_sees_its_checkpoints_of_the_claim_and_neither_quarantine_nor_vault(name: str) -> None:
+    """Both hold what was taken out of the data, and the key that opens them is mounted beside."""
+    content = RunConfiguration.load(CONFIGURATION.with_name(name), []).content
+    training = parts(content["steps"]["train"]["settings"][run_settings.OPERATOR]["pod_settings"])
+    # steps.workspace works in home()/work, a base from the hub lies in home()/cache (domainlm.project)
+    assert training == {"/var/lib/domainlm/work": "training/work", "/var/lib/domainlm/cache": "training/cache"}
+    redacting = [
+        parts(step["settings"][run_settings.ORCHESTRATOR]["pod_settings"])
+        for step_name, step in content["steps"].items() if step_name.endswith("redact") and step.get("settings")
+    ]  # fmt: skip
+    own = {} if name == "kubernetes-ray.yaml" else {"/var/lib/domainlm": "redaction"}
+    assert redacting and all(found == own for found in redacting)
+
+
+@pytest.mark.parametrize("name", ["kubernetes-two-nodes.yaml", "kubernetes-ray.yaml"])
+def test_what_the_three_configurations_share_is_the_same_in_each(name: str) -> None:
+    """YAML knows no inclusion, so the pods' rights and limits stand three times."""
+    first, other = load(), RunConfiguration.load(CONFIGURATION.with_name(name), []).content
+    for key in ("settings", "environment", "retry", "enable_step_logs", "enable_pipeline_logs"):
+        assert other[key] == first[key], key
+
+    def training(content: dict[str, Any]) -> dict[str, Any]:
+        settings = copy.deepcopy(content["steps"]["train"]["settings"])
+        pod = settings[run_settings.OPERATOR]["pod_settings"]
+        del pod["resources"], pod["additional_pod_spec_args"]["termination_grace_period_seconds"]
+        for volume in pod["volumes"]:
+            (volume.get("emptyDir") or {}).pop("sizeLimit", None)
+        return settings
+
+    assert training(other) == training(first)
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
@@ -107,6 +150,39 @@ def test_every_pod_is_restricted_and_holds_no_secret_in_its_specification() -> N
 )
 def test_what_a_cluster_would_refuse_or_drop_is_named_before_the_run(override: str, said: str) -> None:
     assert said in refusal(override)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "environment.AWS_SECRET_ACCESS_KEY=very-secret",
+        "environment.DB_PASSWORD=4711",
+        "environment.PROXY='http://tina:very-secret@proxy.bank.example:3128'",
+        "steps.train.environment.ZENML_STORE_API_TOKEN=very-secret",
+        f"{STEPS}.pod_settings.env=[{{name: ZENML_STORE_API_TOKEN, value: very-secret}}]",
+        f"{STEPS}.orchestrator_pod_settings.env=[{{name: ZENML_STORE_API_TOKEN, value: very-secret}}]",
+        f"{TRAIN}.pod_settings.env=[{{name: ANYTHING, value: eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0NTY}}]",
+        f"{TRAIN}.pod_settings.annotations={{bank.example/api_key: very-secret}}",
+        "settings.docker.parent_image='https://tina:very-secret@registry.bank.example/domainlm'",
+        "extra={hook: 'https://hooks.bank.example/?token=very-secret'}",
+        "steps.train.extra={training: {environment: {HF_TOKEN: very-secret}}}",
+    ],
+)
+def test_a_secret_in_clear_is_refused_wherever_the_server_or_a_pod_would_keep_it(override: str) -> None:
+    said = refusal(override)
+    assert "is a secret in clear; name a Secret of the cluster" in said
+    assert "very-secret" not in said and "4711" not in said and "eyJ" not in said
+
+
+def test_what_is_no_secret_is_let_through() -> None:
+    reference = "{name: AWS_SECRET_ACCESS_KEY, valueFrom: {secretKeyRef: {name: domainlm-store, key: AWS_SECRET}}}"
+    other = "{name: AUTH_TOKEN, value: $(AWS_SECRET_ACCESS_KEY)}"
+    load(
+        f"{TRAIN}.pod_settings.env=[{reference}, {other}]",
+        "environment.TOKENIZERS_PARALLELISM='0'", "environment.MAX_TOKENS='64'",
+        "environment.AWS_WEB_IDENTITY_TOKEN_FILE=/run/secrets/token", "environment.OTEL_URL='http://collector:4317'",
+        f"{TRAIN}.pod_settings.image_pull_secrets=[registry]",
+    )  # fmt: skip
 
 
 def test_a_step_inherits_what_the_top_of_the_file_says() -> None:
