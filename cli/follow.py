@@ -100,7 +100,7 @@ def follow(
     from steps.followed import find_run
 
     started = time.monotonic()
-    followed = find_run(run)
+    followed = find_run(run, found.settings.name)
     attending = Attending(followed, found, Manner(wait_for_node, on_interrupt), console)
     with Interrupts() as interrupts:
         finished = attending.stopped(interrupts) if stopped else attending.followed(interrupts)
@@ -301,7 +301,7 @@ class Attending:
             told = next(((step, why) for step, why in outcome.reasons.items() if why.code != "Exception"), None)
             failure = Failure(step=told[0], error=told[1].code, message=told[1].what) if told else None
         try:
-            return collect(self._run.id, self._course.facts(), failure).path
+            return collect(self._run.id, self._course.facts(), failure, self._stack.settings.name).path
         except DomainLMError as error:
             why = str(error)
         except Exception as error:  # a fault of ours: the evidence lies where it is

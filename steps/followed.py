@@ -12,6 +12,7 @@ from zenml.models import PipelineRunResponse, StepRunResponse
 from domainlm.cluster.following import RunState, StepState
 from domainlm.cluster.logs import exception_line, shown
 from domainlm.errors import ConfigurationError
+from steps.collected import require_stack
 from steps.stopped import ask_to_stop, close
 
 _PAGE = 500  # steps of one run
@@ -47,16 +48,22 @@ class Followed:
         return said._replace(**self._errors.get(step.id, {}))
 
 
-def find_run(name: str) -> Followed:
+def find_run(name: str, stack: str = "") -> Followed:
     """The run that a person means by its id, its name, or the beginning of one of them.
+
+    Args:
+        stack: the stack that it must work on.
 
     Raises:
         ConfigurationError: there is none, or several begin so.
+        ArtifactError: it works on another stack, or its stack was deleted.
     """
     try:
-        return Followed(Client().get_pipeline_run(name))
+        run = Client().get_pipeline_run(name)
     except KeyError as error:
         raise ConfigurationError(f"no run '{name}'", "ZenML server", "give its whole id or name") from error
+    require_stack(run, stack)
+    return Followed(run)
 
 
 def _error(step: StepRunResponse) -> dict[str, str]:

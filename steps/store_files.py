@@ -86,7 +86,8 @@ class StoreFiles:
         if not self._store.exists(place):
             return []
         found = self._store.listdir(place)
-        return sorted(name.decode(errors="replace") if isinstance(name, bytes) else name for name in found)
+        names = (name.decode(errors="replace") if isinstance(name, bytes) else name for name in found)
+        return sorted(name.rstrip("/") for name in names)  # folders of an object store end so
 
     def _place(self, path: str) -> str:
         return os.path.join(self._store.path, path)

@@ -66,9 +66,8 @@ def _round(file: StackFile, runs: list[str], state: State) -> bool:
 
     pods_of, good = _pods_of(file), True
     try:
-        found = (collected(run, pods_of, state) for run in runs) if runs else round_of(
-            file.settings.name, pods_of, state
-        )  # fmt: skip
+        name = file.settings.name
+        found = (collected(run, pods_of, state, name) for run in runs) if runs else round_of(name, pods_of, state)
         for one in found:
             if isinstance(one, Missed):
                 typer.echo(f"run {one.run_id}: not collected: {one.why}", err=True)

@@ -205,7 +205,10 @@ def test_a_failed_run_is_collected_by_the_watcher_with_the_steps_own_words(bank:
     assert done["ingest"] == "failed"
     other = bank.stack.with_name("other.yaml")
     other.write_text(bank.stack.read_text().replace("name: pods\n", "name: another-tenant\n"))
-    assert bank.project.domainlm("audit", "collect", "-s", str(other)) == "", "another tenant's runs are not looked at"
+    told = bank.project.domainlm("audit", "collect", "-s", str(other), code=1)
+    assert "no such stack" in told and done["run"] not in told, "another tenant's runs are not looked at"
+    told = bank.project.domainlm("audit", "collect", "-s", str(other), "--run", done["run"], code=1)
+    assert "on the stack 'pods', not on 'another-tenant'" in told
     assert not (bank.project.state / "runs" / f"{done['run']}.json").exists()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

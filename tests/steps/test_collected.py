@@ -36,7 +36,8 @@ def run(home: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     store = SimpleNamespace(id="store")
     made = SimpleNamespace(
         id=RUN, name="finetuning_pipeline-1", status=ExecutionStatus.COMPLETED, steps=steps,
-        config=SimpleNamespace(extra={}), stack=SimpleNamespace(components={"artifact_store": [store]}),
+        config=SimpleNamespace(extra={}), stack=SimpleNamespace(
+            id="stack", name="bank-a", components={"artifact_store": [store]}),
     )  # fmt: skip
     entries = [StepEntry(name=name, status="completed", outputs={"out": "e" * 64}) for name in STEPS[:-1]]
     told = small_run(1, steps=entries, started=manifests.now(), ended=manifests.now())
@@ -108,6 +109,16 @@ def test_a_fault_of_our_own_is_not_called_a_store_that_is_away() -> None:
         Outbox(None, RUN, KeyRing.load).get(MANIFEST)
     with pytest.raises(ArtifactError, match="cannot be read"), reading("run"):
         Client().get_pipeline_run("no-such-run")  # a KeyError out of ZenML's own code
+
+
+def test_a_run_of_another_stack_or_of_none_is_not_collected_for_this_one(run: SimpleNamespace) -> None:
+    with pytest.raises(ArtifactError, match="on the stack 'bank-a', not on 'bank-b'"):
+        collect(RUN, stack="bank-b")
+    own, run.run.stack = run.run.stack, None
+    with pytest.raises(ArtifactError, match="was deleted"):
+        collect(RUN)
+    run.run.stack = own
+    assert collect(RUN, stack="bank-a").entered.state == ENTERED
 
 
 def test_without_the_key_nothing_is_collected(run: SimpleNamespace, home: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from zenml import get_step_context, pipeline, step
 
 from domainlm.cluster.following import RunState
-from domainlm.errors import ConfigurationError, SourceError
+from domainlm.errors import ArtifactError, ConfigurationError, SourceError
 from steps.followed import find_run
 
 NAME = "Kim Min-jun"
@@ -87,6 +87,8 @@ def test_a_failed_step_says_what_may_be_said(stores: Path, own: bool, error: str
     assert found.steps["break_down"].error == error
     assert "test_followed.py" in found.steps["break_down"].trace
     assert NAME not in str(found)
+    with pytest.raises(ArtifactError, match="not on 'bank-b'"):
+        find_run(f"broken-{own}", "bank-b")
 
 
 def test_a_run_that_is_none_is_said(stores: Path) -> None:

@@ -28,6 +28,7 @@ from domainlm.ledger.run.manifest import (
     FAILED,
     INTERRUPTED,
     UNKNOWN,
+    Authors,
     Collected,
     Failure,
     Place,
@@ -47,6 +48,7 @@ SEEN_BY_RECORD = (
     "intervals", "model",
 )  # fmt: skip
 FILES_AN_ATTEMPT = 10  # a pod writes one of a kind; what a flood of others says is not read
+GONE = "gone from ZenML"
 _BY_THE_CLUSTER = "the cluster ended a pod of this step"
 
 
@@ -250,6 +252,40 @@ def _other_images(found: RunManifest) -> set[str]:
     first: dict[str, str] = {}
     ran = [(step, place) for _, step, place in placed if place.image and place.image_digest]
     return {step for step, place in ran if first.setdefault(place.image, place.image_digest) != place.image_digest}
+
+
+def of_a_run_that_is_gone(run_id: str, outbox: Outbox, load: Keys) -> RunManifest | None:
+    """The manifest of a run that was deleted from ZenML's server before anybody collected it: what its pods sealed. How
+    it ended nobody can say any more, so it is refused until a person has looked.
+
+    Returns:
+        None where nothing in the outbox bears this project's seal: then it is no run of ours.
+
+    Raises:
+        SecretError: the key is missing.
+    """
+    attempts: dict[str, int] = {}
+    for name in outbox.all(PLACES)[0]:
+        step, _, number = name.rpartition(".")
+        if number.isascii() and number.isdecimal() and len(number) < 4:
+            attempts[step] = max(attempts.get(step, 0), int(number))
+    left = Left(attempts, False, {}, outbox, load)
+    if not left.begun and left.record is None:
+        return None
+    begun, unknown = left.first(), [NOBODY_KNOWS]
+    found = left.record or RunManifest(
+        run_id=run_id, run_name="", pipeline="", status=INTERRUPTED, started=begun.place.started,
+        code=begun.code, environment=begun.environment, hardware=begun.place.hardware,
+        steps=[StepEntry(name=step, status=INTERRUPTED) for step in sorted(attempts)],
+        authors=Authors(code=unknown, configuration=unknown, data=unknown),
+    )  # fmt: skip
+    found.status, found.failure = INTERRUPTED, Failure(step="", error=GONE, message="ZenML's server has lost the run")
+    for step in found.steps:
+        step.places = left.places(step.name, ())
+    refused = [*left.refused, "the run: was deleted from ZenML's server, and nobody can say how it ended"]
+    record = left.record.digest if left.record else ""
+    found.collected = Collected(record=record, missing=left.missing(), refused=refused, mixed=left.mixed())
+    return found
 
 
 def _of_cluster(pods: Mapping[str, Sequence[PodFacts]]) -> Failure | None:

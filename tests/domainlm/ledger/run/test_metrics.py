@@ -37,6 +37,7 @@ def test_every_figure_is_read_anew_at_each_look() -> None:
         assert before["domainlm_collect_last_success_timestamp_seconds", ""] == 0
         state.runs["failed"] += 2
         state.refused, state.waiting, state.passes, state.broken_passes = 1, 3, 4, 5
+        state.stray = 6
         state.began = [datetime.now(UTC) - timedelta(hours=2), datetime.now(UTC).replace(tzinfo=None)]
         state.last_success_unix_s = 1_800_000_000.0
         after = samples(port)
@@ -46,7 +47,7 @@ def test_every_figure_is_read_anew_at_each_look() -> None:
     assert after["domainlm_runs_collected_total", "completed"] == 0
     assert (after["domainlm_runs_refused", ""], after["domainlm_manifests_waiting", ""]) == (1, 3)
     assert after["domainlm_collect_passes_total", ""] == 4 and after["domainlm_collect_broken_passes_total", ""] == 5
-    assert after["domainlm_runs_at_work", ""] == 2
+    assert after["domainlm_runs_at_work", ""] == 2 and after["domainlm_outboxes_of_no_run", ""] == 6
     assert after["domainlm_oldest_run_at_work_seconds", ""] >= 7200
     assert after["domainlm_collect_last_success_timestamp_seconds", ""] == 1_800_000_000.0
 
