@@ -195,7 +195,9 @@ def test_a_failing_step_ends_the_run_with_its_reason(bank: ClusterProject) -> No
 
 
 def test_a_training_that_needs_more_memory_than_it_may_have_is_named(bank: ClusterProject) -> None:
-    little = json.dumps({"requests": {"memory": "100Mi"}, "limits": {"memory": "100Mi", "nvidia.com/gpu": "1"}})
+    little = json.dumps(
+        {"requests": {"cpu": "1", "memory": "100Mi"}, "limits": {"memory": "100Mi", "nvidia.com/gpu": "1"}}
+    )
     output = bank.run_on_cluster(
         "--set", f"{OPERATOR}={little}", "--set", "steps.train.parameters.max_steps=13", code=1
     )  # fmt: skip
