@@ -24,7 +24,7 @@ from leaks import find_leaks
 from manifest_rules import broken_rules
 from small_project import ran, steps_of
 
-pytestmark = pytest.mark.timeout(2400)
+pytestmark = [pytest.mark.crowded, pytest.mark.timeout(2400)]
 
 OPERATOR = "steps.train.settings.step_operator.domainlm.pod_settings.resources"
 UNANCHORED = 2  # exit code of `audit verify`: all is well, but no checkpoint is published outside in a test's project
