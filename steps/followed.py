@@ -12,7 +12,7 @@ from zenml.models import PipelineRunResponse, StepRunResponse
 from domainlm.cluster.following import RunState, StepState
 from domainlm.cluster.logs import exception_line, shown
 from domainlm.errors import ConfigurationError
-from steps.collected import require_stack
+from steps.stacks import require_stack
 from steps.stopped import ask_to_stop, close
 
 _PAGE = 500  # steps of one run

@@ -62,7 +62,8 @@ def collect(
 
 def _round(file: StackFile, runs: list[str], state: State) -> bool:
     from domainlm.ledger.run.entering import WAITING
-    from steps.to_collect import Missed, collected, round_of
+    from steps.missed import Missed
+    from steps.to_collect import collected, round_of
 
     pods_of, good = _pods_of(file), True
     try:

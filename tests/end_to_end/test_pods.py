@@ -115,6 +115,7 @@ class Bank:
             "DOMAINLM_KEY_FILE": str(self.project.state / "keys" / "development.key"),
             "PYTHONPATH": self.project.environment["PYTHONPATH"],
         }  # fmt: skip
+        file = services.secret_file("pods.json", json.dumps(variables))
         content = {
             "name": "pods",
             "server": {"url": services.zenml_url, "api_key_file": str(key)},
@@ -123,7 +124,7 @@ class Bank:
                                        "keys": list(store)}},
             "components": {
                 "orchestrator": {"name": "pods", "flavor": "pods_as_processes", "configuration": {
-                    "python": sys.executable, "project": str(self.root), "variables": json.dumps(variables)}},
+                    "python": sys.executable, "project": str(self.root), "variables": str(file)}},
                 "container_registry": {"name": "pods-registry", "flavor": "default", "configuration": {
                     "uri": "registry.bank.example"}},
                 "image_builder": {"name": "pods-builder", "flavor": "local"},

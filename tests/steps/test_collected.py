@@ -19,9 +19,10 @@ from domainlm.ledger.run.manifest import RUNNING, Failure, StepEntry
 from domainlm.ledger.run.outbox import MANIFEST, Outbox
 from domainlm.ledger.trust import bootstrap
 from steps import collected as module
+from steps import left_by_pods
+from steps.client_errors import reading
 from steps.collected import collect
 from steps.run_view import reap_interrupted
-from steps.store_files import reading
 
 STEPS = ("prepare", "train", "record")
 
@@ -43,8 +44,8 @@ def run(home: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     told = small_run(1, steps=entries, started=manifests.now(), ended=manifests.now())
     leave(files, keys, *map(begun, STEPS)).put(MANIFEST, told.sealed().model_dump(mode="json"))
     monkeypatch.setattr(module, "Client", lambda: SimpleNamespace(get_pipeline_run=lambda *_, **__: made))
-    monkeypatch.setattr(module, "load_artifact_store", lambda _: store)
-    monkeypatch.setattr(module, "StoreFiles", lambda _: files)
+    monkeypatch.setattr(left_by_pods, "load_artifact_store", lambda _: store)
+    monkeypatch.setattr(left_by_pods, "StoreFiles", lambda _: files)
     monkeypatch.setattr(
         module, "manifest_of", lambda _, status, begun: told.model_copy(update={"status": status, "code": begun.code})
     )
@@ -87,7 +88,7 @@ def test_a_server_or_store_that_is_away_is_asked_again_later_and_not_quoted(
 
     for name in ("Client", "load_artifact_store", "manifest_of", "rows_of"):
         with monkeypatch.context() as patch:
-            patch.setattr(module, name, away)
+            patch.setattr(left_by_pods if name == "load_artifact_store" else module, name, away)
             with pytest.raises(ArtifactError, match="cannot be read") as caught:
                 collect(RUN)
             assert "AKIA" not in str(caught.value)

@@ -19,8 +19,10 @@ from domainlm.ledger.run.manifest import StepEntry
 from domainlm.ledger.run.metrics import State
 from domainlm.ledger.run.outbox import MANIFEST
 from domainlm.ledger.trust import bootstrap
+from steps import stacks, strays
 from steps import to_collect as module
-from steps.to_collect import Missed, round_of
+from steps.missed import Missed
+from steps.to_collect import round_of
 
 OURS = SimpleNamespace(id="ours", name="bank-a", components={"artifact_store": [SimpleNamespace(id="store")]})
 FOREIGN = "00000000-0000-4000-8000-00000000000f"
@@ -57,10 +59,11 @@ def server(home: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
     bootstrap.bootstrap()
     made = Server()
     made.files = Folders()
-    monkeypatch.setattr(module, "Client", lambda: made)
+    for room in (module, stacks, strays):
+        monkeypatch.setattr(room, "Client", lambda: made)
     monkeypatch.setattr(module, "depaginate", lambda *_, **__: [])
-    monkeypatch.setattr(module, "load_artifact_store", lambda _: None)
-    monkeypatch.setattr(module, "StoreFiles", lambda _: made.files)
+    monkeypatch.setattr(strays, "load_artifact_store", lambda _: None)
+    monkeypatch.setattr(strays, "StoreFiles", lambda _: made.files)
     return made
 
 
@@ -107,7 +110,7 @@ def test_runs_of_a_deleted_or_a_renamed_stack_are_named(server: Server) -> None:
 
 
 def test_a_flood_of_outboxes_is_named_in_one_line(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_STRAYS", 2)
+    monkeypatch.setattr(strays, "MOST_STRAYS", 2)
     for number in range(5):
         server.files.files[f"evidence-outbox/{FOREIGN[:-1]}{number}/places/x.1.json"] = b"{}"
     server.files.files["evidence-outbox/erasures/current.json"] = b"{}"

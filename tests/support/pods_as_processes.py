@@ -33,13 +33,13 @@ class PodsAsProcessesConfig(BaseOrchestratorConfig):
     Args:
         python: the interpreter of the image.
         project: the folder of the code, as /app in the image.
-        variables: JSON of the pods' environment.
+        variables: a file, JSON of the pods' environment.
         variables_of: JSON, step -> variables that its pod alone has.
     """
 
     python: str
     project: str
-    variables: str = "{}"
+    variables: str
     variables_of: str = "{}"
 
     @property
@@ -68,7 +68,7 @@ class PodsAsProcesses(BaseOrchestrator):
     ) -> None:
         run = str(uuid4())
         for step in snapshot.step_configurations:
-            variables = json.loads(self.config.variables) | json.loads(self.config.variables_of).get(step, {})
+            variables = json.loads(Path(self.config.variables).read_text()) | json.loads(self.config.variables_of).get(step, {})
             with tempfile.TemporaryDirectory(prefix="pod-") as place:
                 done = subprocess.run(
                     [
