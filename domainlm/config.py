@@ -17,9 +17,10 @@ import yaml
 from pydantic import BaseModel, Field
 
 from domainlm.cluster.ray import ray_faults
-from domainlm.cluster.run_settings import NAMED_BY_OTHERS, SETTINGS, settings_faults
+from domainlm.cluster.run_settings import NAMED_BY_OTHERS, ORCHESTRATOR, SETTINGS, settings_faults
 from domainlm.cluster.training import training_faults
 from domainlm.errors import ConfigurationError, DomainLMError, nearest
+from domainlm.ledger.run.outbox import PLACE_VARIABLE, POD
 from domainlm.project import resolve
 from domainlm.reports import Settings
 from domainlm.variables import expand, once
@@ -212,7 +213,7 @@ def _faults(content: dict[str, Any]) -> list[Fault]:
             faults += model_faults(_model(name), step.get("parameters") or {}, ("steps", name, "parameters"))
     parameters = content.get("parameters") or {}
     faults += model_faults(PipelineSettings, parameters, ("parameters",))
-    faults += settings_faults(content)
+    faults += settings_faults(content) + _environment_faults(content)
     if not faults:
         train = _model("train")(**_parameters(content, "train"))
         faults += training_faults(content, train) + ray_faults(content)
@@ -222,6 +223,25 @@ def _faults(content: dict[str, Any]) -> list[Fault]:
         faults += _search_faults(PipelineSettings(**parameters).search, steps)
     if not faults:
         faults += _licence_faults(PipelineSettings(**parameters), steps)
+    return faults
+
+
+def _environment_faults(content: dict[str, Any]) -> list[Fault]:
+    """Where evidence goes, with which key and how freely errors may speak is said by whoever runs, not by a file that
+    may be handed round; `DOMAINLM_PLACE: pod` goes with the cluster's settings."""
+    faults: list[Fault] = []
+    places: list[tuple[tuple[str | int, ...], Any]] = [((), content)]
+    places += [(("steps", name), step) for name, step in (content.get("steps") or {}).items()]
+    for where, said in places:
+        variables = said.get("environment") if isinstance(said, dict) else None
+        for name, value in (variables if isinstance(variables, dict) else {}).items():
+            if (name, value) == (PLACE_VARIABLE, POD) and not where:
+                if ORCHESTRATOR not in (content.get("settings") or {}):
+                    told = f"goes only with settings.{ORCHESTRATOR}: on one's own machine a run has no outbox"
+                    faults.append(((*where, "environment", name), told))
+            elif str(name).startswith("DOMAINLM_"):
+                told = f"is not for a run configuration; only {PLACE_VARIABLE}: {POD} at its top is"
+                faults.append(((*where, "environment", name), told))
     return faults
 
 

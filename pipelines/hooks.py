@@ -21,9 +21,9 @@ from domainlm.errors import DomainLMError, EvidenceRefused, SecretError
 from domainlm.ledger.run import manifest as manifests
 from domainlm.ledger.run.entering import Entered, enter, enter_waiting, receipt_of
 from domainlm.ledger.run.manifest import COMPLETED, FAILED, RUNNING, UNKNOWN
-from domainlm.ledger.run.outbox import in_pod
 from steps.keys import load_keys
 from steps.outbox import tell_begun, tell_failed
+from steps.place import in_pod
 from steps.rows import with_rows
 from steps.run_view import manifest_of, reap_interrupted
 

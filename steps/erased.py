@@ -7,7 +7,6 @@ from domainlm.audit.erasure.handing_on import hand_on, handed_on
 from domainlm.audit.erasure.suppression import FILE, ErasureRegister
 from domainlm.errors import ConfigurationError
 from domainlm.keys import KeyRing
-from domainlm.ledger.run.outbox import in_pod
 from domainlm.ledger.settings import evidence_folder
 
 
@@ -45,6 +44,8 @@ def erased_subjects(keys: KeyRing, mark: str) -> frozenset[str]:
         ConfigurationError: the register at hand is another: a person was erased since, or this machine lacks it.
         EvidenceRefused, SecretError: what lies in the store was not sealed by this key.
     """
+    from steps.place import in_pod
+
     if in_pod():
         from steps.store_files import StoreFiles
 

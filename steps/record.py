@@ -11,12 +11,12 @@ from zenml import get_step_context, log_metadata
 
 from domainlm.ledger.run import manifest as manifests
 from domainlm.ledger.run.manifest import COMPLETED, RunManifest
-from domainlm.ledger.run.outbox import in_pod
 from domainlm.names import RECORD
 from domainlm.register import Registration
 from domainlm.reports import Report
 from steps.keys import load_keys
 from steps.outbox import tell_recorded
+from steps.place import in_pod
 from steps.rows import RowsOfRun
 from steps.run_view import manifest_of, verify_outputs
 from steps.stage import stage_step

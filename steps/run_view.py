@@ -31,13 +31,14 @@ from domainlm.ledger.run.manifest import (
     RunManifest,
     StepEntry,
 )
-from domainlm.ledger.run.outbox import Begun, in_pod
+from domainlm.ledger.run.outbox import Begun
 from domainlm.ledger.run.submission import stated_of
 from domainlm.names import CHOSEN, MEASURED, RECORD, REGISTER
 from domainlm.project import SOURCE_ROOT, project_root
 from domainlm.reports import Report
 from steps.champion import commit_of_champion
 from steps.keys import load_keys
+from steps.place import in_pod
 from steps.run_facts import metrics_of, model_of, sources_of, verdicts_of
 
 PROCESS = "process"

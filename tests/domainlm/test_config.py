@@ -178,3 +178,22 @@ def test_the_lists_of_keys_are_those_of_the_installed_zenml() -> None:
 def test_a_hub_id_may_name_its_revision(tmp_path: Path) -> None:
     named = "tiiuae/falcon-7b@898df13"
     assert RunConfiguration.load(write(tmp_path, GOOD), [f"parameters.base={named}"]).pipeline.base == named
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "environment.DOMAINLM_PLACE=elsewhere", "environment.DOMAINLM_PLACE=", "environment.DOMAINLM_DEBUG=1",
+        "environment.DOMAINLM_HOME=/tmp/x", "environment.DOMAINLM_KEY_FILE=/tmp/key",
+        "steps.train.environment={DOMAINLM_PLACE: pod}", "steps.train.environment={DOMAINLM_DEBUG: 1}",
+    ],
+)  # fmt: skip
+def test_a_configuration_does_not_say_where_evidence_goes(said: str) -> None:
+    with pytest.raises(ConfigurationError, match="is not for a run configuration"):
+        RunConfiguration.load(ROOT / "configs" / "kubernetes.yaml", [said])
+
+
+def test_a_run_of_ones_own_machine_is_not_said_to_be_in_a_pod() -> None:
+    with pytest.raises(ConfigurationError, match=r"environment.DOMAINLM_PLACE: goes only with settings.orchestrator"):
+        RunConfiguration.load(ROOT / "zenml_config.yaml", ["environment={DOMAINLM_PLACE: pod}"])
+    RunConfiguration.load(ROOT / "zenml_config.yaml", ["environment={NCCL_DEBUG: WARN}"])

@@ -80,8 +80,8 @@ class Broke(Report):
     at: str
 
 
-def in_pod() -> bool:
-    """Whether this process is a step of a cluster's run: it has neither ledger nor a home that lasts."""
+def says_pod() -> bool:
+    """Whether this process was told that it is a step of a cluster's run; `steps.place` says whether to believe it."""
     return os.environ.get(PLACE_VARIABLE, "") == POD
 
 

@@ -10,7 +10,7 @@ from small_outboxes import RUN, Dictionary, begun, leave
 from domainlm.errors import ArtifactError, EvidenceRefused, SecretError
 from domainlm.keys import KeyRing
 from domainlm.ledger.run import outbox as outboxes
-from domainlm.ledger.run.outbox import MANIFEST, PLACES, Outbox, in_pod, own_place
+from domainlm.ledger.run.outbox import MANIFEST, PLACES, Outbox, own_place, says_pod
 
 OURS, THEIRS = KeyRing("bank-a", b"1" * 32), KeyRing("bank-b", b"2" * 32)
 PLACE = f"evidence-outbox/{RUN}/places/train.1.json"
@@ -132,8 +132,8 @@ def test_no_key_and_no_token_stands_in_a_file(files: Dictionary, monkeypatch: py
     assert "train-x7k2p" in text and "ZENKEY" not in text and OURS.to_json()["secret"] not in text
 
 
-def test_a_process_is_in_a_pod_only_where_its_image_or_configuration_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_is_told_that_it_is_in_a_pod(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DOMAINLM_PLACE", raising=False)
-    assert not in_pod()
+    assert not says_pod()
     monkeypatch.setenv("DOMAINLM_PLACE", "pod")
-    assert in_pod()
+    assert says_pod()
