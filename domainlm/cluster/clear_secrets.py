@@ -20,7 +20,7 @@ _NAME = re.compile(
 # where a secret lies, what kind it is, how long it lasts; what ZenML and Kubernetes call a reference
 _NO_NAME = re.compile(
     r"(?i)(?:file|path|dir|name|type|scheme|class|mode|seconds|ttl|ref|ur[il])$"
-    r"|^(?:authentication_secret|topology_key)$"
+    r"|^(?:authentication_secret|secrets|topology_key)$"
 )
 _VALUE = re.compile(
     r"eyJ[\w-]{10,}\.[\w-]{10,}"  # JWT

@@ -6,6 +6,7 @@ Nothing here needs a cluster. Where kubectl is there, it renders the same.
 from __future__ import annotations
 
 import copy
+import ipaddress
 import os
 import re
 import shutil
@@ -24,7 +25,8 @@ from domainlm.cluster.access import SUBMITTER
 
 ROOT = Path(__file__).resolve().parents[2]
 KUSTOMIZE = ROOT / "infra" / "kubernetes"
-OVERLAYS = ("dev", "prod", "aws", "gcp", "azure", "tenant")
+PRODUCTION = ("prod", "aws", "gcp", "azure", "tenant")
+OVERLAYS = ("dev", *PRODUCTION)
 KUBECTL = shutil.which("kubectl") or shutil.which("kubectl", path="/tmp/cluster/bin")
 # made by people or by their secret manager: docs/kubernetes-operation.md lists their keys
 SECRETS = {
@@ -210,7 +212,7 @@ def test_a_tenant_keeps_nothing_of_the_first_one() -> None:
 
 
 def test_production_takes_no_development_key_and_no_plain_dump() -> None:
-    for overlay in ("prod", "aws", "gcp", "azure", "tenant"):
+    for overlay in PRODUCTION:
         assert one_of(overlay, "ConfigMap", "evidence")["data"]["DOMAINLM_MODE"] == "production"
         assert "BACKUP_PLAIN" not in one_of(overlay, "ConfigMap", "addresses")["data"]
         assert not [
@@ -226,6 +228,66 @@ def test_the_servers_are_replaced_and_backed_up_before_they_migrate() -> None:
         assert (deployment["spec"]["replicas"], deployment["spec"]["strategy"]) == (1, {"type": "Recreate"})
         first = pod_spec(deployment)["initContainers"][0]
         assert first["command"][:3] == ["python", "/opt/databases/databases.py", "dump"]
+
+
+@pytest.mark.parametrize("overlay", PRODUCTION)
+def test_production_says_where_the_api_server_stands(overlay: str) -> None:
+    """Not any private address: 443 of one is somebody's server."""
+    found = [one for one in of_kind(overlay, "NetworkPolicy") if one["metadata"]["name"] == "to-api-server"]
+    assert len(found) == 2  # the runs' namespace and the services'
+    for one in found:
+        for peer in _peers(one["spec"]):
+            network = ipaddress.ip_network(peer["ipBlock"]["cidr"])
+            assert network.prefixlen >= 24 and not network.subnet_of(ipaddress.ip_network("192.0.2.0/24")), key(one)
+
+
+def test_a_production_overlay_that_does_not_say_it_reaches_no_api_server(tmp_path: Path) -> None:
+    folder = tmp_path / "kubernetes"
+    shutil.copytree(KUSTOMIZE, folder)
+    path = folder / "overlays" / "prod" / "kustomization.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content["patches"] = [one for one in content["patches"] if one["target"]["name"] != "to-api-server"]
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    found = [one for one in render(path.parent) if one["metadata"]["name"] == "to-api-server"]
+    assert [[peer["ipBlock"]["cidr"] for peer in _peers(one["spec"])] for one in found] == [["192.0.2.1/32"]] * 2
+
+
+@pytest.mark.parametrize("overlay", PRODUCTION)
+def test_the_api_server_holds_the_pods_of_production_to_what_a_run_names(overlay: str) -> None:
+    """What the expressions refuse was tried on a cluster (docs/kubernetes-operation.md); here they fit the rest."""
+    [runs] = [one for one in of_kind(overlay, "Namespace") if one["metadata"]["labels"]["domainlm.dev/room"] == "runs"]
+    assert runs["metadata"]["labels"]["domainlm.dev/admission"] == "production"
+    names = one_of(overlay, "ConfigMap", "admission")
+    assert names["metadata"]["namespace"] == runs["metadata"]["name"]
+    allowed = {what: set(text.split(" ")) for what, text in names["data"].items()}
+    configuration = run_configuration()
+    assert set(_values(configuration, "secretName")) <= allowed["secrets"] <= SECRETS
+    assert set(_values(configuration, "claimName")) <= allowed["claims"]
+    images = {
+        container["image"].rpartition(":")[0]
+        for one in rendered(overlay)
+        if (spec := pod_spec(one)) and one["metadata"]["namespace"] == runs["metadata"]["name"]
+        for container in spec["containers"]
+    }
+    assert images == allowed["images"]
+    assert not [rule for one in of_kind(overlay, "Role") for rule in one["rules"] if "configmaps" in rule["resources"]]
+
+
+def test_the_policies_come_once_fail_closed_and_bind_where_the_label_stands() -> None:
+    assert not of_kind("tenant", "ValidatingAdmissionPolicy") and not of_kind("dev", "ValidatingAdmissionPolicy")
+    for overlay in ("prod", "aws", "gcp", "azure"):
+        policies = {one["metadata"]["name"]: one["spec"] for one in of_kind(overlay, "ValidatingAdmissionPolicy")}
+        bindings = {
+            one["spec"]["policyName"]: one["spec"] for one in of_kind(overlay, "ValidatingAdmissionPolicyBinding")
+        }
+        assert set(policies) == set(bindings) == {"domainlm-pods", "domainlm-secrets"}
+        for name, policy in policies.items():
+            assert policy["failurePolicy"] == "Fail" and "Deny" in bindings[name]["validationActions"]
+            chosen = bindings[name]["matchResources"]["namespaceSelector"]["matchLabels"]
+            assert chosen == {"domainlm.dev/admission": "production"}
+            for rule in policy["validations"]:
+                assert rule.get("message", rule.get("messageExpression", "")).lstrip("'").startswith("domainlm: ")
+        assert bindings["domainlm-pods"]["paramRef"] == {"name": "admission", "parameterNotFoundAction": "Deny"}
 
 
 def test_only_the_signer_mounts_its_keys() -> None:

@@ -22,7 +22,10 @@ FIELDS = {
     "apiVersion", "kind", "resources", "components", "generatorOptions", "configMapGenerator", "patches", "namespace",
     "labels", "images",
 }  # fmt: skip
-WITHOUT_NAMESPACE = {"Namespace", "PriorityClass", "ClusterRole", "ClusterRoleBinding"}
+WITHOUT_NAMESPACE = {
+    "Namespace", "PriorityClass", "ClusterRole", "ClusterRoleBinding", "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+}  # fmt: skip
 
 
 class Unsupported(Exception):
