@@ -34,6 +34,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from domainlm.errors import ConfigurationError, SecretError, nearest
+from domainlm.private_files import others_can_read
 from domainlm.project import home
 
 KEY_FILE_VARIABLE = "DOMAINLM_KEY_FILE"
@@ -142,8 +143,7 @@ class KeyRing:
 
     @classmethod
     def of_file(cls, path: Path) -> KeyRing:
-        """The key in a file of mode 0600, or in a mounted secret: another user's file that our group may read and nobody
-        else (Kubernetes writes it as root, mode 0440, with the pod's `fsGroup`; kubernetes.io/docs, "Secrets").
+        """The key in a file of mode 0600, or in a mounted secret (`domainlm.private_files`).
 
         Raises:
             SecretError: there is none, others may read it, or it is malformed.
@@ -158,8 +158,7 @@ class KeyRing:
             state = os.fstat(handle.fileno())  # of the very file that is read, not of one put in its place
             if not stat.S_ISREG(state.st_mode):
                 raise SecretError("the key for keyed ids is missing", str(path), "name a file")
-            mounted = state.st_uid != os.geteuid()
-            if stat.S_IMODE(state.st_mode) & (0o037 if mounted else 0o077):
+            if others_can_read(state):
                 raise SecretError("the key file can be read by others", str(path), f"chmod 600 {path}")
             return cls.parse(handle.read(), str(path))
 

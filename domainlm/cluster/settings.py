@@ -9,7 +9,6 @@ stack's own, so that the project's local store and its active stack stay as they
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from pydantic import Field, model_validator
 from domainlm.cluster.clear_secrets import secrets_in_clear
 from domainlm.cluster.kubeconfig import Context, find_context, own_pod
 from domainlm.errors import ConfigurationError, SecretError, nearest
+from domainlm.private_files import others_can_read
 from domainlm.project import SOURCE_ROOT, home, project_root
 from domainlm.reports import Settings
 from domainlm.variables import expand, once
@@ -227,10 +227,7 @@ def private_text(path: Path, where: str) -> str:
             text = stream.read()
     except (OSError, UnicodeDecodeError):
         raise SecretError(f"the file {path} cannot be read", where, "name a text file that you may read") from None
-    mode = stat.S_IMODE(state.st_mode)
-    # a secret volume is root's, readable by the pod's group (fsGroup), and nobody else is in the pod
-    mounted = state.st_uid != os.geteuid()
-    if mode & (0o037 if mounted else 0o077):
+    if others_can_read(state):
         raise SecretError(f"the file {path} can be read by others", where, f"chmod 600 {path}")
     if not text.strip():
         raise SecretError(f"the file {path} is empty", where, "write the secret into it")

@@ -249,7 +249,14 @@ def test_a_mounted_secret_may_be_read_by_the_pods_group_and_by_nobody_else(
 ) -> None:
     path = tmp_path / "mounted"
     path.write_text("x")
-    monkeypatch.setattr(os, "geteuid", lambda: 10001)  # a pod: the file is root's
+    whole = os.fstat
+    monkeypatch.setattr(os, "geteuid", lambda: 10001)
+    monkeypatch.setattr(os, "fstat", lambda handle: os.stat_result([*whole(handle)[:4], owner, *whole(handle)[5:]]))
+    owner = 20002
+    path.chmod(0o440)
+    with pytest.raises(SecretError, match="can be read by others"):
+        private_text(path, "here")
+    owner = 0  # a pod: the file is root's
     for mode, accepted in ((0o440, True), (0o400, True), (0o444, False), (0o460, False)):
         path.chmod(mode)
         if accepted:
