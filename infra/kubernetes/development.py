@@ -1,8 +1,10 @@
 """Throw-away secrets of a development cluster, and the first sign-in of its servers. Production has its secret manager.
 
     kubectl apply -k infra/kubernetes/overlays/dev      (its pods wait for the Secrets)
-    python infra/kubernetes/development.py secrets FOLDER | kubectl apply -f -
-    python infra/kubernetes/development.py sign-in FOLDER --zenml URL --mlflow URL | kubectl apply -f -
+    python infra/kubernetes/development.py secrets FOLDER | kubectl apply --server-side -f -
+    python infra/kubernetes/development.py sign-in FOLDER --zenml URL --mlflow URL | kubectl apply --server-side -f -
+
+Without --server-side kubectl would keep each value once more, readable, in the annotation last-applied-configuration.
 
 FOLDER (mode 0700) gets one file a value, mode 0600, and a second call makes no new ones: `api-key`, `store.yaml`,
 `mlflow.yaml` and `key.json` are what `infra/stacks/kubernetes.yaml` names. Only the Secrets go to standard output, for

@@ -61,3 +61,13 @@ def test_a_second_call_makes_the_same_and_files_are_private(tmp_path: Path) -> N
 def test_nothing_but_secrets_goes_through_the_pipe(tmp_path: Path) -> None:
     """A Namespace among them would take the labels off that enforce pod security."""
     assert {one["kind"] for one in made(tmp_path / "s")} == {"Secret"}
+
+
+def test_the_recipe_leaves_no_copy_of_a_value_in_an_annotation() -> None:
+    """kubectl's client-side `apply` writes the whole object, stringData and all, into last-applied-configuration."""
+    done = subprocess.run(
+        [sys.executable, str(KUSTOMIZE / "development.py"), "--help"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    applied = [line for line in done.stdout.splitlines() if "kubectl apply" in line and "-f -" in line]
+    assert len(applied) == 2 and all("apply --server-side" in line for line in applied)
