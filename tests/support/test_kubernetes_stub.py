@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -126,6 +127,32 @@ def test_a_pod_sees_its_volumes_secrets_and_fields_and_nothing_of_the_test(
     _, (made,) = run(cluster, job(script, pod=pod))
     log = cluster.log(cluster.list("Pod")[0])
     assert log.split() == ["{}", f"{made.metadata.name}-{{}}", "0o400", "[]"]
+
+
+def test_a_part_of_a_claim_that_is_mounted_inside_of_another_volume_outlives_the_pod(cluster: Cluster) -> None:
+    pod = {
+        "container": {
+            "env": [{"name": "DOMAINLM_HOME", "value": "/home/of/pods"}],
+            "volumeMounts": [
+                {"name": "state", "mountPath": "/home/of/pods/work", "subPath": "training/work"},
+                {"name": "home", "mountPath": "/home/of/pods"},
+            ],
+        },
+        "volumes": [
+            {"name": "home", "emptyDir": {}},
+            {"name": "state", "persistentVolumeClaim": {"claimName": "domainlm-state"}},
+        ],
+    }
+    script = (
+        "import os, pathlib; home = pathlib.Path(os.environ['DOMAINLM_HOME'])\n"
+        "print(sorted(str(one.relative_to(home)) for one in home.glob('*/*')), (home / 'gone').exists())\n"
+        "(home / 'work' / 'checkpoint').touch(); (home / 'gone').touch()"
+    )
+    core, said = client.CoreV1Api(api(cluster)), []
+    for name in ("one", "two"):
+        _, (made,) = run(cluster, job(script, name, copy.deepcopy(pod)))
+        said.append(core.read_namespaced_pod_log(made.metadata.name, NAMESPACE).strip())
+    assert said == ["[] False", "['work/checkpoint'] False"]
 
 
 def test_a_failing_job_is_tried_again_as_often_as_it_says(cluster: Cluster) -> None:
