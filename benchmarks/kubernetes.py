@@ -114,7 +114,9 @@ def main() -> int:
         return 1
     times = json.loads((home() / "following" / f"{run}.json").read_text())
     image = images.measure(os.environ.get("DOMAINLM_IMAGE", images.IMAGE))
-    found = costs(times, image["import_seconds"])
+    if image["import_seconds"] is None:
+        print(f"{image['image']} is not on this machine: imports in the second pod of an operator's step count as its work")
+    found = costs(times, image["import_seconds"] or 0.0)
     print(f"{'step':<28}{'pods':>5}{'own work, s':>13}{'beyond it, s':>14}")
     for cost in found:
         beyond = f"{cost.beyond:14.1f}" if cost.beyond is not None else f"{'(first)':>14}"

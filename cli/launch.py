@@ -17,9 +17,10 @@ import typer
 import yaml
 from rich.console import Console
 
+from domainlm.cluster.run_settings import ORCHESTRATOR
 from domainlm.config import EMBEDDED, RunConfiguration
 from domainlm.digests import digest_json
-from domainlm.errors import ConfigurationError, DomainLMError
+from domainlm.errors import ConfigurationError, DomainLMError, nearest
 from domainlm.ledger.run.asked import Asked, say
 from domainlm.project import home, project_root
 
@@ -80,17 +81,24 @@ def launched(start: Start, launch: Launch, console: Console, log: Path) -> Finis
     Returns:
         The run; None where it failed or was stopped, which has then been said.
     """
-    if launch.stack:
+    stack = launch.stack
+    if stack:
         from domainlm.cluster.settings import read_stack, stack_path
 
-        path = stack_path(launch.stack)
-        if path is not None and (found := read_stack(path)).remote:
-            return _submitted(start, launch, found, console, log)
-    return _here(start, launch.asked, launch.stack, console, log)
+        if (path := stack_path(stack)) is not None:
+            found = read_stack(path)
+            if found.remote:
+                return _submitted(start, launch, found, console, log)
+            stack = found.settings.name
+    return _here(start, launch, stack, console, log)
 
 
-def _here(start: Start, asked: Asked, stack: str | None, console: Console, log: Path) -> Finished | None:
-    """Run it in this process."""
+def _here(start: Start, launch: Launch, stack: str | None, console: Console, log: Path) -> Finished | None:
+    """Run it in this process.
+
+    Raises:
+        ConfigurationError: there is no such stack, or the configuration is of a cluster and the stack is not.
+    """
     from cli.progress import Progress
 
     with Progress(console) as progress:
@@ -102,8 +110,13 @@ def _here(start: Start, asked: Asked, stack: str | None, console: Console, log: 
         from pipelines import hooks
 
         if stack:
-            Client().activate_stack(stack)
-        say(asked)
+            _activate(stack)
+        if _of_cluster(launch.configuration) and Client().active_stack.orchestrator.flavor == "local":
+            raise ConfigurationError(
+                "the configuration is of a cluster, and the active stack works here",
+                str(launch.configuration.path), "name the stack: -s kubernetes",
+            )  # fmt: skip
+        say(launch.asked)
         hooks.completed_later = True
         reaped, entered_now = hooks.catch_up()
         for path in reaped:
@@ -127,6 +140,24 @@ def _here(start: Start, asked: Asked, stack: str | None, console: Console, log: 
     return None
 
 
+def _of_cluster(configuration: RunConfiguration) -> bool:
+    return ORCHESTRATOR in (configuration.content.get("settings") or {})
+
+
+def _activate(stack: str) -> None:
+    from zenml.client import Client
+
+    from domainlm.cluster.settings import stack_files
+
+    try:
+        Client().activate_stack(stack)
+    except KeyError:
+        known = stack_files()
+        raise ConfigurationError(
+            f"there is neither a stack file nor a registered stack '{stack}'", "-s", nearest(stack, known)
+        ) from None
+
+
 def _submitted(start: Start, launch: Launch, stack: StackFile, console: Console, log: Path) -> Finished | None:
     """Submit it to a cluster, and follow it.
 
@@ -139,6 +170,11 @@ def _submitted(start: Start, launch: Launch, stack: StackFile, console: Console,
     from cli.stack import require_applied
     from domainlm.cluster.check import require
 
+    if not _of_cluster(launch.configuration):
+        raise ConfigurationError(
+            f"the configuration says nothing of pods, and {stack.settings.name} is of a cluster",
+            str(launch.configuration.path), "name one that does: -c configs/kubernetes.yaml",
+        )  # fmt: skip
     stack.enter()  # before ZenML is imported
     with console.status("asking cluster and services"):
         for finding in require(stack, launch.configuration.content):

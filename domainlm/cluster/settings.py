@@ -191,9 +191,13 @@ def find_stack(name: str) -> StackFile:
     """
     path = stack_path(name)
     if path is None:
-        known = sorted(path.stem for path in (project_root() / STACKS).glob("*.yaml"))
-        raise ConfigurationError(f"there is no stack file '{name}'", str(STACKS), nearest(name, known))
+        raise ConfigurationError(f"there is no stack file '{name}'", str(STACKS), nearest(name, stack_files()))
     return read_stack(path)
+
+
+def stack_files() -> list[str]:
+    """The names that `-s` knows."""
+    return sorted(path.stem for path in (project_root() / STACKS).glob("*.yaml"))
 
 
 def read_stack(path: Path) -> StackFile:

@@ -5,13 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from small_ledgers import small_run
 
-from cli.launch import entered
+from cli.launch import Launch, entered, launched
+from domainlm.config import RunConfiguration
+from domainlm.errors import ConfigurationError
 from domainlm.keys import create_development_key
 from domainlm.ledger.run import manifest as manifests
+from domainlm.ledger.run.asked import Asked
 from domainlm.ledger.run.manifest import RunManifest
 from domainlm.ledger.trust import bootstrap
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run() -> RunManifest:
@@ -47,3 +53,18 @@ def test_a_configuration_that_nobody_can_use_is_said(home: Path, monkeypatch: py
     broken.write_text("singer: x\n")
     monkeypatch.setenv("DOMAINLM_AUDIT", str(broken))
     assert "not in the ledger yet" in entered(run().run_id)
+
+
+def test_a_cluster_wants_a_configuration_that_says_how_its_pods_run(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ZENML_API_KEY_FILE", "S3_CREDENTIALS_FILE", "MLFLOW_CREDENTIALS_FILE"):
+        monkeypatch.setenv(f"DOMAINLM_{name}", str(tmp_path / name))
+    for name, value in {"ZENML_URL": "https://zenml", "S3_PATH": "s3://bank/a", "MLFLOW_URI": "https://mlflow"}.items():
+        monkeypatch.setenv(f"DOMAINLM_{name}", value)
+    monkeypatch.setenv("DOMAINLM_REGISTRY_URI", "registry.example")
+    configuration = RunConfiguration.load(ROOT / "zenml_config.yaml")
+    launch = Launch(configuration, Asked(str(configuration.path)), str(ROOT / "infra/stacks/kubernetes.yaml"))
+    with pytest.raises(ConfigurationError, match=r"(?s)says nothing of pods.*-c configs/kubernetes\.yaml") as refused:
+        launched(lambda stated: pytest.fail("nothing may start"), launch, Console(), tmp_path / "log")
+    assert "domainlm-kubernetes" in refused.value.what

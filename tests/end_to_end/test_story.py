@@ -334,6 +334,13 @@ def test_a_misspelled_key_stops_before_anything_starts(project: Project) -> None
     assert "did you mean 'epochs'?" in output
 
 
+def test_a_stack_that_nobody_knows_or_that_does_not_fit_is_refused_in_a_sentence(project: Project) -> None:
+    output = project.domainlm("run", "-s", "kubernets", code=1)
+    assert "registered stack 'kubernets'" in output and "kubernetes" in output and "Traceback" not in output
+    output = project.domainlm("run", "--set", "settings={orchestrator.kubernetes: {max_parallelism: 2}}", code=1)
+    assert "is of a cluster" in output and "-s kubernetes" in output
+
+
 def test_the_last_run_is_whole(project: Project) -> None:
     """After all of the above the project still works, and every stored manifest has the digest that it carries."""
     from domainlm.ledger.run import manifest as manifests
