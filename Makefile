@@ -43,7 +43,7 @@ WHEELS ?= build/wheels
 TAG ?= localhost/domainlm:$(TARGET)
 
 image: $(INSTALLED)       ## a container image, by podman, docker or buildah (docs/image.md)
-	@[ -f $(WHEELS)/$(TARGET)/requirements.txt ] || $(MAKE) --no-print-directory image-wheels
+	@$(MAKE) --no-print-directory image-wheels
 	@.venv/bin/python infra/docker/build.py --target $(TARGET) --wheels $(WHEELS) --tag $(TAG) $(if $(BASE),--base $(BASE),--network host)
 
 image-wheels: $(INSTALLED) ## every package of an image, collected by the lock: what `make image` builds from offline

@@ -79,6 +79,7 @@ def build(
         "BASE": base,
         "BASE_NAME": base,
         "KIND": target,
+        "WHEELS": hashlib.sha256((folder / "wheels" / "requirements.txt").read_bytes()).hexdigest(),
         "SOURCE_DATE_EPOCH": str(moment),
         "VERSION": _version(),
         "REVISION": context.git("rev-parse", "HEAD"),

@@ -25,6 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "constraints.txt"
+STAMP = "made-from"  # digests of the lock and of this file
 TIMEOUT_S = 3600
 # the pipeline, what it needs in a pod, and PostgreSQL for the ledger
 PIPELINE = ("--extra", "kubernetes", "--extra", "postgresql", "pyproject.toml")
@@ -38,12 +39,14 @@ _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)")
 
 
 def collect(kind: str, folder: Path) -> Path:
-    """Fill FOLDER/KIND anew; what an earlier call left there serves where its bytes are the lock's.
+    """Fill FOLDER/KIND; where an earlier call did, from the same lock by this same file, there is nothing to do.
 
     Raises:
         subprocess.CalledProcessError: a package cannot be had, or its bytes are not the lock's.
     """
     target = folder.resolve() / kind
+    if _collected(target):
+        return target
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         wanted = Path(scratch) / "wanted.txt"
@@ -61,7 +64,18 @@ def collect(kind: str, folder: Path) -> Path:
     found = {wheel: _requirement(wheel) for wheel in sorted(target.glob("*.whl"))}
     lines = [f"{pin} --hash=sha256:{_digest(wheel)}\n" for wheel, pin in found.items() if pin not in tools]
     (target / "requirements.txt").write_text("".join(lines), encoding="utf-8")
+    (target / STAMP).write_text(_made_from(), encoding="utf-8")
     return target
+
+
+def _collected(target: Path) -> bool:
+    """Whether a folder is what this lock gives; the build itself compares every wheel with its digest."""
+    stamp = target / STAMP
+    return (target / "requirements.txt").is_file() and stamp.is_file() and stamp.read_text() == _made_from()
+
+
+def _made_from() -> str:
+    return f"{_digest(LOCK)} {_digest(Path(__file__))}\n"
 
 
 def _resolve(kind: str, into: Path) -> None:

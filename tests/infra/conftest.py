@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,8 +37,8 @@ def engine() -> str:
 def image(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The CPU image of the work tree's files that git knows; layers of an earlier build serve where nothing changed.
 
-    DOMAINLM_WHEELS names a folder of `make image-wheels` (build/wheels by default; filled if it is empty), and
-    DOMAINLM_IMAGE_BASE a Debian 12 with Python (made by infra/docker/base.sh if it is not there).
+    DOMAINLM_WHEELS names a folder of `make image-wheels`, which several checkouts can share (build/wheels by default),
+    and DOMAINLM_IMAGE_BASE a Debian 12 with Python (made by infra/docker/base.sh if it is not there).
     """
     base = os.environ.get("DOMAINLM_IMAGE_BASE", BASE)
     if _do([engine, "image", "inspect", base]).returncode:
@@ -50,10 +51,9 @@ def image(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     if ran.returncode:
         pytest.skip(f"{engine} cannot run a container here: {ran.stderr[-500:]}")
     wheels = Path(os.environ.get("DOMAINLM_WHEELS", ROOT / "build" / "wheels"))
-    if not (wheels / "cpu" / "requirements.txt").is_file():
-        got = _do([sys.executable, str(DOCKER / "wheels.py"), "cpu", str(wheels)])
-        if got.returncode:
-            pytest.skip(f"the packages could not be collected: {got.stderr[-500:]}")
+    got = _do([sys.executable, str(DOCKER / "wheels.py"), "cpu", str(wheels)])  # at once where they are the lock's
+    if got.returncode:
+        pytest.skip(f"the packages could not be collected: {got.stderr[-500:]}")
     command = [
         sys.executable, str(DOCKER / "build.py"), "--target", "cpu", "--wheels", str(wheels), "--base", base,
         "--tag", TAG, "--engine", engine, "--context", str(tmp_path_factory.mktemp("image") / "context"),
@@ -64,4 +64,13 @@ def image(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
 
 
 def _do(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S, check=False)
+    """Run a command to its end; out of time, it ends with all that it started."""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=BUILD_TIMEOUT_S)
+        except BaseException:  # pytest's own limit too
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)

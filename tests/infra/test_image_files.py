@@ -156,6 +156,31 @@ def test_wheels_are_required_by_their_own_digest(tmp_path: Path) -> None:
     assert wheels._digest(made) == hashlib.sha256(made.read_bytes()).hexdigest()
 
 
+def test_wheels_of_the_same_lock_are_collected_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheels = module("wheels")
+    lock = tmp_path / "constraints.txt"
+    lock.write_text("thing==1.0\n")
+    monkeypatch.setattr(wheels, "LOCK", lock)
+    monkeypatch.setattr(wheels, "_resolve", lambda *_: sys.exit("would collect"))
+    folder = tmp_path / "wheels" / "cpu"
+    folder.mkdir(parents=True)
+    (folder / wheels.STAMP).write_text(wheels._made_from())
+    with pytest.raises(SystemExit, match="would collect"):
+        wheels.collect("cpu", tmp_path / "wheels")
+    (folder / "requirements.txt").write_text("")
+    assert wheels.collect("cpu", tmp_path / "wheels") == folder
+    lock.write_text("thing==1.1\n")
+    with pytest.raises(SystemExit, match="would collect"):
+        wheels.collect("cpu", tmp_path / "wheels")
+
+
+def test_other_wheels_are_another_layer() -> None:
+    """podman 4.3 keeps the layer of a RUN although what it mounts has changed; an argument that changed drops it."""
+    lines = stages()["packages"]
+    install = next(number for number, line in enumerate(lines) if "--require-hashes" in line)
+    assert "ARG WHEELS=" in lines[:install]
+
+
 def test_what_the_lock_does_not_pin_is_no_wheel(tmp_path: Path) -> None:
     wheels = module("wheels")
     torch = re.search(r"^torch==(\S+)", wheels.LOCK.read_text(), re.M)
