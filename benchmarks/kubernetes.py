@@ -115,7 +115,7 @@ def main() -> int:
     times = json.loads((home() / "following" / f"{run}.json").read_text())
     image = images.measure(os.environ.get("DOMAINLM_IMAGE", images.IMAGE))
     if image["import_seconds"] is None:
-        print(f"{image['image']} is not on this machine: imports in the second pod of an operator's step count as its work")
+        print(f"{image['image']} is not on this machine: what an operator's second pod imports counts as its own work")
     found = costs(times, image["import_seconds"] or 0.0)
     print(f"{'step':<28}{'pods':>5}{'own work, s':>13}{'beyond it, s':>14}")
     for cost in found:
