@@ -8,6 +8,7 @@ from zenml.models import PipelineRunResponse
 
 from domainlm.ledger.run.collecting import Left
 from domainlm.ledger.run.outbox import Outbox
+from domainlm.ledger.run.submission import claimed
 from domainlm.names import RECORD
 from steps.keys import load_keys
 from steps.store_files import StoreFiles
@@ -18,4 +19,7 @@ def left_of(run: PipelineRunResponse) -> Left:
     tried = {name: step.version for name, step in run.steps.items() if step.status != ExecutionStatus.CACHED}
     recorded = RECORD in run.steps and run.steps[RECORD].status == ExecutionStatus.COMPLETED
     store = load_artifact_store(run.stack.components[StackComponentType.ARTIFACT_STORE][0].id)
-    return Left(tried, recorded, run.config.extra, Outbox(StoreFiles(store), str(run.id), load_keys), load_keys)
+    left = Left(tried, recorded, run.config.extra, Outbox(StoreFiles(store), str(run.id), load_keys), load_keys)
+    if left.stated and not claimed(left.stated.nonce, str(run.snapshot.id) if run.snapshot else ""):
+        left.refused.append("submission: is the statement of another submission")
+    return left

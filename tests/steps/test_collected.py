@@ -14,9 +14,11 @@ from zenml.enums import ExecutionStatus
 from domainlm.errors import ArtifactError, SecretError
 from domainlm.keys import KeyRing, create_development_key
 from domainlm.ledger.run import manifest as manifests
+from domainlm.ledger.run.asked import Asked
 from domainlm.ledger.run.entering import ENTERED, WAITING
 from domainlm.ledger.run.manifest import RUNNING, Failure, StepEntry
 from domainlm.ledger.run.outbox import MANIFEST, Outbox
+from domainlm.ledger.run.submission import state
 from domainlm.ledger.trust import bootstrap
 from steps import collected as module
 from steps import left_by_pods
@@ -37,7 +39,7 @@ def run(home: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     store = SimpleNamespace(id="store")
     made = SimpleNamespace(
         id=RUN, name="finetuning_pipeline-1", status=ExecutionStatus.COMPLETED, steps=steps,
-        config=SimpleNamespace(extra={}), stack=SimpleNamespace(
+        config=SimpleNamespace(extra={}), snapshot=SimpleNamespace(id="compiled-1"), stack=SimpleNamespace(
             id="stack", name="bank-a", components={"artifact_store": [store]}),
     )  # fmt: skip
     entries = [StepEntry(name=name, status="completed", outputs={"out": "e" * 64}) for name in STEPS[:-1]]
@@ -94,6 +96,17 @@ def test_a_server_or_store_that_is_away_is_asked_again_later_and_not_quoted(
             assert "AKIA" not in str(caught.value)
             assert not list(manifests.manifest_folder().glob("*.json")), "nothing is written that would be half"
     assert collect(RUN).entered.state == ENTERED
+
+
+def test_a_statement_that_came_with_another_submission_is_refused(run: SimpleNamespace) -> None:
+    run.run.config.extra = state(Asked("configs/kubernetes.yaml"), ["tina"], KeyRing.load)
+    assert collect(RUN).entered.state == ENTERED
+    again = "00000000-0000-4000-8000-000000000002"
+    run.run.id, run.run.snapshot = again, SimpleNamespace(id="compiled-2")  # by another, who copied it
+    found = left_by_pods.left_of(run.run)
+    assert "submission: is the statement of another submission" in found.refused
+    run.run.snapshot = SimpleNamespace(id="compiled-1")  # the next run of a schedule
+    assert not [line for line in left_by_pods.left_of(run.run).refused if line.startswith("submission")]
 
 
 @pytest.mark.parametrize("seal", ["\ud800", "x", 5])

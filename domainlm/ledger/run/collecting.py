@@ -36,7 +36,7 @@ from domainlm.ledger.run.manifest import (
     StepEntry,
 )
 from domainlm.ledger.run.outbox import FAILURES, MANIFEST, PLACES, Begun, Broke, Outbox, attempt_name
-from domainlm.ledger.run.submission import check_stated
+from domainlm.ledger.run.submission import Stated, check_stated, stated_of
 from domainlm.ledger.seals import Keys
 from domainlm.names import RECORD
 from domainlm.pod_facts import PodFacts
@@ -88,8 +88,10 @@ class Left:
         self.begun = self._read(outbox, PLACES, Begun)
         self.broke = self._read(outbox, FAILURES, Broke)
         self.record = self._recorded(outbox)
+        self.stated: Stated | None = None  # what the submission said, where it bears our seal
         try:
             check_stated(extra, load)
+            self.stated = stated_of(extra)
         except DomainLMError as error:
             self.refused.append(f"submission: {error.what}")
 

@@ -1,28 +1,40 @@
 """What a submission says of itself in the run's `extra`, since others than who submits record a run on a cluster.
 
-Which configuration file it was, whether values came by hand, and who submitted, under a seal of the project's key.
+Which configuration file it was, whether values came by hand, and who submitted, under a seal of the project's key. Each
+statement has a number of its own and counts for what was compiled with it: whoever copies one into a submission of his
+own is found out, for whoever collects a run takes down the number with what it came with (`claimed`).
 """
 
 from __future__ import annotations
 
+import json
+import re
+import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from domainlm.digests import digest_json
 from domainlm.errors import EvidenceRefused
+from domainlm.keys import write_secret_file
 from domainlm.ledger.run.asked import Asked
 from domainlm.ledger.seals import Keys, check
+from domainlm.ledger.settings import evidence_folder
 from domainlm.ledger.trust.policy import identity
 
 EXTRA = "domainlm"  # key of the run's `extra`
 SEAL = "submission"  # use of the key
+_STATED = ("file", "overridden", "by", "nonce")
+_NONCE = re.compile(r"[0-9a-f]{32}")
 
 
 class Stated(NamedTuple):
-    """What a submission said; `by`: the identities of whoever submitted, as `identity` makes them."""
+    """What a submission said; `by`: the identities that whoever submitted gave, as `identity` makes them; `nonce`: of
+    this statement alone."""
 
     asked: Asked
     by: tuple[str, ...]
+    nonce: str
 
 
 def state(said: Asked, by: Sequence[str], load: Keys) -> dict[str, Any]:
@@ -36,7 +48,10 @@ def state(said: Asked, by: Sequence[str], load: Keys) -> dict[str, Any]:
     Raises:
         SecretError: the key is missing.
     """
-    content = {"file": said.file, "overridden": said.overridden, "by": [identity(name) for name in by]}
+    content = {
+        "file": said.file, "overridden": said.overridden, "by": [identity(name) for name in by],
+        "nonce": secrets.token_hex(16),
+    }  # fmt: skip
     return {EXTRA: content | {"seal": load().keyed_id(SEAL, digest_json(content))}}
 
 
@@ -45,7 +60,8 @@ def stated_of(extra: Mapping[str, Any]) -> Stated | None:
     try:
         found = extra[EXTRA]
         digest_json(_content(found))  # what has no canonical form, such as a lone surrogate, could not be recorded
-        return Stated(Asked(str(found["file"]), bool(found["overridden"])), tuple(str(one) for one in found["by"]))
+        asked = Asked(str(found["file"]), bool(found["overridden"]))
+        return Stated(asked, tuple(str(one) for one in found["by"]), _NONCE.fullmatch(found["nonce"])[0])
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return None
 
@@ -65,5 +81,21 @@ def check_stated(extra: Mapping[str, Any], load: Keys) -> None:
     check(load, str(extra[EXTRA].get("seal", "")), SEAL, digest_json(_content(extra[EXTRA])))
 
 
+def claimed(nonce: str, compiled: str) -> bool:
+    """Take down that a statement came with a compiled pipeline; False where it came with another before. The runs of
+    one schedule are all of one compiled pipeline.
+
+    Args:
+        nonce: of a statement that was checked.
+        compiled: ZenML's id of what was compiled and submitted (its snapshot).
+    """
+    folder = evidence_folder() / "submissions"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / f"{nonce}.json"
+    with suppress(FileExistsError):
+        write_secret_file(path, compiled)
+    return json.loads(path.read_text(encoding="utf-8")) == compiled
+
+
 def _content(found: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: found.get(name) for name in ("file", "overridden", "by")}
+    return {name: found.get(name) for name in _STATED}

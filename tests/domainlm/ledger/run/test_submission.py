@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from domainlm.errors import EvidenceRefused, SecretError
 from domainlm.keys import KeyRing
 from domainlm.ledger.run.asked import Asked
 from domainlm.ledger.run.authorship import as_identity
-from domainlm.ledger.run.submission import EXTRA, check_stated, state, stated_of
+from domainlm.ledger.run.submission import EXTRA, check_stated, claimed, state, stated_of
 from domainlm.ledger.trust.gate import identity
 
 KEYS = KeyRing("bank-a", b"1" * 32)
@@ -29,9 +30,27 @@ def test_file_hand_and_people_are_told_and_no_address_stands_in_it(extra: dict[s
     check_stated(extra, lambda: KEYS)
 
 
-@pytest.mark.parametrize("change", [{"file": "other.yaml"}, {"overridden": True}, {"by": []}, {"seal": ""}])
+@pytest.mark.parametrize(
+    "change", [{"file": "other.yaml"}, {"overridden": True}, {"by": []}, {"seal": ""}, {"nonce": "0" * 32}]
+)
 def test_a_change_is_refused(extra: dict[str, Any], change: dict[str, Any]) -> None:
     extra[EXTRA] = extra[EXTRA] | change
+    with pytest.raises(EvidenceRefused):
+        check_stated(extra, lambda: KEYS)
+
+
+def test_a_statement_goes_with_one_compiled_pipeline(extra: dict[str, Any], home: Path) -> None:
+    one, other = stated_of(extra).nonce, stated_of(state(Asked("a.yaml"), ["tina"], lambda: KEYS)).nonce
+    assert one != other
+    assert claimed(one, "snapshot-1") and claimed(one, "snapshot-1"), "a schedule's runs, and a second look"
+    assert not claimed(one, "snapshot-2") and not claimed(one, "")
+    assert claimed(other, "snapshot-2")
+
+
+@pytest.mark.parametrize("nonce", ["", "../../x", "0" * 31, 5, None])
+def test_a_statement_without_a_number_is_none(extra: dict[str, Any], nonce: object) -> None:
+    extra[EXTRA]["nonce"] = nonce
+    assert stated_of(extra) is None
     with pytest.raises(EvidenceRefused):
         check_stated(extra, lambda: KEYS)
 
