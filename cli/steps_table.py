@@ -29,8 +29,8 @@ class StepsTable:
         self._console = console
         self._spinner = Spinner("dots")
         self._live: Live | None = None
-        self._told: dict[str, tuple[str, str, int]] = {}
-        self._reasons: dict[str, Reason] = {}
+        self._told: set[tuple[str, str, str, int]] = set()
+        self._reasons: set[tuple[str, str, str]] = set()
         self._lost: set[str] = set()
 
     def __enter__(self) -> StepsTable:
@@ -60,7 +60,8 @@ class StepsTable:
         """Say what keeps the run up; each thing once.
 
         Args:
-            waiting: {step: why its pod does not start}; told again when it is another.
+            waiting: {step: why its pod does not start}; told again when it is another cause or another pod. Not when
+                Kubernetes has another word for it: ErrImagePull and ImagePullBackOff take turns for one image.
             mishaps: {pod: (step, what the cluster did to it)}.
         """
         for pod, (step, why) in mishaps.items():
@@ -68,10 +69,9 @@ class StepsTable:
                 self._lost.add(pod)
                 self._say(f"  {step or 'the run'} lost the pod {pod}: {why}")
         for step, why in waiting.items():
-            before = self._reasons.get(step)
-            if before is None or (before.code, before.what) != (why.code, why.what):
+            if (now := (step, why.pod, why.what)) not in self._reasons:
+                self._reasons.add(now)
                 self._say(f"  {step or 'the run'} waits: {why}")
-        self._reasons |= waiting
 
     def show(self, rows: list[Row], notes: list[str], status: str) -> None:
         """Show how the run stands.
@@ -102,10 +102,11 @@ class StepsTable:
 
     def _lines(self, rows: list[Row]) -> None:
         for row in rows:
-            now = (row.state, row.pod, row.restarts)
-            if row.state == WAITS or self._told.get(row.step) == now:
+            cause = row.reason.what if row.reason and row.reason.code == row.state else row.state
+            now = (row.step, cause, row.pod, row.restarts)
+            if row.state == WAITS or now in self._told:
                 continue
-            self._told[row.step] = now
+            self._told.add(now)
             self._console.print(line(row), markup=False, soft_wrap=True)
 
 

@@ -51,6 +51,18 @@ def test_a_reason_that_changes_is_told_again() -> None:
     assert at.file.getvalue().count("train waits") == 2
 
 
+def test_two_words_of_kubernetes_for_one_cause_are_told_once() -> None:
+    at, what = console(False), "the image r/d:9 cannot be had: the registry has no such image or tag"
+    with StepsTable(at) as drawn:
+        for number in range(10):
+            why = Reason("ImagePullBackOff" if number % 2 else "ErrImagePull", what, pod="train-1-abc")
+            drawn.tell({"train": why}, {})
+            drawn.show([ROWS[1]._replace(state=why.code, reason=why)], [], "")
+        drawn.tell({"train": why._replace(pod="train-1-def")}, {})
+    said = at.file.getvalue().splitlines()
+    assert [line.split()[:2] for line in said] == [["train", "waits:"], ["train", "ErrImagePull"], ["train", "waits:"]]
+
+
 def test_a_terminal_shows_a_table_that_is_taken_away_again() -> None:
     at = console(True)
     with StepsTable(at) as drawn:
