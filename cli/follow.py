@@ -33,8 +33,8 @@ from domainlm.cluster.following import (
     Outcome,
     Row,
 )
-from domainlm.cluster.logs import reason_of, shown
-from domainlm.cluster.memory import VAGUE
+from domainlm.cluster.logs import LastWords, reason_of, shown
+from domainlm.cluster.memory import EXCEPTION, VAGUE
 from domainlm.cluster.pods import MAIN, ORCHESTRATOR, Cluster, name_of
 from domainlm.cluster.polling import Polling
 from domainlm.cluster.reasons import Reason
@@ -126,6 +126,7 @@ class Attending:
         self._cluster = Cluster(stack.settings.cluster.namespace, stack.context())
         now = time.monotonic()
         self._course = Course(Limits(node_s=manner.wait_for_node_s), now)
+        self._words = LastWords(self._log)
         self._timing = Timing(str(run.id), run.name, now if began is None else began)
 
     def followed(self, interrupts: Interrupts) -> Finished | None:
@@ -181,7 +182,11 @@ class Attending:
                 self._course.hear(answer.value, now)
 
     def _ask_cluster(self) -> Any:
-        return self._cluster.look(str(self._run.id), self._course.wants_a_closer_look(time.monotonic()))
+        """A look, and what the pods that ended since said last: a later look may come when they are gone. It is read in
+        the thread that looks, so that a log that is slow to come keeps nobody from drawing or stopping."""
+        look = self._cluster.look(str(self._run.id), self._course.wants_a_closer_look(time.monotonic()))
+        self._course.memory.words |= self._words.of(look)
+        return look
 
     def _look(self) -> None:
         self._course.see(self._cluster.look(str(self._run.id), closely=True), time.monotonic())
@@ -217,7 +222,7 @@ class Attending:
         return None
 
     def _explained(self, outcome: Outcome) -> Outcome:
-        """With what the logs say of pods that ended without a word to ZenML."""
+        """With what the logs say of pods that ended without a word to ZenML, where no look was in time to read them."""
         reasons = dict(outcome.reasons)
         for step, why in reasons.items():
             pods = self._course.memory.by_step().get(step)
@@ -298,7 +303,9 @@ class Attending:
 
         failure = None
         if outcome.status == FAILED:
-            told = next(((step, why) for step, why in outcome.reasons.items() if why.code != "Exception"), None)
+            told = next(((step, why) for step, why in outcome.reasons.items() if why.code != EXCEPTION), None)
+            if told is None and self._course.state.status != FAILED:  # ZenML calls it stopped, or even completed
+                told = next(iter(outcome.reasons.items()), None)
             failure = Failure(step=told[0], error=told[1].code, message=told[1].what) if told else None
         try:
             return collect(self._run.id, self._course.facts(), failure, self._stack.settings.name).path

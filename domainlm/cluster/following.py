@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from domainlm.cluster.memory import VAGUE, Memory, ended, step_of
+from domainlm.cluster.memory import EXCEPTION, Memory, ended, step_of
 from domainlm.cluster.pods import (
     ORCHESTRATOR,
     PENDING,
@@ -31,7 +31,7 @@ from domainlm.cluster.pods import (
     step_names,
     uid_of,
 )
-from domainlm.cluster.reasons import HOPELESS, NOT_ATTACHED, QUOTA, UNSCHEDULABLE, Reason
+from domainlm.cluster.reasons import HOPELESS, NOT_ATTACHED, QUOTA, UNSCHEDULABLE, Reason, lacks_something
 from domainlm.pod_facts import PodFacts
 
 COMPLETED, FAILED, STOPPED, LOST = "completed", "failed", "stopped", "lost"
@@ -192,8 +192,8 @@ class Course:
         found = {}
         for step, pods in self.memory.by_step().items():
             for pod in pods:
-                why = self.memory.reason_of_pod(pod) if phase_of(pod) != PENDING else None
-                if why and why.code not in VAGUE:
+                why = self.memory.telling_of_pod(pod) if phase_of(pod) != PENDING else None
+                if why:
                     found[name_of(pod)] = (step, why)
         return found
 
@@ -207,6 +207,8 @@ class Course:
             return found
         if self.state.status in OVER:
             return self._ended(now)
+        if wrong := self._wrong_image():
+            return Outcome(FAILED, wrong, stop=True)
         if why := self._nobody_goes_on() or self._failed_for_good():
             if not self._settled(now):
                 return None
@@ -241,6 +243,16 @@ class Course:
         if wrong := [*self._failed_jobs(), *at_work]:
             return Outcome(FAILED, self._reasons() or _disagree(wrong), stop=bool(at_work))
         return Outcome(COMPLETED, {})
+
+    def _wrong_image(self) -> dict[str, Reason]:
+        """{step: what its image lacks}, by its newest pod: no other try of it can end better."""
+        found = {}
+        for step, pods in self.memory.by_step().items():
+            said = self.state.steps.get(step)
+            why = self.memory.telling_of_pod(pods[-1])
+            if why and lacks_something(pods[-1], why) and not (said and said.status in OVER and said.status != FAILED):
+                found[step] = why
+        return found
 
     def _nobody_goes_on(self) -> Reason | None:
         """Why nobody starts further steps while ZenML still thinks that the run goes on."""
@@ -295,7 +307,7 @@ class Course:
         for step in dict.fromkeys(broken):
             telling, rest = self.memory.why_failed(step)
             said = self.state.steps.get(step)
-            own = Reason("Exception", said.error, pod=self._last_pod(step)) if said and said.error else None
+            own = Reason(EXCEPTION, said.error, pod=self._last_pod(step)) if said and said.error else None
             waited = self._last_waits.get(step) if self._never_worked(step) else None
             if why := telling or own or waited or rest:
                 found[step] = why
@@ -331,8 +343,8 @@ class Course:
         elif shown.phase == RUNNING:
             word = status or "loading"  # the pod imports; the step has not said that it began
         else:
-            why = self.memory.reason_of_pod(pods[-1])
-            word = why.code if why and why.code not in VAGUE else "ending"
+            why = self.memory.telling_of_pod(pods[-1])
+            word = why.code if why else "ending"
         seconds = None
         if said and step in self._before and said.started and said.ended:
             seconds = (datetime.fromisoformat(said.ended) - datetime.fromisoformat(said.started)).total_seconds()

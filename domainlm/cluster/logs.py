@@ -11,9 +11,13 @@ The withheld lines stay where they are: `kubectl logs` shows them to whoever may
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
-from domainlm.cluster.reasons import Reason
+from domainlm.cluster import reasons
+from domainlm.cluster.memory import EXCEPTION, VAGUE
+from domainlm.cluster.pods import MAIN, ORCHESTRATOR, Object, Seen, name_of, phase_of, uid_of
+from domainlm.cluster.reasons import LACKS_PACKAGE, Keys, Reason
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _STEP = r"[`']?[A-Za-z_][\w.-]*[`']?"
@@ -49,6 +53,8 @@ _MACHINERY = {
 _MACHINERY["ConnectTimeout"] = _MACHINERY["MaxRetryError"] = _MACHINERY["ConnectionError"]
 OURS = "domainlm."
 _PACKAGES = ("domainlm", "steps", "pipelines", "materializers", "zenml", "cli")
+_STOPPED = ("RunStoppedException", "RunInterruptedException")  # of ZenML: another step failed, or somebody stopped it
+LOGS_A_LOOK, TRIES = 4, 2  # bounds of what is read beside a look: of pods, and of one pod's log
 
 
 class Shown(NamedTuple):
@@ -104,7 +110,8 @@ def exception_line(kind: str, message: str) -> str:
 
 
 def reason_of(text: str, image: str) -> Reason | None:
-    """Why a process ended that came to no step, by the last exception in its log; None where the log names none.
+    """Why a process ended that came to no step, by the last exception in its log; None where the log names none,
+    or only that ZenML ended the process.
 
     Args:
         text: the log.
@@ -115,10 +122,12 @@ def reason_of(text: str, image: str) -> Reason | None:
         if not found:
             continue
         kind, message = found[1].rpartition(".")[2], found[2] or ""
+        if kind in _STOPPED:
+            return None
         if missing := re.match(r"No module named '([\w.]+)'|cannot import name '(\w+)' from '([\w.]+)'", message):
             module = missing[1] or f"{missing[3]}.{missing[2]}"
             whose = "of the project's own code" if module.split(".")[0] in _PACKAGES else "that the project needs"
-            return Reason("ImageWithoutPackage", f"the image {image} has no '{module}', {whose}",
+            return Reason(LACKS_PACKAGE, f"the image {image} has no '{module}', {whose}",
                           "client and image differ: set DOMAINLM_IMAGE to an image of this very version")  # fmt: skip
         if host := re.match(r"HTTPS?ConnectionPool\(host='([\w.-]+)', port=(\d+)\)", message):
             return Reason("Unreachable", f"from the pod {host[1]}:{host[2]} cannot be reached",
@@ -133,5 +142,43 @@ def reason_of(text: str, image: str) -> Reason | None:
         if kind in ("CredentialsNotValid", "AuthorizationException"):
             return Reason("ServerRefused", "the ZenML server does not take the pod's token",
                           "start the run again; if it stays so, see the server's clock and key")  # fmt: skip
-        return Reason("Exception", exception_line(found[1], message), "")
+        return Reason(EXCEPTION, exception_line(found[1], message), "")
     return None
+
+
+class LastWords:
+    """What pods said last that ended with a bare exit code, read while they are there: ZenML's orchestrator deletes the
+    pods of a run that fails fast, and of a process that came to no step nobody else knows why it ended. Only the reason
+    is kept, never the log.
+
+    Args:
+        read: gives a pod's log by its name; empty where it cannot be read.
+    """
+
+    def __init__(self, read: Callable[[str], str]) -> None:
+        self._read = read
+        self._tries: dict[str, int] = {}  # {id of a pod: how often its log was asked for}
+
+    def of(self, look: Seen) -> dict[str, Reason]:
+        """{id of a pod: why it ended}, of those that were not read before; the newest first, a bounded number a look.
+
+        An API server that gives no log is asked for no other one at this look, so that a look stays short.
+        """
+        found: dict[str, Reason] = {}
+        new = [pod for pod in look.pods if self._tries.get(uid_of(pod), 0) < TRIES and _ended_vaguely(pod)]
+        new.sort(key=lambda pod: pod["metadata"]["creationTimestamp"], reverse=True)
+        for pod in new[:LOGS_A_LOOK]:
+            uid = uid_of(pod)
+            self._tries[uid] = self._tries.get(uid, 0) + 1
+            if not (text := self._read(name_of(pod))):
+                break
+            self._tries[uid] = TRIES
+            image = next(one["image"] for one in pod["spec"]["containers"] if one["name"] == MAIN)
+            if said := reason_of(text, image):
+                found[uid] = said._replace(pod=name_of(pod))
+        return found
+
+
+def _ended_vaguely(pod: Object) -> bool:
+    why = reasons.of_pod(pod, Keys(ORCHESTRATOR)) if phase_of(pod) == "Failed" else None
+    return why is not None and why.code in VAGUE

@@ -25,6 +25,7 @@ from domainlm.cluster.pods import Seen as Look
 from domainlm.cluster.reasons import Keys, Reason
 
 VAGUE = ("Error", "Terminated")  # reasons after which the step itself may know more
+EXCEPTION = "Exception"  # the step itself
 
 
 class Memory:
@@ -35,6 +36,7 @@ class Memory:
         self.pods: dict[str, Object] = {}
         self.first_seen: dict[str, float] = {}  # {id: when}
         self.worked: dict[str, float] = {}  # {id of a pod: when it was first seen to have left "Pending"}
+        self.words: dict[str, Reason] = {}  # {id of a pod: what its log says, where Kubernetes says nothing}
         self._there: set[str] = set()  # ids of the last look
         self._events: list[Object] = []
         self._nodes: list[Object] | None = None
@@ -91,6 +93,13 @@ class Memory:
         keys = keys_of(job) if job else Keys(ORCHESTRATOR)
         return reasons.of_pod(pod, keys, self._events, self._nodes)
 
+    def telling_of_pod(self, pod: Object) -> Reason | None:
+        """Why a pod failed or does not start, where that is more than an exit code or an exception of the step."""
+        why = self.reason_of_pod(pod)
+        if why and why.code in VAGUE:
+            why = self.words.get(uid_of(pod))
+        return why if why and why.code != EXCEPTION else None
+
     def reason_of_job(self, job: Object) -> Reason | None:
         """What a Job says beyond its pods."""
         return reasons.of_job(job, keys_of(job), self._events)
@@ -109,7 +118,8 @@ class Memory:
         said += [one for job in own if (one := self.reason_of_job(job))]
         gone = [one for job in own if (one := reasons.of_job_gone(job, self._events, keys_of(job)))]
         telling = next((one for one in said if one.code not in VAGUE), None)
-        return telling, next(iter([*gone, *said]), None)
+        words = [self.words[uid_of(pod)] for pod in reversed(self.by_step().get(step, [])) if uid_of(pod) in self.words]
+        return telling, next(iter([*words, *gone, *said]), None)
 
 
 def keys_of(job: Object) -> Keys:

@@ -32,10 +32,12 @@ QUOTA, ADMISSION, ACCOUNT = "QuotaExceeded", "AdmissionRefused", "NoServiceAccou
 DEADLINE, NODE_LOST = "DeadlineExceeded", "NodeLost"
 NO_VOLUME, NOT_ATTACHED = "FailedMount", "FailedAttachVolume"
 IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
+LACKS_PACKAGE = "ImageWithoutPackage"  # said by a log (`domainlm.cluster.logs`)
 GPU = "nvidia.com/gpu"
 KILLED, TERMINATED = 128 + 9, 128 + 15  # exit codes of a process that SIGKILL or SIGTERM ended
 # Never mended by waiting: a name, a right or a rule is wrong.
 HOPELESS = ("InvalidImageName", "ErrImageNeverPull", ADMISSION)
+_NO_PROGRAM = re.compile(r'exec: "([^"]+)": (executable file not found|.*no such file)')
 _AGAIN = "start the run again; what is complete comes from the cache"
 _LONG = 400  # characters of a message of Kubernetes
 
@@ -146,6 +148,20 @@ def of_job_gone(job: Object, events: Sequence[Object], keys: Keys) -> Reason | N
     return None
 
 
+def lacks_something(pod: Object, why: Reason) -> bool:
+    """Whether the image of a pod that ended lacks a program or a module, so that every further pod of it ends alike.
+
+    Args:
+        pod: the API's JSON. A container that the node could not start for another cause may start on a healthy one.
+        why: why it ended; of a module its log tells, but only after an end of its own: a process that was asked to end
+            may have lived well with what an import that it tried said long before.
+    """
+    states = [ended for _, state in container_states(pod) if (ended := state.get("terminated"))]
+    if why.code == LACKS_PACKAGE:
+        return all(ended.get("exitCode") not in (KILLED, TERMINATED) for ended in states)
+    return any(_NO_PROGRAM.search(ended.get("message") or "") for ended in states)
+
+
 # ---------------------------------------------------------------------------------------------- a pod that ended
 
 
@@ -218,9 +234,7 @@ def _terminated(pod: Object, keys: Keys) -> Reason | None:
             return Reason(reason, f"{place}asked {asked or 'nothing'}, and needed more memory",
                           f"raise {keys.pod('resources', 'limits', 'memory')}")  # fmt: skip
         if reason in ("StartError", "ContainerCannotRun", "RunContainerError"):
-            missing = re.search(
-                r'exec: "([^"]+)": (executable file not found|.*no such file)', ended.get("message") or ""
-            )
+            missing = _NO_PROGRAM.search(ended.get("message") or "")
             what = f"the image has no '{missing[1]}'" if missing else _short(ended.get("message") or "")
             return Reason(reason, place + what, f"is {_image_of(pod)} the project's image? see docs/image.md")
         if code == KILLED:

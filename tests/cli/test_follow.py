@@ -216,6 +216,50 @@ def follow_failed(cluster: Cluster, follow: Callable[..., Followed], script: str
     return found
 
 
+class FailsFast:
+    """ZenML hears of a pod that ended before its step began when all of its Job is deleted: it has no exception then.
+
+    The Job goes after two more looks at the pods, so that one look saw the pod's end.
+    """
+
+    def __init__(self, job: str, step: str) -> None:
+        self._job, self._step = job, step
+        self._looks = -1  # at the pods, until the Job had ended
+        self._gone = False
+
+    def __call__(self, run: Run) -> RunState:
+        looks = sum(one.resource == "pods" and one.verb == "list" for one in run.cluster.requests)
+        if self._looks < 0 and run.over(self._job):
+            self._looks = looks
+        if 0 <= self._looks < looks - 1 and not self._gone:
+            from kubernetes import client, config
+
+            api = config.new_client_from_config(str(run.cluster.kubeconfig()))
+            client.BatchV1Api(api).delete_namespaced_job(self._job, NAMESPACE, propagation_policy="Background")
+            self._gone = True
+        gone = self._gone and not run.cluster.list("Pod")
+        status = "failed" if gone else "running"
+        return RunState(status, {self._step: StepState(status)} if gone else {}, (self._step,))
+
+
+def test_a_store_that_pods_do_not_reach_is_told_though_the_pod_is_gone(
+    cluster: Cluster, follow: Callable[..., Followed]
+) -> None:
+    script = """
+class EndpointConnectionError(Exception):
+    __module__ = "botocore.exceptions"
+raise EndpointConnectionError('Could not connect to the endpoint URL: "http://127.0.0.1:39177/bank?list-type=2"')
+"""
+    run = Run(cluster, FailsFast("ingest-1", "ingest"))
+    run.job("ingest-1", script, "ingest")
+    found = follow(run)
+    assert "the run failed in step ingest" in found.said
+    assert "Unreachable: from the pod the store http://127.0.0.1:39177 cannot be reached" in found.said
+    assert "let DOMAINLM_S3_URL be an address that pods reach" in found.said
+    assert "Error: exit 1" not in found.said
+    assert (found.collected[1].step, found.collected[1].error) == ("ingest", "Unreachable")
+
+
 def running(run: Run) -> RunState:
     return RunState("running", {"train": StepState("running")}, ("train",))
 
@@ -231,6 +275,24 @@ def test_nobody_waits_for_a_node_for_ever_and_nothing_is_left(
     assert "waited" in found.said and found.result is None
     assert at_work(cluster) == []
     assert run.closed == ("failed", "train: Unschedulable")
+    failure = found.collected[1]
+    assert (failure.step, failure.error) == ("train", "Unschedulable"), "its record says more than that it was stopped"
+    assert failure.message.startswith("no node with 99 nvidia.com/gpu")
+
+
+def test_a_run_that_zenml_calls_stopped_gets_the_exception_for_which_it_was_stopped(
+    cluster: Cluster, follow: Callable[..., Followed]
+) -> None:
+    def says(run: Run) -> RunState:
+        status = "completed" if run.over("train-1") else "running"
+        return RunState(status, {"train": StepState(status)}, ("train",))
+
+    run = Run(cluster, says)
+    run.job("train-1", "raise KeyError('Kim Min-jun')", "train")
+    found = follow(run)
+    failure = found.collected[1]
+    assert (failure.step, failure.error) == ("train", "Exception")
+    assert "KeyError" in failure.message and "Kim Min-jun" not in found.said + failure.message
 
 
 def test_an_image_that_is_no_name_ends_the_run(cluster: Cluster, follow: Callable[..., Followed]) -> None:

@@ -18,6 +18,7 @@ from domainlm.cluster.following import (
     RunState,
     StepState,
 )
+from domainlm.cluster.reasons import Reason
 
 ORDER = ("ingest", "train")
 LIMITS = Limits(node_s=600, start_s=120, never_s=10, lost_s=300, settle_s=45)
@@ -163,6 +164,64 @@ def test_the_trainings_end_goes_before_what_its_launching_pod_says(run: Played) 
         launcher, killed("train-1"), operator, killed("train-2", "OOMKilled", 137), state=says("failed", train=said)
     )
     assert run.outcome().reasons["train"].code == "OOMKilled"
+
+
+WORD = Reason("Unreachable", "from the pod the store http://store:9000 cannot be reached", "see", "ingest-1-0")
+
+
+def test_what_a_log_says_is_told_where_the_pods_are_gone_and_zenml_knows_nothing(run: Played) -> None:
+    ended = killed("ingest-1"), killed("ingest-1", number=1)
+    run.course.memory.words["pod-ingest-1-0"] = WORD
+    run.tell(*ORCHESTRATOR, job("ingest-1", "ingest"), *ended, state=says("running"))
+    assert run.outcome() is None, "another pod may reach it"
+    assert run.course.mishaps() == {"ingest-1-0": ("ingest", WORD)}, "told at once"
+    run.tell(*ORCHESTRATOR, state=says("failed", ingest="failed"))
+    assert run.outcome().reasons == {"ingest": WORD}, "of the newest pod whose log said anything"
+
+
+def test_what_the_step_itself_said_goes_before_a_log(run: Played) -> None:
+    said = StepState("failed", error="domainlm.errors.SourceError: glossary.csv: is empty")
+    run.course.memory.words["pod-ingest-1-0"] = WORD
+    run.tell(job("ingest-1", "ingest", "Failed"), killed("ingest-1"), state=says("failed", ingest=said))
+    assert run.outcome().reasons["ingest"].what == said.error
+
+
+def test_an_exception_in_a_log_is_no_loss_of_the_pod(run: Played) -> None:
+    run.course.memory.words["pod-ingest-1-0"] = Reason("Exception", "KeyError: its message is withheld")
+    run.tell(*ORCHESTRATOR, job("ingest-1", "ingest"), killed("ingest-1"), state=says("running"))
+    assert run.course.mishaps() == {}
+
+
+def no_python(of: str, message: str = 'exec: "python": executable file not found in $PATH: unknown') -> dict:
+    ended = {"exitCode": 128, "reason": "StartError", "message": f"unable to start container process: {message}"}
+    return pod(of, "Failed", state={"terminated": ended})
+
+
+@pytest.mark.parametrize("name", ["run", "ingest-1"])
+def test_an_image_without_python_is_not_tried_again(run: Played, name: str) -> None:
+    run.tell(*ORCHESTRATOR, job("ingest-1", "ingest"), no_python(name), state=says("running"))
+    status, reasons, stop = run.outcome()
+    assert (status, stop, run.now) == (FAILED, True, 1.0), "at the first look"
+    (why,) = reasons.values()
+    assert (why.code, why.what, why.pod) == ("StartError", "the image has no 'python'", f"{name}-0")
+
+
+def test_a_node_that_could_not_start_a_container_is_not_the_images_fault(run: Played) -> None:
+    ill = no_python("ingest-1", "error closing exec fds: too many open files")
+    run.tell(*ORCHESTRATOR, job("ingest-1", "ingest"), ill, state=says("running"), lasts=100)
+    assert run.outcome() is None
+
+
+def test_an_image_without_a_module_is_not_tried_again_but_a_pod_that_was_ended_is(run: Played) -> None:
+    lacks = Reason("ImageWithoutPackage", "the image x has no 'steps'")
+    run.course.memory.words |= {"pod-ingest-1-0": lacks, "pod-ingest-1-1": lacks}
+    ingest = job("ingest-1", "ingest")
+    run.tell(*ORCHESTRATOR, ingest, killed("ingest-1", "Error", 143), state=says("running"), lasts=100)
+    assert run.outcome() is None, "its end was not its own"
+    run.tell(*ORCHESTRATOR, ingest, pod("ingest-1", number=1), state=says("running"), lasts=100)
+    assert run.outcome() is None, "the newest pod works"
+    run.tell(*ORCHESTRATOR, ingest, killed("ingest-1", number=1), state=says("running"))
+    assert run.outcome() == Outcome(FAILED, {"ingest": lacks}, stop=True)
 
 
 def test_an_exception_of_the_step_is_told_with_its_pod(run: Played) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from small_pods import killed, look, pod
 
-from domainlm.cluster.logs import reason_of, shown
+from domainlm.cluster.logs import LOGS_A_LOOK, LastWords, reason_of, shown
 
 SECRET = "Kim Min-jun, 900101-1234567"
 
@@ -87,3 +88,47 @@ def test_a_foreign_exception_is_named_by_its_type_alone() -> None:
     assert SECRET not in str(reason_of(f"KeyError: '{SECRET}'", "i"))
     assert "KeyError" in str(reason_of(f"KeyError: '{SECRET}'", "i"))
     assert reason_of("nothing happened", "i") is None
+
+
+@pytest.mark.parametrize("kind", ["RunStoppedException", "RunInterruptedException"])
+def test_a_pod_that_zenml_ended_for_anothers_failure_gives_no_reason(kind: str) -> None:
+    assert reason_of(f"ValueError: x\n...\nzenml.exceptions.{kind}: Pipeline run is stopped.", "i") is None
+
+
+class Logs:
+    """Logs by the pod's name; what is read is written down."""
+
+    def __init__(self, **said: str) -> None:
+        self.said, self.read = said, []
+
+    def __call__(self, name: str) -> str:
+        self.read.append(name)
+        return self.said.get(name.replace("-", "_"), "")
+
+
+def test_the_last_words_of_each_pod_are_read_once() -> None:
+    logs = Logs(ingest_0=f"{SECRET}\nKeyError: '{SECRET}'", train_0="nothing happened")
+    words = LastWords(logs)
+    found = words.of(look(killed("ingest"), killed("train"), killed("oom", "OOMKilled", 137), pod("works")))
+    assert sorted(logs.read) == ["ingest-0", "train-0"], "what Kubernetes explains, and what works, is not read"
+    assert {uid: (why.code, why.pod) for uid, why in found.items()} == {"pod-ingest-0": ("Exception", "ingest-0")}
+    assert SECRET not in str(found)
+    assert words.of(look(killed("ingest"), killed("train"))) == {} and len(logs.read) == 2
+
+
+def test_a_log_that_cannot_be_read_is_tried_once_more_and_holds_up_no_look() -> None:
+    logs, both = Logs(), look(killed("a", number=1), killed("b"))
+    words = LastWords(logs)
+    for _ in range(6):
+        assert words.of(both) == {}
+    assert logs.read == ["a-1", "a-1", "b-0", "b-0"], "one a look"
+    logs.said["c_0"] = "ModuleNotFoundError: No module named 'domainlm'"
+    assert words.of(look(killed("c")))["pod-c-0"].code == "ImageWithoutPackage"
+
+
+def test_a_look_reads_few_logs_the_newest_first() -> None:
+    many = [killed("ingest", number=number) for number in range(LOGS_A_LOOK + 3)]
+    logs = Logs(**{f"ingest_{number}": "KeyError: 1" for number in range(len(many))})
+    words = LastWords(logs)
+    assert list(words.of(look(*many))) == [f"pod-ingest-{number}" for number in (6, 5, 4, 3)]
+    assert len(words.of(look(*many))) == 3
