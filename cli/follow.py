@@ -45,6 +45,7 @@ from domainlm.errors import ConfigurationError, DomainLMError, places_of
 from domainlm.project import home
 
 if TYPE_CHECKING:
+    from domainlm.ledger.run.collecting import Finished as Collected
     from steps.followed import Followed
 
 LOG_LINES, SHOWN_LINES = 400, 12  # read of a failing pod's log, and printed of what may be shown of it
@@ -211,8 +212,8 @@ class Attending:
             console.print(table(self._course.rows(time.monotonic())))
         if outcome.status != COMPLETED:
             self._say(outcome)
-        path = None if outcome.status == LOST else self._collect(outcome)
-        evidence = evidence_of(str(self._run.id), console) if path else ""
+        found = None if outcome.status == LOST else self._collect(outcome)
+        path, evidence = (found.path, self._evidence(found)) if found else (None, "")
         if outcome.status == COMPLETED and path:
             return Finished(str(self._run.id), path, evidence)
         if outcome.status == COMPLETED:
@@ -297,7 +298,12 @@ class Attending:
         except Exception:  # a log that cannot be read must not hide the reason
             return ""
 
-    def _collect(self, outcome: Outcome) -> Path | None:
+    def _evidence(self, found: Collected) -> str:
+        if self._stack.settings.evidence == "cluster":
+            return found.entered.line(anchored=False)
+        return evidence_of(str(self._run.id), self._console)
+
+    def _collect(self, outcome: Outcome) -> Collected | None:
         from domainlm.ledger.run.manifest import Failure
         from steps.collected import collect
 
@@ -308,7 +314,8 @@ class Attending:
                 told = next(iter(outcome.reasons.items()), None)
             failure = Failure(step=told[0], error=told[1].code, message=told[1].what) if told else None
         try:
-            return collect(self._run.id, self._course.facts(), failure, self._stack.settings.name).path
+            settings = self._stack.settings
+            return collect(self._run.id, self._course.facts(), failure, settings.name, settings.evidence == "cluster")
         except DomainLMError as error:
             why = str(error)
         except Exception as error:  # a fault of ours: the evidence lies where it is

@@ -193,7 +193,7 @@ def _submitted(start: Start, launch: Launch, stack: StackFile, console: Console,
             require_applied(stack)
             began = time.monotonic()
             try:
-                run = start(_stated(launch.asked))
+                run = start(_stated(launch.asked, stack.settings.evidence))
             except Exception as error:
                 console.print(f"[bold red]nothing was started[/]: {type(error).__name__}", soft_wrap=True)
                 console.print(f"{error}\nlog: {log}", markup=False, soft_wrap=True)
@@ -205,7 +205,7 @@ def _submitted(start: Start, launch: Launch, stack: StackFile, console: Console,
         return Attending(Followed(run), stack, launch.manner or Manner(), console, began).followed(interrupts)
 
 
-def _stated(asked: Asked) -> dict[str, Any]:
+def _stated(asked: Asked, evidence: str) -> dict[str, Any]:
     """What a submission says of itself: the pods cannot know it."""
     from domainlm.ledger.run.authorship import whoever_runs
     from domainlm.ledger.run.checkout import shown
@@ -214,7 +214,7 @@ def _stated(asked: Asked) -> dict[str, Any]:
 
     root = project_root()
     said = Asked(shown(root, Path(asked.file)), asked.overridden)
-    return {"extra": state(said, whoever_runs(root), load_keys)}
+    return {"extra": state(said, whoever_runs(root), load_keys, evidence)}
 
 
 def show_card(finished: Finished, console: Console, started: float) -> bool:

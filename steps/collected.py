@@ -11,7 +11,7 @@ from zenml.models import PipelineRunResponse
 from domainlm.errors import ArtifactError, DomainLMError
 from domainlm.ledger.run import manifest as manifests
 from domainlm.ledger.run.collecting import Finished, complete
-from domainlm.ledger.run.entering import enter, receipt_of
+from domainlm.ledger.run.entering import ELSEWHERE, Entered, enter, receipt_of, seen_folder
 from domainlm.ledger.run.manifest import COMPLETED, FAILED, INTERRUPTED, Failure, RunManifest
 from domainlm.ledger.seals import no_key
 from domainlm.pod_facts import PodFacts
@@ -22,15 +22,14 @@ from steps.rows import rows_of, with_rows
 from steps.run_view import manifest_of
 from steps.stacks import require_stack
 
+Pods = Mapping[str, Sequence[PodFacts]]  # by step
 _ENDED = {"completed": COMPLETED} | dict.fromkeys(("stopped", "stopping", "cancelled", "cancelling"), INTERRUPTED)
 
 
 def collect(
-    run_id: UUID | str,
-    pods: Mapping[str, Sequence[PodFacts]] | None = None,
-    failure: Failure | None = None,
-    stack: str = "",
-) -> Finished:
+    run_id: UUID | str, pods: Pods | None = None, failure: Failure | None = None,
+    stack: str = "", only_seen: bool = False,
+) -> Finished:  # fmt: skip
     """Write the manifest of a run that has ended, and enter it; a run that has its entry is not touched again.
 
     Args:
@@ -38,19 +37,19 @@ def collect(
         pods: what the cluster said of each step's pods, as far as anybody asked while they were there.
         failure: why the run failed, where whoever followed it knows, also where ZenML holds it for running.
         stack: the stack that it must have worked on; that of another is another tenant's.
+        only_seen: another ledger has the run; its manifest is made to be looked at, and nothing is entered here.
 
     Raises:
-        ArtifactError: the run is still at work or of another stack, or ZenML's server or the run's artifact store
-            cannot be read.
+        ArtifactError: the run is at work or of another stack, or ZenML's server or the artifact store cannot be read.
         SecretError: the key that seals are checked with is missing.
     """
     with reading(str(run_id)):
         run = Client().get_pipeline_run(UUID(str(run_id)), hydrate=True)
         require_stack(run, stack)
-        return _collect(run, pods or {}, failure)
+        return _collect(run, pods or {}, failure, only_seen)
 
 
-def _collect(run: PipelineRunResponse, pods: Mapping[str, Sequence[PodFacts]], failure: Failure | None) -> Finished:
+def _collect(run: PipelineRunResponse, pods: Pods, failure: Failure | None, only_seen: bool) -> Finished:
     path = manifests.manifest_folder() / f"{run.id}.json"
     if (known := receipt_of(str(run.id))) is not None and path.exists():
         return Finished(manifests.read(path), path, known)
@@ -61,6 +60,9 @@ def _collect(run: PipelineRunResponse, pods: Mapping[str, Sequence[PodFacts]], f
     # also a run that its follower had to stop has failed: what it waited for is the reason, not that it was stopped
     found = manifest_of(run.id, status=FAILED if failure else status, begun=left.first())
     found = complete(found, left, pods, failure)
+    if only_seen:
+        path = manifests.write(found, no_key, seen_folder())
+        return Finished(found := manifests.read(path), path, Entered(run_id=found.run_id, state=ELSEWHERE))
     if not found.collected.refused:
         found = _with_every_row(found) if found.status == COMPLETED else with_rows(found)
     path = manifests.write(found, no_key if found.collected.refused else load_keys)

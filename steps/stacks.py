@@ -5,7 +5,9 @@ from __future__ import annotations
 from zenml.client import Client
 from zenml.models import PipelineRunResponse, StackResponse
 
-from domainlm.errors import ArtifactError
+from domainlm.errors import ArtifactError, EvidenceRefused
+from domainlm.ledger.run.submission import CLUSTER, check_stated, stated_of
+from steps.keys import load_keys
 
 
 def stack_named(name: str) -> StackResponse:
@@ -21,6 +23,24 @@ def stack_named(name: str) -> StackResponse:
             "ZenML's server has no such stack, so which runs are to be collected is not known", name,
             "look who renamed or deleted it; `domainlm stack apply` registers it",
         ) from None  # fmt: skip
+
+
+def entered_elsewhere(run: PipelineRunResponse, evidence: str) -> bool:
+    """Whether another collector than that of a stack file's `evidence` enters a run, as its sealed statement says. A
+    schedule's runs have nobody who follows them: the cluster enters them. What bears no seal of ours is anybody's: it
+    will be refused by name.
+
+    Raises:
+        SecretError: the key is missing.
+    """
+    try:
+        check_stated(run.config.extra, load_keys)
+    except EvidenceRefused:
+        return False
+    stated = stated_of(run.config.extra)
+    if stated is None or (evidence == CLUSTER and run.schedule is not None):
+        return False
+    return stated.evidence != evidence
 
 
 def require_stack(run: PipelineRunResponse, stack: str) -> None:

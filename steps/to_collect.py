@@ -15,21 +15,21 @@ from domainlm.pod_facts import PodFacts
 from steps.collected import Finished, collect
 from steps.keys import load_keys
 from steps.missed import Missed, tried
-from steps.stacks import stack_named
+from steps.stacks import entered_elsewhere, stack_named
 from steps.strays import has_manifest, left_behind
 
 # gives the pods of a run, by step, as far as the cluster still knows them
 PodsOf = Callable[[str], Mapping[str, Sequence["PodFacts"]]]
 
 
-def round_of(stack: str, pods_of: PodsOf, state: State) -> Iterator[Finished | Missed]:
+def round_of(stack: str, evidence: str, pods_of: PodsOf, state: State) -> Iterator[Finished | Missed]:
     """Collect every run of a stack that has ended and has no manifest here, and enter what waits.
 
     A run of another stack is another tenant's: its seals are of another key, and it is not looked at, unless its outbox
     lies in this stack's store. A manifest that is refused stays as it is until a person looks.
 
     Args:
-        stack: the stack's name.
+        stack: the stack's name; `evidence`: as its file says, of whom the runs are.
         pods_of: asks the cluster.
         state: is brought up to date.
 
@@ -46,6 +46,8 @@ def round_of(stack: str, pods_of: PodsOf, state: State) -> Iterator[Finished | M
         known.add(str(run.id))
         if not run.status.is_finished:
             working.append(run.created)
+        elif run.id in state.elsewhere or (not has_manifest(str(run.id)) and entered_elsewhere(run, evidence)):
+            state.elsewhere.add(run.id)
         elif not has_manifest(str(run.id)):
             found = tried(str(run.id), lambda run=run: collected(run.id, pods_of, state, stack))
             whole &= not isinstance(found, Missed)

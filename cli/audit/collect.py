@@ -67,8 +67,10 @@ def _round(file: StackFile, runs: list[str], state: State) -> bool:
 
     pods_of, good = _pods_of(file), True
     try:
-        name = file.settings.name
-        found = (collected(run, pods_of, state, name) for run in runs) if runs else round_of(name, pods_of, state)
+        name, evidence = file.settings.name, file.settings.evidence
+        found = (
+            (collected(run, pods_of, state, name) for run in runs) if runs else round_of(name, evidence, pods_of, state)
+        )
         for one in found:
             if isinstance(one, Missed):
                 typer.echo(f"run {one.run_id}: not collected: {one.why}", err=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import yaml
 from pydantic import Field, model_validator
@@ -68,6 +68,9 @@ class StackSettings(Settings):
     name: str = Field(min_length=1)
     server: ServerSettings | None = None
     cluster: ClusterSettings | None = None
+    evidence: Literal["here", "cluster"] = Field(
+        default="here", description="which ledger its runs go into: that of whoever follows them, or the cluster's"
+    )
     secrets: dict[str, SecretSource] = Field(default_factory=dict)
     components: dict[str, ComponentSettings] = Field(min_length=1)
 

@@ -108,8 +108,8 @@ def follow(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Callable[..., F
     """Follows a run and gives what was said; evidence is collected elsewhere and tested there."""
     collected: list[Any] = []
 
-    def collect(run: str, pods: Any, failure: Any, stack: str) -> Any:
-        assert stack == "k"
+    def collect(run: str, pods: Any, failure: Any, stack: str, only_seen: bool) -> Any:
+        assert stack == "k" and not only_seen
         collected.append((pods, failure))
         return SimpleNamespace(path=Path("manifest.json"))
 

@@ -15,7 +15,7 @@ from domainlm.errors import ArtifactError, SecretError
 from domainlm.keys import KeyRing, create_development_key
 from domainlm.ledger.run import manifest as manifests
 from domainlm.ledger.run.asked import Asked
-from domainlm.ledger.run.entering import ENTERED, WAITING
+from domainlm.ledger.run.entering import ENTERED, WAITING, enter_waiting, seen_folder
 from domainlm.ledger.run.manifest import RUNNING, Failure, StepEntry
 from domainlm.ledger.run.outbox import MANIFEST, Outbox
 from domainlm.ledger.run.submission import state
@@ -95,6 +95,14 @@ def test_a_server_or_store_that_is_away_is_asked_again_later_and_not_quoted(
                 collect(RUN)
             assert "AKIA" not in str(caught.value)
             assert not list(manifests.manifest_folder().glob("*.json")), "nothing is written that would be half"
+    assert collect(RUN).entered.state == ENTERED
+
+
+def test_a_run_of_another_ledger_is_shown_and_not_entered(run: SimpleNamespace) -> None:
+    found = collect(RUN, only_seen=True)
+    assert found.entered.state == "elsewhere" and "nothing is entered here" in found.entered.line(anchored=False)
+    assert found.manifest.status == "completed" and found.path.parent == seen_folder()
+    assert not list(manifests.manifest_folder().glob("*.json")) and enter_waiting(KeyRing.load) == []
     assert collect(RUN).entered.state == ENTERED
 
 

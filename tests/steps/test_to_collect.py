@@ -13,11 +13,13 @@ from small_outboxes import RUN, Dictionary, begun, leave
 from domainlm.errors import ArtifactError
 from domainlm.keys import KeyRing, create_development_key
 from domainlm.ledger.run import manifest as manifests
+from domainlm.ledger.run.asked import Asked
 from domainlm.ledger.run.collecting import GONE
 from domainlm.ledger.run.entering import ENTERED, WAITING, enter
 from domainlm.ledger.run.manifest import StepEntry
 from domainlm.ledger.run.metrics import State
 from domainlm.ledger.run.outbox import MANIFEST
+from domainlm.ledger.run.submission import state
 from domainlm.ledger.trust import bootstrap
 from steps import stacks, strays
 from steps import to_collect as module
@@ -67,8 +69,8 @@ def server(home: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
     return made
 
 
-def look(state: State) -> list[Any]:
-    return list(round_of("bank-a", lambda run_id: {}, state))
+def look(state: State, evidence: str = "here") -> list[Any]:
+    return list(round_of("bank-a", evidence, lambda run_id: {}, state))
 
 
 @pytest.mark.parametrize("recorded", [True, False])
@@ -107,6 +109,32 @@ def test_runs_of_a_deleted_or_a_renamed_stack_are_named(server: Server) -> None:
     assert "'bank-a-before', not on 'bank-a'" in look(State())[0].why
     server.runs[RUN].stack, state = OURS, State()
     assert look(state) == [] and state.passes == 1, "it was submitted while we looked"
+
+
+@pytest.mark.parametrize(
+    ("said", "scheduled", "here", "in_cluster"),
+    [
+        ("here", False, True, False),
+        ("cluster", False, False, True),
+        ("here", True, True, True),
+        ("", False, True, True),
+    ],
+)
+def test_a_run_is_entered_by_one_collector(
+    server: Server, monkeypatch: pytest.MonkeyPatch, said: str, scheduled: bool, here: bool, in_cluster: bool
+) -> None:
+    extra = state(Asked("a.yaml"), ["tina"], KeyRing.load, said) if said else {}
+    ended = SimpleNamespace(id=RUN, status=SimpleNamespace(is_finished=True), created=None, stack=OURS,
+                            schedule=OURS if scheduled else None, config=SimpleNamespace(extra=extra))  # fmt: skip
+    monkeypatch.setattr(module, "depaginate", lambda *_, **__: [ended])
+    monkeypatch.setattr(module, "collected", lambda run_id, *_: run_id)
+    for evidence, takes in (("here", here), ("cluster", in_cluster)):
+        seen = State()
+        assert look(seen, evidence) == ([RUN] if takes else [])
+        assert len(seen.elsewhere) == (not takes)
+    if said:
+        extra["domainlm"]["evidence"] = "cluster" if said == "here" else "here"
+        assert look(State()) == look(State(), "cluster") == [RUN], "who changed it hides no run: it is refused by name"
 
 
 def test_a_flood_of_outboxes_is_named_in_one_line(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,9 +34,10 @@ from domainlm.ledger.settings import AuditSettings, evidence_folder, root_file
 from domainlm.ledger.signer import calls
 from domainlm.ledger.signer.protocol import Act, Request
 from domainlm.locks import alone
+from domainlm.project import home
 from domainlm.reports import Report
 
-ENTERED, WAITING, NO_LEDGER = "entered", "waiting", "no ledger"
+ENTERED, WAITING, NO_LEDGER, ELSEWHERE = "entered", "waiting", "no ledger", "elsewhere"
 PATIENCE_S = 60.0
 RUNS_AT_ONCE = 16  # of some 0.2 MB each
 _BEFORE_THE_RUN = timedelta(hours=1)  # no entry of a run is older than the run; clocks differ by less
@@ -48,7 +49,8 @@ class Entered(Report):
     """What became of a run's manifest.
 
     Fields:
-        state: `entered`, `waiting` for a ledger or signer that is down, or `no ledger`: the project has none.
+        state: `entered`, `waiting` for a ledger or signer that is down, or `no ledger`: the project has none,
+            or `elsewhere`: the cluster's collector enters it into its own.
         number: of the entry, from 0.
         entry: its digest.
         size: of the signed checkpoint that covers it; 0 where the entry was found in the ledger without one.
@@ -56,7 +58,7 @@ class Entered(Report):
     """
 
     run_id: str
-    state: Literal["entered", "waiting", "no ledger"]
+    state: Literal["entered", "waiting", "no ledger", "elsewhere"]
     number: int = -1
     entry: str = ""
     size: int = 0
@@ -70,6 +72,8 @@ class Entered(Report):
         """
         if self.state == NO_LEDGER:
             return "none: the project has no ledger (domainlm audit init)"
+        if self.state == ELSEWHERE:
+            return "the cluster's collector enters it into its own ledger; nothing is entered here"
         if self.state == WAITING:
             return f"not in the ledger yet, the next run tries again: {self.reason}"
         covered = f"checkpoint of {self.size:,} entries, " if self.size else ""
@@ -147,6 +151,13 @@ def receipt_of(run_id: str) -> Entered | None:
         return Entered(**json.loads((_receipts() / f"{run_id}.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def seen_folder() -> Path:
+    """Where manifests lie that were made to be looked at: `.domainlm/seen/`; nobody enters them."""
+    folder = home() / "seen"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def anchored() -> bool:

@@ -290,15 +290,16 @@ def manifest_folder() -> Path:
     return folder
 
 
-def write(manifest: RunManifest, load: Keys = KeyRing.load) -> Path:
+def write(manifest: RunManifest, load: Keys = KeyRing.load, folder: Path | None = None) -> Path:
     """Write a manifest whole or not at all, and its seal (`RUN_ID.seal`) before it; an earlier one of the same run is
     replaced.
 
     Args:
         manifest: of a run of this project.
         load: gives the key ring; where it cannot, the manifest has no seal and waits until somebody vouches for it.
+        folder: where to; what lies elsewhere than in `manifest_folder()` is entered by nobody.
     """
-    path = manifest_folder() / f"{manifest.run_id}.json"
+    path = (folder or manifest_folder()) / f"{manifest.run_id}.json"
     manifest = manifest.sealed()
     _replace(path.with_suffix(".seal"), seal(load, SEAL, manifest.run_id, manifest.digest))
     _replace(path, json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")

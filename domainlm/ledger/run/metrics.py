@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from domainlm.ledger.run.manifest import COMPLETED, FAILED, INTERRUPTED
 
@@ -23,6 +23,7 @@ class State:
         runs: runs collected since the start, by how they ended.
         refused: of these, runs that wait for a person: a seal is wrong.
         waiting: manifests without an entry in the ledger now.
+        elsewhere: ids of runs whose submissions said that another ledger has them.
         stray: outboxes in the store whose runs the last round's stack does not have.
         began: when the runs began that have not ended; UTC.
         passes: rounds that looked at every run.
@@ -33,6 +34,7 @@ class State:
     runs: dict[str, int] = field(default_factory=lambda: dict.fromkeys((COMPLETED, FAILED, INTERRUPTED), 0))
     refused: int = 0
     waiting: int = 0
+    elsewhere: set[Any] = field(default_factory=set)
     stray: int = 0
     began: list[datetime] = field(default_factory=list)
     passes: int = 0
@@ -91,6 +93,7 @@ class _Metrics:
         for name, what, value in (
             ("domainlm_runs_refused", "Runs whose evidence bears a wrong seal, since the start", state.refused),
             ("domainlm_manifests_waiting", "Manifests without an entry in the ledger", state.waiting),
+            ("domainlm_runs_of_other_ledgers", "Ended runs that their submitters enter", len(state.elsewhere)),
             ("domainlm_outboxes_of_no_run", "Outboxes whose runs the stack does not have", state.stray),
             ("domainlm_runs_at_work", "Runs that have not ended", len(state.began)),
             ("domainlm_oldest_run_at_work_seconds", "Age of the oldest of them", max(ages, default=0.0)),

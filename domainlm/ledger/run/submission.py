@@ -23,34 +23,37 @@ from domainlm.ledger.settings import evidence_folder
 from domainlm.ledger.trust.policy import identity
 
 EXTRA = "domainlm"  # key of the run's `extra`
+HERE, CLUSTER = "here", "cluster"  # who enters the run: whoever follows it, or the cluster's collector
 SEAL = "submission"  # use of the key
-_STATED = ("file", "overridden", "by", "nonce")
+_STATED = ("file", "overridden", "by", "evidence", "nonce")
 _NONCE = re.compile(r"[0-9a-f]{32}")
 
 
 class Stated(NamedTuple):
     """What a submission said; `by`: the identities that whoever submitted gave, as `identity` makes them; `nonce`: of
-    this statement alone."""
+    this statement alone; `evidence`: where the run is entered."""
 
     asked: Asked
     by: tuple[str, ...]
+    evidence: str
     nonce: str
 
 
-def state(said: Asked, by: Sequence[str], load: Keys) -> dict[str, Any]:
+def state(said: Asked, by: Sequence[str], load: Keys, evidence: str = HERE) -> dict[str, Any]:
     """What a submission puts into the `extra` of its run.
 
     Args:
         said: the configuration file, as the manifest shall show it (`checkout.shown`), and whether values came by hand.
         by: names of whoever submits, as `authorship.whoever_runs` gives them.
         load: gives the key ring.
+        evidence: where the run is entered, `HERE` or `CLUSTER`: one ledger, not two.
 
     Raises:
         SecretError: the key is missing.
     """
     content = {
         "file": said.file, "overridden": said.overridden, "by": [identity(name) for name in by],
-        "nonce": secrets.token_hex(16),
+        "evidence": evidence, "nonce": secrets.token_hex(16),
     }  # fmt: skip
     return {EXTRA: content | {"seal": load().keyed_id(SEAL, digest_json(content))}}
 
@@ -61,7 +64,8 @@ def stated_of(extra: Mapping[str, Any]) -> Stated | None:
         found = extra[EXTRA]
         digest_json(_content(found))  # what has no canonical form, such as a lone surrogate, could not be recorded
         asked = Asked(str(found["file"]), bool(found["overridden"]))
-        return Stated(asked, tuple(str(one) for one in found["by"]), _NONCE.fullmatch(found["nonce"])[0])
+        by = tuple(str(one) for one in found["by"])
+        return Stated(asked, by, str(found["evidence"]), _NONCE.fullmatch(found["nonce"])[0])
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return None
 

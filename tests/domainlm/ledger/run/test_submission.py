@@ -31,7 +31,8 @@ def test_file_hand_and_people_are_told_and_no_address_stands_in_it(extra: dict[s
 
 
 @pytest.mark.parametrize(
-    "change", [{"file": "other.yaml"}, {"overridden": True}, {"by": []}, {"seal": ""}, {"nonce": "0" * 32}]
+    "change",
+    [{"file": "other.yaml"}, {"overridden": True}, {"by": []}, {"seal": ""}, {"nonce": "0" * 32}, {"evidence": "x"}],
 )
 def test_a_change_is_refused(extra: dict[str, Any], change: dict[str, Any]) -> None:
     extra[EXTRA] = extra[EXTRA] | change
