@@ -216,7 +216,9 @@ def test_a_training_that_no_node_can_take_is_named_and_stopped(bank: ClusterProj
     finally:
         bank.cluster.set_allocatable("nvidia.com/gpu", "8")
     assert "nvidia.com/gpu" in output and "train" in output, output
-    assert len(bank.manifests()) == runs + 1 and bank.last()["status"] == "interrupted"
+    last = bank.last()
+    assert len(bank.manifests()) == runs + 1 and last["status"] == "failed"
+    assert (last["failure"]["step"], last["failure"]["error"]) == ("train", "Unschedulable")
     until(lambda: nothing_works(bank))
 
 
