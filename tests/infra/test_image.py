@@ -23,7 +23,7 @@ from small_project import shrink
 ROOT = Path(__file__).resolve().parents[2]
 SUPPORT = ROOT / "tests" / "support"
 # the first test waits for the image; with nothing cached that is packages, base and build
-pytestmark = pytest.mark.timeout(2400)
+pytestmark = [pytest.mark.crowded, pytest.mark.timeout(2400)]
 MEMORY = "2g"
 STEP_TIMEOUT_S = 300
 LOOK_TIMEOUT_S = 120
