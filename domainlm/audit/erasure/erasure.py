@@ -317,7 +317,8 @@ class Eraser:
         if places:
             raise ArtifactError(
                 f"{len(places)} places still name an erased person: {', '.join(sorted(places)[:5])}", "erasure",
-                "delete them by hand, then call `domainlm erase` again: it finishes and makes the entry",
+                "erase from the stack whose store holds them (`-s STACK`; without it, the project's own), or delete "
+                "them by hand; then call `domainlm erase` again: it finishes and makes the entry",
             )  # fmt: skip
 
     def _enter(self, evidence: Evidence) -> dict[str, Erased]:
