@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KUSTOMIZE = ROOT / "infra" / "kubernetes"
 PRODUCTION = ("prod", "aws", "gcp", "azure", "tenant")
 OVERLAYS = ("dev", *PRODUCTION)
-KUBECTL = shutil.which("kubectl") or shutil.which("kubectl", path="/tmp/cluster/bin")
+KUBECTL = shutil.which("kubectl")
 # made by people or by their secret manager: docs/kubernetes-operation.md lists their keys
 SECRETS = {
     "domainlm-key", "domainlm-store", "domainlm-mlflow", "domainlm-backup", "domainlm-ledger", "domainlm-stack",
