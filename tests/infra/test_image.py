@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import json
 import re
+import secrets
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,7 +53,7 @@ class Containers:
 
     def __init__(self, engine: str, image: str, container: Any, folder: Path) -> None:
         self._engine, self._image, self._container, self._folder = engine, image, container, folder
-        self.volume = f"domainlm-test-{folder.name}"
+        self.volume = f"domainlm-test-{secrets.token_hex(6)}"  # one that was left by a run that was killed is another
 
     def run(self, *command: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         shared = [
