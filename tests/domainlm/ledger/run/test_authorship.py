@@ -6,28 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from small_checkouts import ANNA, OLGA, TINA, VICTOR, commit, git
 
 from domainlm.ledger.run.authorship import FIRST_COMMITS, NOBODY_KNOWS, Origin, authors_of, whoever_runs
 from domainlm.ledger.run.checkout import code_state
 from domainlm.ledger.run.manifest import Authors
 from domainlm.ledger.trust.gate import identity
-
-ANNA, VICTOR, TINA, OLGA = (f"{name}@bank.example" for name in ("anna", "victor", "tina", "olga"))
-
-
-def git(root: Path, *arguments: str, author: str = TINA) -> str:
-    who = ("-c", "user.name=x", "-c", f"user.email={author}")
-    done = subprocess.run(["git", "-C", str(root), *who, *arguments], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
-
-
-def commit(root: Path, path: str, author: str, message: str = "change") -> str:
-    file = root / path
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(file.read_text() + "x\n" if file.exists() else "x\n")
-    git(root, "add", path)
-    git(root, "commit", "-q", "-m", message, author=author)
-    return git(root, "rev-parse", "HEAD")
 
 
 @pytest.fixture

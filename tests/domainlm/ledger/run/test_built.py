@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_checkouts import ANNA, OLGA, TINA, VICTOR, commit, git
 
 from domainlm.errors import ArtifactError
 from domainlm.ledger.run import built
@@ -19,25 +20,7 @@ from domainlm.ledger.run.history import InCheckout, InImage, history_of
 from domainlm.ledger.run.manifest import Authors
 from domainlm.ledger.trust.gate import identity
 
-ANNA, VICTOR, TINA, OLGA = (f"{name}@bank.example" for name in ("anna", "victor", "tina", "olga"))
 SHIPPED = ("steps", "domainlm", "zenml_config.yaml", "pack", "data", "constraints.txt")
-
-
-def git(root: Path, *arguments: str, author: str = TINA) -> str:
-    who = ("-c", "user.name=x", "-c", f"user.email={author}")
-    done = subprocess.run(
-        ["git", "-C", str(root), *who, *arguments], check=True, capture_output=True, text=True, timeout=60
-    )
-    return done.stdout.strip()
-
-
-def commit(root: Path, path: str, author: str, message: str = "change") -> str:
-    file = root / path
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(file.read_text() + "x\n" if file.exists() else "x\n")
-    git(root, "add", path)
-    git(root, "commit", "-q", "-m", message, author=author)
-    return git(root, "rev-parse", "HEAD")
 
 
 @pytest.fixture
