@@ -12,8 +12,8 @@ from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from cli.environment import enter_project, from_here, quiet_libraries
-from cli.follow import NODE_S, Manner, OnInterrupt, WaitForNode, WhenInterrupted
+from cli.environment import enter_project, quiet_libraries
+from cli.follow import NODE_S, Manner, OnInterrupt, StackOfRun, WaitForNode, WhenInterrupted
 from cli.launch import Launch, effective, launched, let_hub
 from domainlm.config import RunConfiguration
 from domainlm.errors import ConfigurationError
@@ -40,15 +40,7 @@ def compare(
     config: Annotated[
         Path | None, typer.Option("-c", "--config", help=f"Data and common recipe; {PROJECT_FILE} by default.")
     ] = None,
-    stack: Annotated[
-        str | None,
-        typer.Option(
-            "-s",
-            "--stack",
-            help="A stack file such as kubernetes, or a ZenML stack; by default the active one.",
-            callback=from_here,
-        ),
-    ] = None,
+    stack: StackOfRun = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE of the run configuration, as in domainlm run.")
     ] = None,

@@ -73,6 +73,15 @@ WaitForNode = Annotated[
         "--wait-for-node", min=0, help="On a cluster: seconds that a pod may wait for a node; then it is stopped."
     ),
 ]
+StackOfRun = Annotated[
+    str | None,
+    typer.Option(
+        "-s",
+        "--stack",
+        help="A stack file such as kubernetes, or a ZenML stack; by default the active one.",
+        callback=from_here,
+    ),
+]
 WhenInterrupted = Annotated[
     OnInterrupt, typer.Option("--on-interrupt", help="On a cluster, without a terminal: what SIGINT or SIGTERM does.")
 ]

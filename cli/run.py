@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from cli.environment import enter_project, from_here, quiet_libraries
-from cli.follow import NODE_S, Manner, OnInterrupt, WaitForNode, WhenInterrupted
+from cli.environment import enter_project, quiet_libraries
+from cli.follow import NODE_S, Manner, OnInterrupt, StackOfRun, WaitForNode, WhenInterrupted
 from cli.launch import Launch, effective, launched, let_hub, show_card
 from domainlm.config import RunConfiguration
 from domainlm.ledger.run.asked import Asked
@@ -23,15 +23,7 @@ def run(
     config: Annotated[
         Path | None, typer.Option("-c", "--config", help=f"Run configuration; {PROJECT_FILE} by default.")
     ] = None,
-    stack: Annotated[
-        str | None,
-        typer.Option(
-            "-s",
-            "--stack",
-            help="A stack file such as kubernetes, or a ZenML stack; by default the active one.",
-            callback=from_here,
-        ),
-    ] = None,
+    stack: StackOfRun = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. steps.train.parameters.epochs=2.")
     ] = None,
