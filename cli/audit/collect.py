@@ -47,8 +47,7 @@ def collect(
     file = find_stack(stack)
     file.enter()
     state, done = State(), threading.Event()
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(sign, lambda *_: done.set())
+    before = {sign: signal.signal(sign, lambda *_: done.set()) for sign in (signal.SIGTERM, signal.SIGINT)}
     stop = serve(state, metrics_port) if metrics_port else lambda: None
     try:
         good = _round(file, runs or [], state)
@@ -56,6 +55,8 @@ def collect(
             good = _round(file, runs or [], state)
     finally:
         stop()
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
     if not (good or watch):
         raise typer.Exit(1)
 

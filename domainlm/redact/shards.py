@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from domainlm.errors import ConfigurationError, DomainLMError, RedactionIncomplete, SecretError
 from domainlm.keys import KeyRing
 from domainlm.records import Record
+from domainlm.redact.forks import plain_signals_in_children
 from domainlm.redact.outcome import Outcome
 from domainlm.redact.ray_member import member
 from domainlm.redact.settings import RedactSettings
@@ -98,13 +99,14 @@ def _by_processes(manifest: SourceManifest, redactor: RecordRedactor, folder: Pa
     # A forked process shares the engine and the key of this one: nothing is pickled, nothing is built twice.
     _inherited = manifest, redactor
     try:
-        rows = Dataset.from_generator(
-            _inherited_rows,
-            features=Features({"outcome": Value("string")}),
-            cache_dir=str(cache),
-            gen_kwargs={"shards": shards},
-            num_proc=len(shards),
-        )
+        with plain_signals_in_children():
+            rows = Dataset.from_generator(
+                _inherited_rows,
+                features=Features({"outcome": Value("string")}),
+                cache_dir=str(cache),
+                gen_kwargs={"shards": shards},
+                num_proc=len(shards),
+            )
         for batch in rows.iter(BATCH_ROWS):
             yield from (Outcome.loads(row, redactor.keys) for row in batch["outcome"])
     except DomainLMError:

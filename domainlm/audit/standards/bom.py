@@ -63,10 +63,13 @@ def image_bom(lock: Path, system: Path, moment: datetime) -> dict[str, Any]:
 
     from packageurl import PackageURL
 
-    locked = {str(component.name).lower().replace("_", "-"): component for component in _locked(lock)}
+    locked = {_plain(component.name): component for component in _locked(lock)}
+    installed: dict[str, tuple[str, str]] = {}
+    for item in metadata.distributions():  # the first on the path is the one that an import finds; setuptools adds more
+        installed.setdefault(_plain(item.metadata["Name"]), (item.metadata["Name"], item.version))
     found = []
-    for name, version in sorted({(item.metadata["Name"], item.version) for item in metadata.distributions()}):
-        component = locked.get(re.sub(r"[-_.]+", "-", name).lower())
+    for key, (name, version) in sorted(installed.items()):
+        component = locked.get(key)
         if name == "domainlm":  # the project itself, which no lock pins
             component = _component(name, version, PackageURL("pypi", name=name, version=version), ["Apache-2.0"])
         elif component is None or component.version != version.partition("+")[0]:
@@ -183,6 +186,10 @@ def _bill(
         bom.metadata.component = whole
         bom.register_dependency(whole, components)
     return json.loads(make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string())
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()  # PEP 503
 
 
 def _locked(lock: Path) -> Iterable[Component]:

@@ -1,6 +1,7 @@
 """The same redaction in processes and over Ray: the same records, the same report, nothing left behind."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,17 @@ def test_several_processes_give_the_records_and_the_report_of_one(manifest, keys
     sealed = [sorted(path.name for path in (tmp_path / name / "quarantine").iterdir()) for name in ("one", "three")]
     assert sealed[0] == sealed[1] and len(sealed[0]) == 2
     assert [path.name for path in (tmp_path / "three" / "work").iterdir()] == ["records.arrow"]
+
+
+@pytest.mark.timeout(120)
+def test_processes_end_though_the_step_only_notes_a_sigterm(manifest, keys, tmp_path):
+    notes = tmp_path / "notes"
+    before = signal.signal(signal.SIGTERM, lambda *_: notes.write_text(str(os.getpid())))
+    try:
+        redactor(keys, tmp_path, processes=3).run(manifest)
+    finally:
+        assert signal.signal(signal.SIGTERM, before) is not signal.SIG_DFL  # this process kept its own
+    assert not notes.exists()
 
 
 def test_a_process_that_fails_leaves_no_output(manifest, keys, tmp_path, monkeypatch):
