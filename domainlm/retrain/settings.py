@@ -1,0 +1,129 @@
+"""What retraining can be told. Each class is the parameters of one step of `pipelines.retraining`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from domainlm.reports import Settings
+from domainlm.sources import SourceSettings
+
+
+class FeedSettings(SourceSettings):
+    """A source that grows: `uri` is a pattern below the zone, or `sql:` with a query (docs/retrain.md)."""
+
+    batch: Literal["file", "folder"] = Field(
+        "file", description="what lands as one: a file, or all files of a folder (with its marker)"
+    )
+    query: str = Field("", description="SQL whose new rows are a batch; the database's URL stands in `database`")
+    database: str = Field(
+        "", description="name of the environment variable, or of the variable with _FILE, that holds its URL"
+    )
+    order_column: str = Field("", description="of the query: rises with each new row; empty compares every row")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> FeedSettings:
+        if bool(self.query) != bool(self.database):
+            raise ValueError(f"feed '{self.name}': query and database go together")
+        return self
+
+
+class DetectSettings(Settings):
+    """Where data lands, and when a file counts as complete."""
+
+    zone: str = Field("landing", min_length=1, description="folder or fsspec URI; relative ones from the project root")
+    feeds: tuple[FeedSettings, ...] = Field(min_length=1, description="what may land there, and its terms of use")
+    settle_s: float = Field(
+        1.0, ge=0, le=3600, description="a file without marker or checksum is complete when it kept its size so long"
+    )
+    marker: str = Field("_SUCCESS", description="a folder with this file is complete; empty: folders settle")
+    checksum_suffixes: tuple[str, ...] = Field(
+        (".sha256", ".md5"), description="news.csv.sha256 holds the digest of news.csv, which is complete when it fits"
+    )
+    ignore: tuple[str, ...] = Field(
+        ("*.tmp", "*.part", "*.crdownload", ".*", "*~"), description="names that are no data, wherever they lie"
+    )
+    poll_s: float = Field(1.0, gt=0, le=86400, description="seconds between two looks where nothing tells of changes")
+    redigest_h: float = Field(
+        24.0, ge=0, description="hours after which an unchanged file's digest is taken again; 0: in every scan"
+    )
+    backoff_max_s: float = Field(300.0, gt=0, description="longest pause while the zone cannot be reached")
+    spool: str = Field("", description="where new rows of a query are put, private; empty: .domainlm/retrain/landed")
+
+    @field_validator("feeds")
+    @classmethod
+    def _names_differ(cls, feeds: tuple[FeedSettings, ...]) -> tuple[FeedSettings, ...]:
+        names = [feed.name for feed in feeds]
+        if double := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two feeds are called '{min(double)}': rename one of them")
+        return feeds
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class DecideSettings(Settings):
+    """When to train again, on what, and at which cost. A threshold of null switches its reason off."""
+
+    new_rows: int | None = Field(200, ge=1, description="accepted rows that no training saw yet")
+    max_age_days: float | None = Field(90, gt=0, description="age of the champion, where anything new was accepted")
+    label_drift: Share | None = Field(
+        0.1, description="Jensen-Shannon distance of new labels from those of the champion's data, 0 to 1"
+    )
+    vocabulary_drift: Share | None = Field(0.3, description="the same, of words in buckets")
+    term_drift: Share | None = Field(0.3, description="the same, of the pack's glossary terms")
+    min_drift_rows: int = Field(100, ge=1, description="fewer new rows show no drift")
+    score_decay: Share | None = Field(
+        0.05, description="drop of the champion's score on fresh labelled rows, below its score at registration"
+    )
+    on_erasure: bool = Field(True, description="a champion that learnt from data erased since is trained again")
+    on_base: bool = Field(True, description="a changed base is reason enough")
+    on_policy: bool = Field(True, description="so is a changed policy of redaction, or a changed contract")
+    cool_down_h: float = Field(6.0, ge=0, description="hours after a training's start in which no other one begins")
+    budget_hours: float | None = Field(
+        100.0, gt=0, description="hours of training in a calendar month (UTC); erasure is not held up by it"
+    )
+    lease_s: float = Field(120.0, ge=5, description="a runner that says nothing for so long is taken for dead")
+    start: Literal["base", "champion"] = Field(
+        "base",
+        description="champion: go on from its adapter and tokenizer, where there is one and the base is its base",
+    )
+    replay_ratio: float | None = Field(
+        None, ge=0, description="old training rows for each new one, against forgetting; null keeps all"
+    )
+    since: str = Field("", description="backfill: only batches with data of this day or later, ISO 8601")
+    until: str = Field("", description="only batches with data of this day or earlier")
+    batches: tuple[str, ...] = Field((), description="only these batches (8 digits or more of their ids)")
+    as_run: str = Field("", description="replay: the run whose configuration is used again")
+    asked: bool = Field(False, description="train although nothing asks for it; cool-down and budget do not hold it up")
+
+
+class WebhookSettings(Settings):
+    """An HTTP endpoint that is told."""
+
+    url_variable: str = Field(min_length=1, description="environment variable (or VARIABLE_FILE) that holds its URL")
+    secret_variable: str = Field("", description="variable with a key: the body is then signed with HMAC-SHA-256")
+
+
+class EmailSettings(Settings):
+    """Mail by SMTP."""
+
+    host: str = Field(min_length=1)
+    port: int = Field(587, ge=1, le=65535)
+    security: Literal["starttls", "tls", "none"] = Field("starttls", description="none only to loopback")
+    sender: str = Field(pattern=r"^[^<>\s@]+@[^<>\s@]+$")
+    recipients: tuple[str, ...] = Field(min_length=1)
+    user: str = Field("", description="who signs in; empty: nobody")
+    password_variable: str = Field("", description="environment variable (or VARIABLE_FILE) with the password")
+
+
+class SettleSettings(Settings):
+    """What follows a training: whose hand promotes it, and who is told."""
+
+    promote: Literal["person", "standing"] = Field(
+        "person", description="standing: by a signed standing approval that covers it; never for an untrusted landing"
+    )
+    webhook: WebhookSettings | None = None
+    slack: bool = Field(False, description="through the alerter of the active stack")
+    email: EmailSettings | None = None
