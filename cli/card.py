@@ -131,7 +131,8 @@ def _preparation(found: dict[str, Any]) -> str:
     duplicates = sum(count for name, count in found.items() if name.startswith("dropped_"))
     return (
         f"train {found.get('rows_train', 0):,}, dev {found.get('rows_dev', 0):,}, test {found.get('rows_test', 0):,}; "
-        f"{duplicates:,} rows dropped as duplicates or conflicts; of {found.get('decontamination_test_ngrams', 0):,} test 13-grams "
+        f"{duplicates:,} rows dropped as duplicates or conflicts; "
+        f"of {found.get('decontamination_test_ngrams', 0):,} test 13-grams "
         f"{found.get('decontamination_shared_with_train', 0)} stand in train, "
         f"{found.get('decontamination_shared_with_pretraining', 0)} in the base's corpus "
         f"({found.get('decontamination_pretraining', 'not assessed')})"
@@ -140,8 +141,8 @@ def _preparation(found: dict[str, Any]) -> str:
 
 def _base(found: dict[str, Any]) -> str:
     return (
-        f"{found['name']}: {found['parameters']:,} parameters from scratch, {found['tokens_seen']:,} tokens, held-out bits per "
-        f"character {found['bits_per_character_before']:.2f} -> {found['bits_per_character']:.2f}"
+        f"{found['name']}: {found['parameters']:,} parameters from scratch, {found['tokens_seen']:,} tokens, "
+        f"held-out bits per character {found['bits_per_character_before']:.2f} -> {found['bits_per_character']:.2f}"
     )
 
 
@@ -170,7 +171,8 @@ def _search(found: dict[str, Any]) -> str:
 def _training(found: dict[str, Any]) -> str:
     return (
         f"{found['steps']} steps on {found['examples']:,} records, {found['quantized_layers']} quantized layers, "
-        f"{found['trainable_parameters']:,} of {found['parameters']:,} parameters; adapter {found['adapter_digest'][:12]}"
+        f"{found['trainable_parameters']:,} of {found['parameters']:,} parameters; "
+        f"adapter {found['adapter_digest'][:12]}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Puts a process into its project before any heavy import: the variables that ZenML, MLflow and the hub clients read."""
+"""Puts a process into its project before any heavy import: the variables that ZenML, MLflow and hub clients read."""
 
 from __future__ import annotations
 

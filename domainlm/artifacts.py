@@ -39,7 +39,8 @@ class Folder:
         try:
             return json.loads((self.path / CARD_FILE).read_text())
         except (OSError, ValueError) as error:
-            raise ArtifactError("has no readable card", str(self.path), "let the step that made it run again") from error
+            remedy = "let the step that made it run again"
+            raise ArtifactError("has no readable card", str(self.path), remedy) from error
 
     def write_card(self, **content: Any) -> None:
         """Write the card; call it last, since a folder without a card counts as unfinished."""
@@ -55,10 +56,11 @@ class AdapterFolder(Folder):
 
 
 class BaseCheckpoint(Folder):
-    """A base model with its tokenizer. Card: `name`, `architecture`, `licence`, `external`, `location`, `revision`, `digest`.
+    """A base model with its tokenizer.
 
-    An external base (a hub id or a local path) is referred to, not copied: its folder holds the card alone and the card's
-    `location` and `digest` name the files.
+    Card: `name`, `architecture`, `licence`, `external`, `location`, `revision`, `digest`. An external base (a hub id or
+    a local path) is referred to, not copied: its folder holds the card alone, whose `location` and `digest` name the
+    files.
     """
 
     @property

@@ -78,7 +78,7 @@ class TrainingStopped(TrainingError):
 
 
 class StageFailed(DomainLMError):
-    """A library raised inside a stage. What it says is withheld, since libraries like to quote the value they choke on."""
+    """A library raised inside a stage. What it says is withheld: libraries like to quote the value they choke on."""
 
 
 class EvaluationError(DomainLMError):

@@ -1,7 +1,7 @@
 """Where a project lies, and where it keeps what it makes.
 
-A project is the folder that holds `zenml_config.yaml`; everything that a run makes lies in its `.domainlm/` folder, never
-in the user's home. `DOMAINLM_PROJECT` and `DOMAINLM_HOME` move the two elsewhere (containers, tests).
+A project is the folder that holds `zenml_config.yaml`; everything that a run makes lies in its `.domainlm/` folder,
+never in the user's home. `DOMAINLM_PROJECT` and `DOMAINLM_HOME` move the two elsewhere (containers, tests).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def project_root(start: Path | None = None) -> Path:
 
 
 def home() -> Path:
-    """The folder of everything that runs make: stores, keys, checkpoints, quarantine, manifests. Created on demand, mode 0700."""
+    """The folder of everything that runs make: stores, keys, checkpoints, quarantine, manifests. Made on demand, 0700."""
     named = os.environ.get("DOMAINLM_HOME")
     folder = Path(named) if named else project_root() / ".domainlm"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

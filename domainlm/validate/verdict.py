@@ -65,7 +65,8 @@ class ContractVerdict(Report):
             ContractViolation: the verdict is not a success.
         """
         if not self.success:
-            raise ContractViolation("the records did not keep their contract", self.suite, "see the contract verdict of this run")
+            remedy = "see the contract verdict of this run"
+            raise ContractViolation("the records did not keep their contract", self.suite, remedy)
 
     def summary(self) -> dict[str, Any]:
         """Counts of expectations, kept and broken."""

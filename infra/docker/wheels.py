@@ -28,7 +28,7 @@ LOCK = ROOT / "constraints.txt"
 STAMP = "made-from"  # digests of the lock and of this file
 TIMEOUT_S = 3600
 # the pipeline, what it needs in a pod, and PostgreSQL for the ledger
-PIPELINE = ("--extra", "kubernetes", "--extra", "postgresql", "pyproject.toml")
+PIPELINE = ("--extra", "kubernetes", "--extra", "postgresql", "--extra", "slack", "pyproject.toml")
 # the servers: their databases, the artifact store, and what writes their bill of materials
 SERVER = (
     "zenml[local,server]", "mlflow[auth]", "prometheus-flask-exporter", "pymysql", "psycopg[binary]", "s3fs", "boto3",
