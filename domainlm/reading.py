@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from domainlm.errors import SourceError, nearest
@@ -28,11 +28,14 @@ BLANK_LINE, HEADING, WHOLE_FILE = "blank_line", "heading", "file"
 GLOB_SIGNS = "*?["
 
 
-def locate(uri: str) -> list[str]:
-    """The files that a source's URI names, sorted: full paths or fsspec URIs.
+def locate(uri: str, parts: Sequence[str] = ()) -> list[str]:
+    """The files that a source names: full paths or fsspec URIs.
 
     Args:
-        uri: a path or glob (relative ones count from the project root), or an fsspec URI such as `s3://bucket/*.csv`.
+        uri: a path or glob (relative ones count from the project root), or an fsspec URI such as `s3://bucket/*.csv`;
+            with parts, the folder that they lie in.
+        parts: files below `uri`, taken in this order and by their very names; without them the files that `uri` names
+            come sorted.
 
     Raises:
         SourceError: nothing is there, or a folder.
@@ -45,6 +48,8 @@ def locate(uri: str) -> list[str]:
     except (ImportError, ValueError) as error:
         raise SourceError(f"cannot be opened: {error}", uri, "install the storage client or mend the URI") from error
     try:
+        if parts:
+            return [_part(filesystem, path.rstrip("/"), uri, part) for part in parts]
         return _located(filesystem, path, uri)
     except SourceError:
         raise
@@ -67,6 +72,22 @@ def _located(filesystem: Any, path: str, uri: str) -> list[str]:
     if not filesystem.exists(path):
         raise SourceError("the file does not exist", uri, _neighbour(filesystem, path))
     return [named(path)]
+
+
+def _part(filesystem: Any, folder: str, uri: str, part: str) -> str:
+    """One question to the store a file: there may be thousands of them."""
+    path = f"{folder}/{part}"
+    try:
+        kind = filesystem.info(path)["type"]
+    except FileNotFoundError:
+        where, remedy = (
+            f"{uri.rstrip('/')}/{part}",
+            "it was removed since it landed: put it back, or withdraw its batch",
+        )
+        raise SourceError("the file does not exist", where, remedy) from None
+    if kind == "directory":
+        raise SourceError("is a folder, not a file", f"{uri.rstrip('/')}/{part}", "name the files in it")
+    return filesystem.unstrip_protocol(path) if "://" in uri else path
 
 
 def _neighbour(filesystem: Any, path: str) -> str:

@@ -100,11 +100,24 @@ class SourceSettings(Settings):
         pattern=r"^(|[^<>\s@]+@[^<>\s@]+)$",
         description="e-mail address of whoever answers for the text; four eyes are counted against them",
     )
+    parts: tuple[str, ...] = Field(
+        default=(), description="files below uri, read in this order; what landed in a zone is named so"
+    )
 
     @model_serializer(mode="wrap")
-    def _without_an_unstated_steward(self, write: Any) -> dict[str, Any]:
-        """Left out where empty: so manifests of sources from before this field keep their digest."""
-        return {name: value for name, value in write(self).items() if value or name != "steward"}
+    def _without_what_is_unstated(self, write: Any) -> dict[str, Any]:
+        """Left out where empty: so manifests of sources from before these fields keep their digest."""
+        return {name: value for name, value in write(self).items() if value or name not in ("steward", "parts")}
+
+    @field_validator("parts")
+    @classmethod
+    def _below_the_uri(cls, parts: tuple[str, ...]) -> tuple[str, ...]:
+        for part in parts:
+            if PurePosixPath(part).is_absolute() or ".." in PurePosixPath(part).parts or "://" in part or not part:
+                raise ValueError(f"'{part}' does not lie below the uri: name it relative to it")
+        if len(set(parts)) < len(parts):
+            raise ValueError("a part is named twice: its rows would count double")
+        return parts
 
     @field_validator("handling", mode="before")
     @classmethod
@@ -156,8 +169,9 @@ class SourceSettings(Settings):
 
     @property
     def resolved_format(self) -> str:
-        """The format as stated, or by the suffix of the URI; empty where neither tells."""
-        return self.format or reading.FORMATS.get(PurePosixPath(self.uri).suffix.lower(), "")
+        """The format as stated, or by the suffix of the URI or of the first part; empty where none tells."""
+        named = self.parts[0] if self.parts else self.uri
+        return self.format or reading.FORMATS.get(PurePosixPath(named).suffix.lower(), "")
 
     @property
     def resolved_task(self) -> str:
@@ -262,7 +276,7 @@ class RowStream:
         source, format = self.source, self.source.resolved_format
         separator = source.document_separator or (reading.HEADING if format == "markdown" else reading.BLANK_LINE)
         stream = reading.rows(
-            reading.locate(source.uri),
+            reading.locate(source.uri, source.parts),
             format,
             source.delimiter,
             separator,
@@ -413,7 +427,7 @@ def _files_now(entry: SourceEntry) -> list[SourceFile]:
     import fsspec
 
     files = []
-    for file in reading.locate(entry.uri):
+    for file in reading.locate(entry.uri, entry.parts):
         with fsspec.open(file, "rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
             files.append(SourceFile(uri=reading.display(file), sha256=sha256, size_bytes=stream.tell()))

@@ -373,3 +373,32 @@ def test_two_sources_of_one_name_are_refused() -> None:
     source = {"name": "a", "uri": "a.csv", "form": "labelled", "task": "t"} | TERMS
     with pytest.raises(ValidationError, match="two sources are called 'a'"):
         IngestSettings(sources=(source, source))
+
+
+def test_parts_are_read_in_their_order_by_their_very_names(write: Callable[[str, str], Path]) -> None:
+    write("zone/b/[one].csv", "instruction,response\nQ1?,a\n")
+    write("zone/a/2.csv", "instruction,response\nQ2?,b\n")
+    write("zone/a/3.csv", "instruction,response\nQ3?,c\n")
+    manifest = ingest(settings("zone", "pairs", parts=("b/[one].csv", "a/2.csv")))
+    assert [file.uri for file in manifest.sources[0].files] == ["zone/b/[one].csv", "zone/a/2.csv"]
+    assert [question(record) for record in read(settings("zone", "pairs", parts=("b/[one].csv", "a/2.csv")))] == [
+        "Q1?",
+        "Q2?",
+    ]
+    remote = ingest(settings(f"file://{Path(write('x', '')).parent}/zone/", "pairs", parts=("a/3.csv",)))
+    assert remote.sources[0].files[0].uri.startswith("file://") and remote.sources[0].rows == 1
+    assert "parts" not in ingest(settings("zone/a/2.csv", "pairs")).model_dump_json(), "older digests stay"
+
+
+def test_a_part_that_is_gone_or_a_folder_is_named(write: Callable[[str, str], Path]) -> None:
+    write("zone/a/1.csv", "instruction,response\nQ1?,a\n")
+    fails(settings("zone", "pairs", format="csv", parts=("a/2.csv",)), "zone/a/2.csv", "withdraw its batch")
+    fails(settings("zone", "pairs", format="csv", parts=("a",)), "zone/a", "folder")
+
+
+@pytest.mark.parametrize("part", ["../secret.csv", "/etc/passwd.csv", "s3://bucket/a.csv", ""])
+def test_a_part_lies_below_its_uri(part: str) -> None:
+    with pytest.raises(ValidationError, match="below the uri"):
+        settings("zone", "pairs", format="csv", parts=(part,))
+    with pytest.raises(ValidationError, match="twice"):
+        settings("zone", "pairs", parts=("a.csv", "a.csv"))
