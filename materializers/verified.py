@@ -1,4 +1,4 @@
-"""What all materializers share: the digest check on load, and the way between an artifact store and this machine's disk."""
+"""What all materializers share: the digest check on load, and the way between an artifact store and this disk."""
 
 from __future__ import annotations
 

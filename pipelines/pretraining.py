@@ -1,7 +1,7 @@
 """The embedded base: tokenizer and model from scratch on the domain pack's corpus (the paper's "from scratch" route).
 
-Run it alone: `zenml pipeline run pipelines.pretraining.pretraining_pipeline -c configs/pretraining.yaml`. The fine-tuning
-pipeline contains the same steps, so a base that either has built is found in the cache by the other.
+Run it alone: `zenml pipeline run pipelines.pretraining.pretraining_pipeline -c configs/pretraining.yaml`. The
+fine-tuning pipeline contains the same steps, so a base that either has built is found in the cache by the other.
 """
 
 from __future__ import annotations

@@ -109,7 +109,8 @@ def _without_quotes(stage: str, function: Callable[..., Any]) -> Callable[..., A
             if os.environ.get(DEBUG_VARIABLE):
                 raise
             frame = traceback.extract_tb(error.__traceback__)[-1]
-            what = f"{type(error).__name__} at {frame.filename}:{frame.lineno}; its message is withheld, since it may quote data"
+            where = f"{type(error).__name__} at {frame.filename}:{frame.lineno}"
+            what = f"{where}; its message is withheld, since it may quote data"
             raise StageFailed(what, stage, f"repeat the run with {DEBUG_VARIABLE}=1 (or --debug) to see it") from None
 
     return guarded

@@ -1,4 +1,4 @@
-"""ZenML's artifact versions as files that can be searched, deleted and marked (`domainlm.audit.erasure.stored.Store`)."""
+"""ZenML's artifact versions as files to search, delete and mark (`domainlm.audit.erasure.stored.Store`)."""
 
 from __future__ import annotations
 

@@ -161,7 +161,8 @@ def test_the_check_imports_neither_torch_nor_zenml() -> None:
     code = (
         "import sys; from pathlib import Path; from domainlm.config import RunConfiguration; "
         "RunConfiguration.load(Path('zenml_config.yaml')); "
-        "print(sorted({'torch', 'zenml', 'pandas', 'datasets', 'transformers', 'presidio_analyzer'} & set(sys.modules)))"
+        "print(sorted({'torch', 'zenml', 'pandas', 'datasets', 'transformers', 'presidio_analyzer'}"
+        " & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""The hand-written part of the finance pack: glossary, general knowledge and the handbook that the base is pre-trained on.
+"""The hand-written part of the finance pack: glossary, general knowledge, and the handbook for the base.
 
 `python -m pytest tests/domains/test_glossary.py -s` prints the shared 8-grams as well.
 """

@@ -26,7 +26,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 LIMITS = {"corpus": 300, "glossary": 120, "headlines": 900, "headlines_lexicon_disjoint": 40, "extraction": 200,
           "numeric": 150, "messages": 120, "general": 120}  # fmt: skip
 
-# Python runs this before anything else in every child process: loopback and local sockets only, as in the tests themselves.
+# Python runs this before anything else in every child process: loopback and local sockets only, as in the tests.
 BLOCK_NETWORK = """
 import socket
 _connect = socket.socket.connect
@@ -56,7 +56,8 @@ class Project:
 
     def start(self, *arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            arguments, cwd=cwd or self.root, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            arguments, cwd=cwd or self.root, env=self.environment, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )  # fmt: skip
 
     def do(self, *arguments: str, cwd: Path | None = None, code: int = 0) -> str:

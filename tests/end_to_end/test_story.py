@@ -24,7 +24,8 @@ from domainlm.ledger.trust.signing import keys_of_pem
 
 BASE = {"base_ingest", "base_redact", "base_prepare", "base_validate", "pretrain"}
 AFTER_INGEST = {
-    "redact", "prepare", "validate", "vocabulary", "train", "control_shuffled_labels", "control_from_scratch", "evaluate",
+    "redact", "prepare", "validate", "vocabulary", "train", "control_shuffled_labels", "control_from_scratch",
+    "evaluate",
     "register",
 }  # fmt: skip
 ALWAYS = {"base_ingest", "ingest", "register"}  # record is not in its own manifest

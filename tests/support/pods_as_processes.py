@@ -68,7 +68,8 @@ class PodsAsProcesses(BaseOrchestrator):
     ) -> None:
         run = str(uuid4())
         for step in snapshot.step_configurations:
-            variables = json.loads(Path(self.config.variables).read_text()) | json.loads(self.config.variables_of).get(step, {})
+            variables = json.loads(Path(self.config.variables).read_text())
+            variables |= json.loads(self.config.variables_of).get(step, {})
             with tempfile.TemporaryDirectory(prefix="pod-") as place:
                 done = subprocess.run(
                     [

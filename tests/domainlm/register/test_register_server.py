@@ -50,7 +50,8 @@ def registered(server: Services, folder: Path, experiment: str = "domainlm"):
     (adapter.path / "weights.json").write_text("{}")
     adapter.write_card(method="lora", base_digest=base.card["digest"], tokenizer_digest=tokenizer.digest)
     provenance = Provenance(
-        data="d" * 64, configuration="c" * 64, evaluation=digest_json(experiment), commit="abc", dirty=False, licences=["CC0-1.0"],
+        data="d" * 64, configuration="c" * 64, evaluation=digest_json(experiment), commit="abc", dirty=False,
+        licences=["CC0-1.0"],
         handling="public",
     )  # fmt: skip
     return register(
