@@ -3,8 +3,8 @@
     python benchmarks/main_job.py [--cores 0,1]
 
 Clones the committed state into a temporary folder with a home of its own, runs the set-up and the default pipeline
-twice there (the second run finds everything in the cache) and once more with `--fresh`, and compares the adapters of the two
-trainings. Installation is not part of the figures. Ends with one line of JSON.
+twice there (the second run finds everything in the cache) and once more with `--fresh`, and compares the adapters of
+the two trainings. Installation is not part of the figures. Ends with one line of JSON.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def project_root(start: Path | None = None) -> Path:
 
 
 def home() -> Path:
-    """The folder of everything that runs make: stores, keys, checkpoints, quarantine, manifests. Made when asked for."""
+    """The folder of everything that runs make: stores, keys, checkpoints, quarantine, manifests. Made on demand."""
     named = os.environ.get("DOMAINLM_HOME")
     folder = Path(named) if named else project_root() / ".domainlm"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ class FolderMaterializer(VerifiedMaterializer):
         """Copy the files.
 
         Raises:
-            ArtifactError: one of them is a pickle format (Python's documentation of `pickle`: loading can run any code).
+            ArtifactError: one of them is a pickle format (Python's documentation of `pickle`: it can run any code).
         """
         for path in data.path.rglob("*"):
             if path.suffix in REFUSED_SUFFIXES:

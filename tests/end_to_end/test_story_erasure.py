@@ -78,7 +78,7 @@ def rows_naming(project: Project, name: str) -> int:
 
 
 def left(project: Project, *names: str) -> set[str]:
-    """Files whose bytes hold one of some names; that of `domainlm.audit.erasure.erasure` looks into containers as well."""
+    """Files whose bytes hold one of some names; `domainlm.audit.erasure.erasure` looks into containers as well."""
     return {
         path.relative_to(project.state).as_posix()
         for path in project.state.rglob("*")
