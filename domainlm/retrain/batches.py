@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
@@ -36,6 +36,32 @@ class LandedFile(Report):
     size_bytes: int
     rows: int = 0
     removed: bool = False
+
+
+class SeenFile(NamedTuple):
+    """A file of a feed as the zone saw it last; a light row, since there may be 100,000 of them.
+
+    Fields:
+        path: relative to the zone.
+        mtime_ns: of its last change, as its store says; 0 where the store says nothing.
+        etag: what else the store says of its content (ETag, version); empty on a local disk.
+        sha256: of its bytes; empty where they could not be read.
+        digested_at: seconds since 1970 when that digest was taken.
+        batch: id of the batch that its content belongs to; empty where none does.
+        state: present, removed (from the zone) or unreadable.
+        note: why it is unreadable; names no value of the data.
+    """
+
+    feed: str
+    path: str
+    size_bytes: int
+    mtime_ns: int
+    etag: str
+    sha256: str
+    digested_at: float
+    batch: str
+    state: Literal["present", "removed", "unreadable"] = "present"
+    note: str = ""
 
 
 class Batch(Report):
