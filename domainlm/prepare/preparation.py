@@ -11,6 +11,7 @@ from domainlm.errors import ContractViolation
 from domainlm.prepare import duplicates
 from domainlm.prepare.decontamination import decontaminate
 from domainlm.prepare.normalise import normalise
+from domainlm.prepare.replay import Replay, replay
 from domainlm.prepare.report import PartCount, PreparationReport
 from domainlm.prepare.rows import BATCH_ROWS, FIELDS, Rows, read
 from domainlm.prepare.settings import PrepareSettings
@@ -24,7 +25,7 @@ EMPTY = "empty"
 
 
 def prepare(
-    records: Dataset, settings: PrepareSettings, base: BaseCheckpoint | None = None
+    records: Dataset, settings: PrepareSettings, base: BaseCheckpoint | None = None, fresh: Replay | None = None
 ) -> tuple[Dataset, PreparationReport]:
     """Normalise, deduplicate, split and decontaminate records; those that stay keep their order.
 
@@ -32,6 +33,7 @@ def prepare(
         records: redacted records.
         settings: fractions, thresholds, seed.
         base: the base model that shall be tuned, whose pre-training corpus test rows are compared with.
+        fresh: in a retraining, what is new in the data, and how much of the old goes with it.
 
     Raises:
         ContractViolation: no row is left, two sources label the same texts differently, or the base does not say what
@@ -58,6 +60,10 @@ def prepare(
     )
     duplicates.drop_torn_groups(rows)
     decontamination = decontaminate(rows, base, settings.template_rows, settings.require_pretraining_ngrams)
+    replayed = None
+    if fresh is not None:
+        ids, numbers = (records.data.table.column(name).to_pylist() for name in ("id", "row"))
+        replayed = replay(rows, ids, numbers, fresh, settings.seed)
     kept = list(rows.kept())
     if not kept:
         raise ContractViolation("no row is left", f"after {len(rows)} rows", "look at the counts of ingest and redact")
@@ -71,6 +77,7 @@ def prepare(
         questions_with_several_answers=several_answers,
         agreements=tuple(agreements),
         decontamination=decontamination,
+        replay=replayed,
         settings=settings.model_dump(mode="json"),
     )
     return _selected(records, kept, [rows.split[position] for position in kept]), report

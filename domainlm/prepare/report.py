@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import model_serializer
+
 from domainlm.agreement import Agreement
+from domainlm.prepare.replay import ReplayReport
 from domainlm.reports import Report
 
 
@@ -52,6 +55,7 @@ class PreparationReport(Report):
         questions_with_several_answers: prompts with more than one answer; these stay.
         agreements: labels of equal texts, by pair of sources.
         settings: fractions, thresholds and seeds that led here.
+        replay: of a retraining: how many old training rows went with the new ones.
     """
 
     rows_in: int
@@ -64,6 +68,12 @@ class PreparationReport(Report):
     agreements: tuple[Agreement, ...]
     decontamination: Decontamination
     settings: dict[str, Any]
+    replay: ReplayReport | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_a_replay_that_was_none(self, write: Any) -> dict[str, Any]:
+        """Left out where there was none: so reports from before this field keep their digest."""
+        return {name: value for name, value in write(self).items() if name != "replay" or value is not None}
 
     def summary(self) -> dict[str, Any]:
         """Rows in and out, by split and by reason, and the decontamination's counts."""
@@ -71,5 +81,7 @@ class PreparationReport(Report):
         for part in self.parts:
             out[f"rows_{part.split}"] = out.get(f"rows_{part.split}", 0) + part.rows_out
         out |= {f"dropped_{reason}": sum(by_split.values()) for reason, by_split in self.dropped.items()}
+        for task in self.replay.tasks if self.replay else ():
+            out[f"new_{task.task}"], out[f"replayed_{task.task}"] = task.new, task.kept
         checked = self.decontamination.model_dump()
         return out | {f"decontamination_{name}": value for name, value in checked.items()}
