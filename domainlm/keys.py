@@ -267,6 +267,20 @@ class KeyRing:
             identifier = _identifier(key_id, _derived(link, f"carry/{use}"), identifier.encode())
         return identifier
 
+    @property
+    def origin(self) -> str:
+        """The mark of the first key, 8 hexadecimal digits: buckets of one origin can be compared."""
+        return _tag(self._chain[0][0])
+
+    def bucket(self, use: str, value: str, buckets: int) -> int:
+        """One of some buckets for a value, under the part of the first key that makes ids: no rotation changes it.
+
+        For counts that must stay comparable over years. Whoever has the first key alone can compute it; a bucket of
+        thousands of words is no id.
+        """
+        key = _derived(self._chain[0][1], f"bucket/{use}")
+        return int.from_bytes(hmac.digest(key, value.encode("utf-8", "surrogatepass"), "sha256")[:8], "big") % buckets
+
     def knows(self, identifier: str) -> bool:
         """Whether an id bears the mark of one of the ring's keys."""
         return identifier[:TAG_HEX_DIGITS] in {_tag(key_id) for key_id, _ in self._chain}

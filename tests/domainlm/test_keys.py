@@ -142,6 +142,17 @@ def test_an_id_keeps_its_link_through_rotations_and_the_old_key_alone_makes_no_n
     assert now not in alone and now[8:] not in {identifier[8:] for identifier in alone}
 
 
+def test_a_bucket_stays_through_rotations_and_differs_between_institutions_and_uses() -> None:
+    third = ONE.succeeded_by(TWO).succeeded_by(KeyRing("three", b"3" * 32))
+    values = [f"word {number}" for number in range(200)]
+    buckets = [ONE.bucket("profile", value, 4096) for value in values]
+    assert [third.bucket("profile", value, 4096) for value in values] == buckets and third.origin == ONE.origin
+    assert all(0 <= bucket < 4096 for bucket in buckets) and len(set(buckets)) > 180
+    others = [[TWO.bucket("profile", value, 4096) for value in values], [ONE.bucket("x", v, 4096) for v in values]]
+    assert all(sum(map(int.__eq__, buckets, other)) < 5 for other in others)
+    assert TWO.origin != ONE.origin
+
+
 def test_ids_of_no_known_key_are_left_alone() -> None:
     stranger = KeyRing("stranger", b"9" * 32).keyed_id("subject", "kim")
     assert ONE.succeeded_by(TWO).carried("subject", stranger) == stranger
