@@ -1,4 +1,4 @@
-"""Whose checkpoints lie in a work folder: base, tokenizer, data and recipe by digest, so that none are mixed."""
+"""Whose checkpoints lie in a work folder: base, tokenizer, data, recipe and start by digest, so that none are mixed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from domainlm.artifacts import BaseCheckpoint, TokenizerFolder
+from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
 from domainlm.digests import digest_json
 from domainlm.errors import TrainingError
 from domainlm.train.mixture import Example
@@ -23,7 +23,11 @@ FREE = frozenset(
 
 
 def owner(
-    base: BaseCheckpoint, tokenizer: TokenizerFolder, settings: TrainSettings, data: Iterable[Sequence[Example]]
+    base: BaseCheckpoint,
+    tokenizer: TokenizerFolder,
+    settings: TrainSettings,
+    data: Iterable[Sequence[Example]],
+    start: AdapterFolder | None = None,
 ) -> dict[str, str]:
     """What a training is made of, each by its digest.
 
@@ -32,6 +36,7 @@ def owner(
         tokenizer: the extended tokenizer.
         settings: the recipe as configured; what changes no weight is left out.
         data: the examples of each stage, in order.
+        start: the adapter that it goes on from.
     """
     total = hashlib.sha256()
     for stage in data:
@@ -43,6 +48,7 @@ def owner(
         "tokenizer": tokenizer.digest,
         "data": total.hexdigest(),
         "recipe": digest_json(settings.model_dump(mode="json", exclude=set(FREE))),
+        "start": start.digest if start is not None else "",
     }
 
 
@@ -50,14 +56,14 @@ def claim(work: Path, wanted: dict[str, str]) -> None:
     """Write down whose the folder is, or make sure that it is ours.
 
     Raises:
-        TrainingError: it holds the checkpoints of another base, tokenizer, data or recipe, or of nobody known.
+        TrainingError: it holds the checkpoints of another base, tokenizer, data, recipe or start, or of nobody known.
     """
     path = work / FILE
     begun = any(work.glob("**/checkpoint-*"))  # else nothing can be mixed: an attempt that failed before, mostly
     if path.is_file():
         try:
             found = json.loads(path.read_text())
-            other = [name for name, digest in wanted.items() if found.get(name) != digest]
+            other = [name for name, digest in wanted.items() if found.get(name, "") != digest]
         except (ValueError, AttributeError):
             other = list(wanted)
         if not other:

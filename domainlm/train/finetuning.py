@@ -22,6 +22,7 @@ from domainlm.train.mixture import Example, examples, shuffled, weighted
 from domainlm.train.report import StageReport, TrainingReport
 from domainlm.train.rows import tokenize
 from domainlm.train.settings import CLASSIFICATION, CONTINUED, TrainSettings
+from domainlm.train.start import check, go_on
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -39,6 +40,7 @@ def train(
     folder: Path,
     work: Path,
     callbacks: Callable[[int, Look], Iterable[TrainerCallback]] | None = None,
+    start: AdapterFolder | None = None,
 ) -> tuple[AdapterFolder, TrainingReport]:
     """Train on the train split, look at the dev split, leave the test split alone.
 
@@ -51,10 +53,11 @@ def train(
         folder: an empty folder to fill with the adapter (or, for method `full`, the weights).
         work: where checkpoints of exactly this training lie; an interrupted one goes on from there.
         callbacks: who else listens to a stage, given the steps before it and how the development split is looked at.
+        start: the adapter to go on from, such as the champion's; None begins at the base.
 
     Raises:
         TrainingError: no records, records that are too long, too little memory, or a loss that is not finite.
-        ModelError: base, tokenizer and settings do not fit together.
+        ModelError: base, tokenizer, settings and the adapter to go on from do not fit together.
     """
     from domainlm.train import loop, out_of_memory
     from domainlm.train.belonging import claim, owner
@@ -65,7 +68,7 @@ def train(
 
     curves.check(settings.report_to)
     if launchers.many(settings):
-        return launchers.launch(records, tokenizer, base, settings, tasks, folder, work)
+        return launchers.launch(records, tokenizer, base, settings, tasks, folder, work, start)
     stages = settings.by_stage()
     parts = _parts(records, settings, tasks)
     # every stage's data is rendered before a model is loaded: what is wrong with the last one is said at once
@@ -76,17 +79,21 @@ def train(
             "the development split has no record to look at", "steps.train.parameters.eval_steps",
             "hold some out (prepare's dev_fraction, dev_records above 0), or set eval_steps to null",
         )  # fmt: skip
-    distributed.on_first(claim, work, owner(base, tokenizer, settings, mixtures))
+    distributed.on_first(claim, work, owner(base, tokenizer, settings, mixtures, start))
     # from here on the recipe is the one that fits into this machine's memory
     asked, here = settings, distributed.world()
     shards = here.size if here.strategy == distributed.FSDP2 else 1
     settings, plan = distributed.on_first(planned, base, asked, work, here.local_size, shards)
     stages = settings.by_stage()
+    if start is not None:
+        check(start, base, tokenizer, settings)
     account = Account(work, settings)
     with reproducible(settings.seed, settings.threads):
         with distributed.loading(settings.quantization != "none"):
             with out_of_memory.named("while the base was loaded"):
                 prepared = parts.prepare(base, tokenizer, settings)
+                if start is not None:
+                    prepared = go_on(prepared, start, settings)
             counted = _counted(prepared)
             distributed.shard(prepared.model)
         measure = parts.look(prepared, held_out, plan.scoring_batch if plan else settings.batch_size)
@@ -109,7 +116,7 @@ def train(
             reports.append(_stage_report(name, recipe, found, data, trainer, measure, points))
             curve += points
         state = distributed.gathered(prepared.model, everything=settings.method == FULL)
-        adapter = distributed.on_first(export, prepared.model, folder, base, tokenizer, settings, state)
+        adapter = distributed.on_first(export, prepared.model, folder, base, tokenizer, settings, state, start)
         digest = distributed.on_first(lambda: adapter.digest)
     report = TrainingReport(
         # micro-batch and recomputation are this machine's affair; in how many bits the base was read is the result's
@@ -118,6 +125,7 @@ def train(
         base_digest=base.card["digest"],
         tokenizer_digest=tokenizer.digest,
         adapter_digest=digest,
+        started_from=start.digest if start is not None else "",
         steps=sum(stage.steps for stage in reports),
         **counted,
         target_modules=prepared.modules,

@@ -167,10 +167,11 @@ def export(
     tokenizer: TokenizerFolder,
     settings: TrainSettings,
     state: dict[str, torch.Tensor] | None = None,
+    start: AdapterFolder | None = None,
 ) -> AdapterFolder:
     """Write the adapter (or, for method `full`, the weights) as a canonical folder that names what it belongs to.
 
-    `state` has the whole tensors of a model that is spread over several processes.
+    `state` has the whole tensors of a model that is spread over several processes; `start` is what it went on from.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if settings.method == FULL:
@@ -192,6 +193,7 @@ def export(
         base_digest=base.card["digest"],
         tokenizer_digest=tokenizer.digest,
         **({"labels": labels} if labels else {}),
+        **({"started_from": start.digest} if start is not None else {}),
     )
     return adapter
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import model_serializer
+
 from domainlm.licences import LicenceVerdict
 from domainlm.reports import Report
 from domainlm.train.settings import TrainSettings
@@ -34,7 +36,12 @@ class StageReport(Report):
 
 
 class TrainingReport(Report):
-    """What was trained, on how much, and how the loss went. Seconds are not in here: they would change the digest."""
+    """What was trained, on how much, and how the loss went. Seconds are not in here: they would change the digest.
+
+    Fields:
+        started_from: digest of the adapter that the training went on from; empty, and left out, where it began at the
+            base, so that reports from before this field keep their digest.
+    """
 
     recipe: TrainSettings
     base: str
@@ -54,7 +61,12 @@ class TrainingReport(Report):
     dev_bits_per_character: dict[str, float]
     loss: float
     curve: list[dict[str, float]]
+    started_from: str = ""
     licence: LicenceVerdict | None = None  # set by the step: the function itself trains whatever it is given
+
+    @model_serializer(mode="wrap")
+    def _without_an_empty_start(self, write: Any) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if value or name != "started_from"}
 
     def summary(self) -> dict[str, Any]:
         """With the examples of all stages, and what the licence gate said."""

@@ -1,7 +1,7 @@
 """A training as a folder, so that several processes can run it: inputs go in, adapter, report or error come out.
 
 records/            the records, as Arrow; every process maps the same file
-job.json            settings, tasks, where base, tokenizer and checkpoints lie
+job.json            settings, tasks, where base, tokenizer, checkpoints and the start lie
 pids/RANK           the process of each rank on this node
 errors/RANK.json    why a rank ended: a DomainLMError as it was, of any other error its kind and place only
 adapter/  report.json
@@ -52,6 +52,7 @@ class Job:
         tasks: dict[str, Task],
         work: Path,
         strategy: str,
+        start: AdapterFolder | None = None,
     ) -> None:
         """Begin anew: what an earlier attempt left goes, its checkpoints in `work` stay."""
         from datasets import disable_progress_bars
@@ -68,14 +69,16 @@ class Job:
             "base": str(base.path.resolve()),
             "work": str(work.resolve()),
             "strategy": strategy,
+            "start": str(start.path.resolve()) if start is not None else "",
         }
         draft = self.place / "job.json.draft"
         draft.write_text(json.dumps(content, sort_keys=True))
         os.replace(draft, self.place / "job.json")
 
     def move(self, places: dict[str, Path]) -> None:
-        """Name other folders for `tokenizer`, `base` and `work`: the job was copied to another node."""
-        content = self.content() | {name: str(path.resolve()) for name, path in places.items()}
+        """Name other folders for `tokenizer`, `base`, `work` and `start`: the job was copied to another node."""
+        content = self.content()
+        content |= {name: str(path.resolve()) for name, path in places.items() if content[name]}
         (self.place / "job.json").write_text(json.dumps(content, sort_keys=True))
 
     def content(self) -> dict[str, Any]:
@@ -114,6 +117,7 @@ class Job:
                 {name: Task(**task) for name, task in content["tasks"].items()},
                 self.place / "adapter",
                 Path(content["work"]),
+                start=AdapterFolder(Path(content["start"])) if content["start"] else None,
             )
         if rank == 0:
             (self.place / "report.json").write_text(report.model_dump_json())

@@ -66,6 +66,7 @@ def launch(
     tasks: dict[str, Task],
     folder: Path,
     work: Path,
+    start: AdapterFolder | None = None,
 ) -> tuple[AdapterFolder, TrainingReport]:
     """`domainlm.train.train` over several processes; arguments and errors are its own.
 
@@ -77,7 +78,7 @@ def launch(
     strategy = chosen(settings, base)
     check(settings, strategy)
     job = Job(work / "processes")
-    job.write(records, tokenizer, base, settings, tasks, work, strategy)
+    job.write(records, tokenizer, base, settings, tasks, work, strategy, start)
     number = f"{settings.processes} processes on {settings.nodes} nodes"
     _log.info("starting %s by %s, strategy %s", number, launcher(strategy), strategy)
     try:

@@ -7,8 +7,8 @@ Node 0 runs the pipeline's step. Every other node runs
 and needs nothing else: no argument, no key, no token, no access to the artifact store. (In an Indexed Job the node's
 number is one more than JOB_COMPLETION_INDEX, which Kubernetes sets.) It waits at MASTER_ADDR, one port above
 MASTER_PORT, for node 0's word on what is trained. Where it sees node 0's folder itself, both use that one. Where it
-does not, it gets copies of records, tokenizer, base and checkpoints into a folder of its own, which it removes at the
-end; checkpoints written later are exchanged by the processes (`domainlm.train.checkpoints`).
+does not, it gets copies of records, tokenizer, base, start and checkpoints into a folder of its own, which it removes
+at the end; checkpoints written later are exchanged by the processes (`domainlm.train.checkpoints`).
 """
 
 from __future__ import annotations
@@ -228,8 +228,8 @@ def _agreed(answers: dict[int, Any], nodes: int) -> tuple[bool, bool]:
 def _hand_over(content: dict[str, Any], place: Path, weights: Path | None) -> None:
     """Send what a node needs, in the order in which `_take` reads it."""
     spread(place, ["job.json", *(f"records/{name}" for name in files_below(place / "records"))], 0)
-    for name in ("tokenizer", "base"):
-        spread(Path(content[name]), files_below(Path(content[name])), 0)
+    for name in ("tokenizer", "base", "start"):
+        spread(Path(content[name]), files_below(Path(content[name])) if content[name] else (), 0)
     work = Path(content["work"])
     spread(work, _to_go_on_from(work), 0)
     if weights:
@@ -331,7 +331,7 @@ def _place(plan: dict[str, Any], meeting: Meeting, go: dict[str, Any]) -> Iterat
 
 def _take(root: Path, weights: bool) -> None:
     """Receive what `_hand_over` sends, and let the job name the places of this node."""
-    own = {name: root / name for name in ("tokenizer", "base", "work")}
+    own = {name: root / name for name in ("tokenizer", "base", "start", "work")}
     place = root / "processes"
     for folder in (place, *own.values()):
         folder.mkdir(mode=0o700)

@@ -34,11 +34,9 @@ def tune(tiny_base, plain_tokenizer, toy_records, toy_tasks, tmp_path: Path) -> 
     """Runs `train`; names other than settings replace its arguments."""
     from domainlm.train import train
 
-    def run(name: str = "run", records=toy_records, tokenizer=plain_tokenizer, base=tiny_base, **changes):
-        settings = TrainSettings(**(QUICK | changes))
-        return train(
-            records, tokenizer, base, settings, toy_tasks, tmp_path / name / "adapter", tmp_path / name / "work"
-        )
+    def run(name: str = "run", records=toy_records, tokenizer=plain_tokenizer, base=tiny_base, start=None, **changes):
+        settings, place = TrainSettings(**(QUICK | changes)), tmp_path / name
+        return train(records, tokenizer, base, settings, toy_tasks, place / "adapter", place / "work", start=start)
 
     return run
 
