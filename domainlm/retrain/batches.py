@@ -19,6 +19,9 @@ WITHDRAWN = "withdrawn"  # its files were removed from the zone, or a person too
 State = Literal["landed", "accepted", "quarantined", "trained", "promoted", "withdrawn"]
 
 
+RETRAIN, NO_RETRAINING = "retrain", "no retraining"  # answers of a decision
+
+
 class LandedFile(Report):
     """One file of a batch, as it was when its digest was taken.
 
@@ -145,7 +148,7 @@ class Decision(Report):
 
     def lines(self) -> list[str]:
         """For people: the answer, and every reason on a line."""
-        answer = "retrain" if self.retrain else "no retraining"
+        answer = RETRAIN if self.retrain else NO_RETRAINING
         return [answer, *(f"{'+' if one.holds else '-'} {one.code}: {one.told}" for one in self.reasons)]
 
 
@@ -173,6 +176,51 @@ class RetrainingPlan(Report):
     start: Literal["base", "champion"] = "base"
     replay_ratio: float | None = None
     as_run: str = ""
+
+    def landed(self) -> LandedData:
+        """What the later steps learn from it."""
+        return LandedData(
+            sources=self.sources, digests=self.digests, new_after=self.new_after, start=self.start,
+            replay_ratio=self.replay_ratio,
+        )  # fmt: skip
+
+
+class LandedData(Report):
+    """The part of a plan that decides what comes of it: without claim and decision, whose token and time would make
+    every step after it run again where nothing else has changed. Fields as in `RetrainingPlan`."""
+
+    sources: tuple[SourceSettings, ...]
+    digests: dict[str, str]
+    new_after: dict[str, int]
+    start: Literal["base", "champion"] = "base"
+    replay_ratio: float | None = None
+
+
+class Detection(Report):
+    """What the zone held, and what became of it.
+
+    Fields:
+        files: that were looked at.
+        landed, accepted: names of batches that were complete, and that keep the contract of their feed.
+        quarantined: name -> why, of those that do not.
+        removed: files that are gone from the zone.
+        settling: files that may not be complete yet.
+        unreadable: files that could not be read now.
+        unknown: files that no feed is for.
+    """
+
+    files: int
+    landed: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()
+    quarantined: dict[str, str] = Field(default_factory=dict)
+    removed: int = 0
+    settling: int = 0
+    unreadable: int = 0
+    unknown: int = 0
+
+    def summary(self) -> dict[str, int]:
+        """Counts."""
+        return {name: value if isinstance(value, int) else len(value) for name, value in self}
 
 
 class Result(Report):
