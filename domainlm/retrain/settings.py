@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from domainlm.reports import Settings
 from domainlm.sources import SourceSettings
+
+SQL = "sql:"  # how the uri of a feed by query begins
 
 
 class FeedSettings(SourceSettings):
@@ -21,11 +25,25 @@ class FeedSettings(SourceSettings):
         "", description="name of the environment variable, or of the variable with _FILE, that holds its URL"
     )
     order_column: str = Field("", description="of the query: rises with each new row; empty compares every row")
+    checksum: bool = Field(False, description="each file waits for its checksum file, however long it keeps its size")
 
     @model_validator(mode="after")
     def _one_place(self) -> FeedSettings:
         if bool(self.query) != bool(self.database):
             raise ValueError(f"feed '{self.name}': query and database go together")
+        if bool(self.query) != self.uri.startswith(SQL):
+            raise ValueError(f"feed '{self.name}': a query's uri is {SQL}{self.name}.jsonl, and no other feed's is")
+        if self.query and self.resolved_format != "jsonl":
+            raise ValueError(f"feed '{self.name}': rows of a query are put as JSON lines: say format: jsonl")
+        if self.query and (self.batch == "folder" or self.checksum):
+            raise ValueError(f"feed '{self.name}': rows of a query have neither folder nor checksum")
+        if self.order_column and not self.query:
+            raise ValueError(f"feed '{self.name}': order_column is a query's")
+        segments = self.uri.split("/")
+        if not self.query and ("::" in self.uri or any(one in ("", ".", "..") for one in segments)):
+            raise ValueError(f"feed '{self.name}': uri is a pattern below the zone, such as prices/**/*.csv")
+        if any("**" in one and one != "**" for one in segments):
+            raise ValueError(f"feed '{self.name}': '**' stands alone between two slashes: prices/**/*.csv")
         return self
 
 
@@ -50,6 +68,23 @@ class DetectSettings(Settings):
     )
     backoff_max_s: float = Field(300.0, gt=0, description="longest pause while the zone cannot be reached")
     spool: str = Field("", description="where new rows of a query are put, private; empty: .domainlm/retrain/landed")
+
+    @field_validator("zone", "spool")
+    @classmethod
+    def _no_secret_in_it(cls, uri: str) -> str:
+        if urlsplit(uri).password:
+            raise ValueError("holds a password: give it to the storage client by its own variables")
+        if "::" in uri:
+            raise ValueError("is a chain of file systems: name the store itself")
+        return uri
+
+    @field_validator("checksum_suffixes")
+    @classmethod
+    def _known_digests(cls, suffixes: tuple[str, ...]) -> tuple[str, ...]:
+        for suffix in suffixes:
+            if suffix[:1] != "." or suffix[1:] not in hashlib.algorithms_guaranteed or "shake" in suffix:
+                raise ValueError(f"'{suffix}' names no digest: .sha256, .sha512, .md5")
+        return suffixes
 
     @field_validator("feeds")
     @classmethod
