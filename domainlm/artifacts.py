@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from domainlm.digests import digest_folder
 from domainlm.errors import ArtifactError
@@ -45,6 +45,19 @@ class Folder:
     def write_card(self, **content: Any) -> None:
         """Write the card; call it last, since a folder without a card counts as unfinished."""
         (self.path / CARD_FILE).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+    @property
+    def absent(self) -> str:
+        """Why there is nothing here but the card, as where a run has no champion to compare with; else empty."""
+        return self.card.get("absent", "")
+
+    @classmethod
+    def nothing(cls, path: Path, why: str) -> Self:
+        """A folder that stands for one that there is not: a pipeline whose steps are fixed hands on something."""
+        path.mkdir(parents=True, exist_ok=True)
+        found = cls(path)
+        found.write_card(absent=why)
+        return found
 
 
 class TokenizerFolder(Folder):

@@ -34,15 +34,17 @@ def train(
     licences: LicenceTable,
     *,
     chosen: SearchReport | None = None,
+    start: AdapterFolder | None = None,
     settings: TrainSettings,
 ) -> Trained:
-    """Train an adapter on the training split, with the values that a search chose if there was one; goes on from the
-    newest complete checkpoint of exactly this work."""
+    """Train an adapter on the training split, with the values that a search chose if there was one, from the base or
+    from the adapter of a champion; goes on from the newest complete checkpoint of exactly this work."""
     verdict.require()
     licence = licence_gate(base.card["licence"], records.unique("licence"), records.unique("purpose"), licences)
     settings = chosen.apply(settings) if chosen else settings
     with workspace() as place:
-        adapter, report = fine_tune(records, tokenizer, base, settings, _by_name(definitions), place.folder, place.work)
+        given = (records, tokenizer, base, settings, _by_name(definitions), place.folder, place.work)
+        adapter, report = fine_tune(*given, start=None if start is None or start.absent else start)
     report = report.model_copy(update={"licence": licence})
     _tell(report, place.work, chosen.chosen if chosen else {})
     return adapter, report

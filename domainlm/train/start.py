@@ -67,14 +67,14 @@ def check(start: AdapterFolder, base: BaseCheckpoint, tokenizer: TokenizerFolder
                 str(start.path),
                 f"use its own {what}, or start from the base (steps.decide.parameters.start: base)",
             )
-    stated = {"method": settings.method, "quantization": settings.quantization}
-    # what reads texts and what writes them are two things; documents and tasks are learnt by one adapter in turn
-    stated["classification"] = settings.objective == CLASSIFICATION
-    kept = {name: card.get(name) for name in ("method", "quantization")}
-    kept["classification"] = card.get("objective") == CLASSIFICATION
-    for name, ours in (("method", "method"), ("classification", "objective"), ("quantization", "bits")):
-        if stated[name] != kept[name]:
-            _differs(start, ours, stated[name], kept[name])
+    for name, stated, kept in (
+        ("method", settings.method, card.get("method")),
+        # documents and tasks are learnt by one adapter in turn; a head is another thing
+        ("objective", _kind(settings.objective), _kind(card.get("objective"))),
+        ("bits", settings.quantization, card.get("quantization")),
+    ):
+        if stated != kept:
+            _differs(start, name, stated, kept)
 
 
 def go_on(prepared: Prepared, start: AdapterFolder, settings: TrainSettings) -> Prepared:
@@ -105,6 +105,10 @@ def _compare(prepared: Prepared, start: AdapterFolder) -> None:
     for name in sorted((ours.keys() | theirs.keys()) - FREE, key=lambda key: (key not in OURS, key)):
         if ours.get(name) != theirs.get(name):
             _differs(start, OURS.get(name, name), ours.get(name), theirs.get(name))
+
+
+def _kind(objective: str | None) -> str:
+    return CLASSIFICATION if objective == CLASSIFICATION else f"not {CLASSIFICATION}"
 
 
 def _plain(value: Any) -> Any:

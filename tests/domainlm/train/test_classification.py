@@ -76,10 +76,12 @@ def _unchanged(base: BaseCheckpoint, records, folder: Path) -> TokenizerFolder:
 def fit(encoder, own_tokenizer, toy_records, toy_tasks, tmp_path) -> Callable:
     """Runs `train`; names other than settings replace its arguments."""
 
-    def run(name="run", records=toy_records, base=encoder, tokenizer=own_tokenizer, callbacks=None, **changes):
+    def run(
+        name="run", records=toy_records, base=encoder, tokenizer=own_tokenizer, callbacks=None, start=None, **changes
+    ):
         settings = TrainSettings(**(QUICK | changes))
         place = tmp_path / name
-        return train(records, tokenizer, base, settings, toy_tasks, place / "adapter", place / "work", callbacks)
+        return train(records, tokenizer, base, settings, toy_tasks, place / "adapter", place / "work", callbacks, start)
 
     return run
 
@@ -124,6 +126,27 @@ def test_every_method_learns_and_comes_back_with_its_head(fit, encoder, own_toke
     assert report.quantized_layers == (12 if changes.get("bits") == 8 or changes["method"] == "qlora" else 0)
     loaded = load_adapter(encoder, own_tokenizer, adapter)
     assert _bits(*loaded, toy_records) == pytest.approx(after, rel=2e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["qlora", "lora", "dora", "full"])
+def test_a_head_goes_on_from_an_adapter_with_its_head(fit, encoder, own_tokenizer, toy_records, method: str) -> None:
+    first, before = fit("first", method=method)
+    second, after = fit("second", method=method, start=first, learning_rate=1e-30, max_steps=1)
+    assert after.dev_bits_per_character_before == before.dev_bits_per_character
+    assert after.started_from == first.digest
+    left, right = (_bits(*load_adapter(encoder, own_tokenizer, adapter), toy_records) for adapter in (first, second))
+    assert left == right
+
+
+def test_a_head_goes_on_only_from_a_head_for_its_labels(fit, toy_tasks, tmp_path) -> None:
+    first, _ = fit("first", max_steps=1)
+    card = first.card
+    first.write_card(**card | {"labels": card["labels"][::-1]})
+    with pytest.raises(ModelError, match="the recipe's tasks is good, bad, the adapter .* was made with bad, good"):
+        fit("second", start=first, max_steps=1)
+    first.write_card(**card | {"objective": "instruction"})
+    with pytest.raises(ModelError, match="objective"):
+        fit("second", start=first, max_steps=1)
 
 
 @pytest.mark.parametrize("kind", ["roberta", "electra", "deberta-v2", "distilbert", "modernbert", "xlm-roberta"])
