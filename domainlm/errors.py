@@ -106,6 +106,18 @@ class ApprovalRefused(DomainLMError):
     """A promotion, an erasure or another act that lacks what the policy asks for."""
 
 
+class BookUnavailable(DomainLMError):
+    """The batch book's database cannot be used now: it is down, full, damaged, or of another version."""
+
+
+class BookRefused(DomainLMError):
+    """Something that the batch book does not do: an unknown batch, a state that cannot follow the present one."""
+
+
+class LeaseLost(DomainLMError):
+    """A claim on batches that another runner took over, or that ended: what came of it is not accepted."""
+
+
 def places_of(error: BaseException) -> str:
     """Types and places of an error and its causes, for a log: never what it says, which may quote data."""
     told = []

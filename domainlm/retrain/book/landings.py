@@ -1,0 +1,298 @@
+"""Batches: landed, accepted or quarantined, withdrawn, released."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from domainlm.errors import BookRefused
+from domainlm.retrain.batches import ACCEPTED, LANDED, QUARANTINED, WITHDRAWN, Batch, LandedFile
+from domainlm.retrain.book.connection import Connected
+from domainlm.retrain.book.rows import Transition
+from domainlm.retrain.book.states import move, record
+from domainlm.retrain.book.store import BATCHES, CLAIMS, FILES, HOLDS, STATE, TRANSITIONS
+
+PREFIX_DIGITS = 8  # of an id: enough to name a batch
+_MANY = 500  # batches of one transaction: a first scan may land a hundred thousand
+_SHOWN = [column for column in BATCHES.c if column.name not in ("profile", "person")]
+
+
+class Landings(Connected):
+    """What landed, and what became of it until it is trained on."""
+
+    def land(self, batch: Batch) -> Batch:
+        """Enter a batch; one that is there already stays as it is.
+
+        A batch that was withdrawn because its files were gone is again what it was before, a quarantined one
+        quarantined. One that a person withdrew stays so.
+
+        Returns:
+            The batch as the book has it, with its number.
+        """
+        return self.land_all([batch])[0]
+
+    def land_all(self, batches: Sequence[Batch]) -> list[Batch]:
+        """`land` for many."""
+        landed: list[Batch] = []
+        for start in range(0, len(batches), _MANY):
+            part = batches[start : start + _MANY]
+            landed += self._write(lambda connection, part=part: [self._land(connection, one) for one in part])
+        return landed
+
+    def accept(
+        self,
+        id: str,
+        rows: int,
+        first_day: str = "",
+        last_day: str = "",
+        files: Sequence[LandedFile] = (),
+        profile: dict[str, Any] | None = None,
+    ) -> Batch:
+        """The batch keeps its contract. Accepted before with the same rows, nothing changes.
+
+        Args:
+            files: with their rows; those that were named at its landing.
+            profile: what drift is measured against; JSON, no value of the data.
+
+        Raises:
+            BookRefused: it is neither landed nor accepted, or other files are named.
+        """
+
+        def work(connection: sa.Connection) -> Batch:
+            batch = _found(connection, id)
+            if files and [file.sha256 for file in files] != [file.sha256 for file in batch.files]:
+                raise BookRefused("has other files", f"batch {id[:12]}", "land what is in the zone now")
+            if batch.state == ACCEPTED and batch.rows == rows:
+                return batch
+            if batch.state == QUARANTINED:
+                raise BookRefused(
+                    "is quarantined", f"batch {id[:12]}", "a person releases it: `domainlm batches release`"
+                )
+            known = {"rows": rows, "first_day": first_day, "last_day": last_day, "profile": profile}
+            move(connection, batch.id, ACCEPTED, self._hand(), f"{rows} rows", reason="", **known)
+            for place, file in enumerate(files):
+                here = (FILES.c.batch == batch.id) & (FILES.c.place == place)
+                connection.execute(sa.update(FILES).where(here).values(rows=file.rows))
+            return _found(connection, id)
+
+        return self._write(work)
+
+    def quarantine(self, id: str, reason: str) -> Batch:
+        """The batch breaks its contract, or a training failed by it; a person decides.
+
+        Raises:
+            BookRefused: it is held by a runner, or was trained on.
+        """
+
+        def work(connection: sa.Connection) -> Batch:
+            batch = _found(connection, id)
+            if batch.state != QUARANTINED:
+                if batch.state == ACCEPTED and self._holder(connection, batch.id) is not None:
+                    raise BookRefused(
+                        "is being trained on", f"batch {id[:12]}", "wait until its claim ended; a failed gate ends it"
+                    )
+                move(connection, batch.id, QUARANTINED, self._hand(), reason, reason=reason)
+            return _found(connection, id)
+
+        return self._write(work)
+
+    def withdraw(self, id: str, reason: str, by: str = "") -> Batch:
+        """The batch is not to be trained on.
+
+        Args:
+            by: the person who says so: it never lands again by itself, and a training that holds it is not accepted.
+                Empty: its files are gone; a training that read them before goes on.
+
+        Raises:
+            BookRefused: it was trained on already.
+        """
+
+        def work(connection: sa.Connection) -> Batch:
+            batch = _found(connection, id)
+            if batch.state != WITHDRAWN:
+                move(connection, batch.id, WITHDRAWN, self._hand(by), reason, reason=reason, person=by)
+            elif by:  # a person's word stands above the zone's
+                values = {"person": by, "reason": reason}
+                connection.execute(sa.update(BATCHES).where(BATCHES.c.id == batch.id).values(**values))
+                record(connection, batch.id, WITHDRAWN, WITHDRAWN, self._hand(by), reason)
+            return _found(connection, id)
+
+        return self._write(work)
+
+    def release(self, id: str, by: str, check_again: bool = False) -> Batch:
+        """A person lets a quarantined or withdrawn batch go on.
+
+        Where its rows were counted it is accepted, else it has landed and is looked into again.
+
+        Args:
+            by: who.
+            check_again: it has landed in any case (after its feed's contract was put right).
+
+        Raises:
+            BookRefused: it is neither.
+        """
+
+        def work(connection: sa.Connection) -> Batch:
+            batch = _found(connection, id)
+            if batch.state not in (QUARANTINED, WITHDRAWN):
+                raise BookRefused(f"is {batch.state}", f"batch {id[:12]}", "nothing holds it back")
+            counted = batch.state == QUARANTINED and batch.rows > 0 and not check_again
+            state, why = (ACCEPTED, "released") if counted else (LANDED, "released, to be looked into again")
+            move(connection, batch.id, state, self._hand(by), why, reason="", person="" if check_again else by)
+            return _found(connection, id)
+
+        return self._write(work)
+
+    def mark_removed(self, id: str, paths: Collection[str], removed: bool = True) -> Batch:
+        """Some files of a batch are no longer in the zone, or are there again; its state stays."""
+
+        def work(connection: sa.Connection) -> Batch:
+            batch = _found(connection, id)
+            for path in paths:
+                here = (FILES.c.batch == batch.id) & (FILES.c.path == path)
+                connection.execute(sa.update(FILES).where(here).values(removed=removed))
+            return _found(connection, id)
+
+        return self._write(work)
+
+    def batches(
+        self,
+        state: str | Iterable[str] | None = None,
+        feed: str | None = None,
+        since: str = "",
+        until: str = "",
+    ) -> list[Batch]:
+        """Batches in order of landing.
+
+        Args:
+            state: one, or several; None: any.
+            since, until: ISO 8601 days, both included: batches that hold data of a day in between. Where rows have no
+                timestamp, the day of landing counts.
+        """
+        wanted = sa.true()
+        if state is not None:
+            wanted &= BATCHES.c.state.in_([state] if isinstance(state, str) else list(state))
+        if feed is not None:
+            wanted &= BATCHES.c.feed == feed
+        landed = sa.func.substr(BATCHES.c.landed, 1, 10)
+        if since:
+            wanted &= sa.case((BATCHES.c.last_day != "", BATCHES.c.last_day), else_=landed) >= since[:10]
+        if until:
+            wanted &= sa.case((BATCHES.c.first_day != "", BATCHES.c.first_day), else_=landed) <= until[:10]
+        return self._read(lambda connection: _batches(connection, wanted))
+
+    def batch(self, prefix: str) -> Batch:
+        """A batch by its id, or by the first digits of it (8 or more).
+
+        Raises:
+            BookRefused: there is none, or there are several.
+        """
+        return self._read(lambda connection: _found(connection, prefix))
+
+    def profile(self, id: str) -> dict[str, Any] | None:
+        """What `accept` was given."""
+        return self._read(
+            lambda connection: connection.execute(
+                sa.select(BATCHES.c.profile).where(BATCHES.c.id == _found(connection, id).id)
+            ).scalar()
+        )
+
+    def released_by(self, id: str) -> str:
+        """The person who released the batch from quarantine as it is, so that acceptance asks no second time."""
+        return self._read(
+            lambda connection: (
+                connection.execute(
+                    sa.select(BATCHES.c.person).where(
+                        (BATCHES.c.id == _found(connection, id).id) & BATCHES.c.state.in_([LANDED, ACCEPTED])
+                    )
+                ).scalar()
+                or ""
+            )
+        )
+
+    def transitions(self, id: str) -> list[Transition]:
+        """The history of a batch, the oldest change first."""
+
+        def work(connection: sa.Connection) -> list[Transition]:
+            rows = connection.execute(
+                sa.select(TRANSITIONS)
+                .where(TRANSITIONS.c.batch == _found(connection, id).id)
+                .order_by(TRANSITIONS.c.number)
+            ).mappings()
+            return [Transition(**{name: value for name, value in row.items() if name != "number"}) for row in rows]
+
+        return self._read(work)
+
+    def _land(self, connection: sa.Connection, batch: Batch) -> Batch:
+        known = connection.execute(
+            sa.select(BATCHES.c.state, BATCHES.c.person).where(BATCHES.c.id == batch.id)
+        ).one_or_none()
+        if known is None:
+            number = connection.execute(sa.select(STATE.c.number)).scalar_one() + 1
+            connection.execute(sa.update(STATE).values(number=number))
+            content = batch.model_dump(exclude={"files", "number", "state"})
+            connection.execute(sa.insert(BATCHES).values(**content, number=number, state=LANDED, person=""))
+            connection.execute(
+                sa.insert(FILES),
+                [{"batch": batch.id, "place": place} | file.model_dump() for place, file in enumerate(batch.files)],
+            )
+            record(connection, batch.id, "", LANDED, self._hand(), f"landed as {batch.name}")
+        else:
+            if not batch.trusted:  # the feed's mark was set since; it is never taken off what landed under it
+                connection.execute(sa.update(BATCHES).where(BATCHES.c.id == batch.id).values(trusted=False))
+            for file in batch.files:  # the same content may lie elsewhere by now
+                here = (FILES.c.batch == batch.id) & (FILES.c.sha256 == file.sha256) & FILES.c.removed
+                again = {"path": file.path, "uri": file.uri, "removed": False}
+                connection.execute(sa.update(FILES).where(here).values(**again))
+            if known.state == WITHDRAWN and not known.person:
+                before, why = _before_withdrawal(connection, batch.id)
+                reason = why if before == QUARANTINED else ""
+                why = "its content landed again"
+                move(connection, batch.id, before, self._hand(), why, reason=reason, name=batch.name)
+        return _found(connection, batch.id)
+
+    def _holder(self, connection: sa.Connection, batch: str) -> int | None:
+        """The token of the claim that holds a batch and is alive."""
+        row = connection.execute(
+            sa.select(CLAIMS).join(HOLDS, HOLDS.c.token == CLAIMS.c.token).where(HOLDS.c.batch == batch)
+        ).one_or_none()
+        now = self.clock.now(connection)
+        return row.token if row and self.clock.holds(row.clock, row.renewed, row.lease_s, now) else None
+
+
+def _found(connection: sa.Connection, prefix: str) -> Batch:
+    if len(prefix) < PREFIX_DIGITS:
+        raise BookRefused("names no batch", prefix, f"give {PREFIX_DIGITS} digits or more of its id")
+    same = BATCHES.c.id == prefix
+    if len(prefix) < 64:
+        same = (BATCHES.c.id >= prefix) & (BATCHES.c.id < prefix + "g")  # digits are hexadecimal
+    found = _batches(connection, same)
+    if len(found) != 1:
+        what = "names several batches" if found else "is no batch of this book"
+        raise BookRefused(what, prefix[:12], "`domainlm batches list` shows them")
+    return found[0]
+
+
+def _before_withdrawal(connection: sa.Connection, batch: str) -> tuple[str, str]:
+    """The state that a withdrawn batch had, and why it had it."""
+    history = connection.execute(
+        sa.select(TRANSITIONS.c.before, TRANSITIONS.c.after, TRANSITIONS.c.why)
+        .where(TRANSITIONS.c.batch == batch)
+        .order_by(TRANSITIONS.c.number.desc())
+    ).all()
+    state = next(row.before for row in history if row.after == WITHDRAWN and row.before != WITHDRAWN)
+    return state, next(row.why for row in history if row.after == state)
+
+
+def _batches(connection: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Batch]:
+    files: dict[str, list[LandedFile]] = {}
+    rows = connection.execute(
+        sa.select(FILES).join(BATCHES, BATCHES.c.id == FILES.c.batch).where(wanted).order_by(FILES.c.place)
+    ).mappings()
+    for row in rows:
+        content = {name: value for name, value in row.items() if name not in ("batch", "place")}
+        files.setdefault(row["batch"], []).append(LandedFile(**content))
+    found = connection.execute(sa.select(*_SHOWN).where(wanted).order_by(BATCHES.c.number)).mappings()
+    return [Batch(**row, files=tuple(files.get(row["id"], ()))) for row in found]

@@ -1,0 +1,82 @@
+"""Which state of a batch may follow which, and the one place where a state changes.
+
+(none)      -> landed
+landed      -> accepted, quarantined, withdrawn
+accepted    -> trained, quarantined, withdrawn
+quarantined -> landed or accepted (released by a person), withdrawn
+withdrawn   -> what it was before (its content landed again), landed (released), trained (a training that
+               held it had read its files before they went away)
+trained     -> promoted
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from domainlm.errors import BookRefused
+from domainlm.retrain.batches import ACCEPTED, LANDED, PROMOTED, QUARANTINED, TRAINED, WITHDRAWN
+from domainlm.retrain.book.store import BATCHES, TRANSITIONS
+
+FOLLOWS: dict[str, frozenset[str]] = {
+    "": frozenset({LANDED}),
+    LANDED: frozenset({ACCEPTED, QUARANTINED, WITHDRAWN}),
+    ACCEPTED: frozenset({QUARANTINED, WITHDRAWN, TRAINED}),
+    QUARANTINED: frozenset({LANDED, ACCEPTED, WITHDRAWN}),
+    WITHDRAWN: frozenset({LANDED, ACCEPTED, QUARANTINED, TRAINED}),
+    TRAINED: frozenset({PROMOTED}),
+    PROMOTED: frozenset(),
+}
+
+
+class Hand(NamedTuple):
+    """Who changes something, and when (ISO 8601 UTC)."""
+
+    who: str
+    time: str
+
+
+def move(
+    connection: sa.Connection,
+    batch: str,
+    after: str,
+    hand: Hand,
+    why: str = "",
+    token: int | None = None,
+    **values: object,
+) -> None:
+    """Change a batch's state, and record it, in the caller's transaction.
+
+    Args:
+        values: other columns of the batch that change with it.
+
+    Raises:
+        BookRefused: there is no such batch, or its state cannot become this one.
+    """
+    before = connection.execute(sa.select(BATCHES.c.state).where(BATCHES.c.id == batch)).scalar()
+    if before is None:
+        raise BookRefused("is no batch of this book", batch[:12], "`domainlm batches list` shows them")
+    check(batch, before, after)
+    connection.execute(sa.update(BATCHES).where(BATCHES.c.id == batch).values(state=after, **values))
+    record(connection, batch, before, after, hand, why, token)
+
+
+def record(
+    connection: sa.Connection, batch: str, before: str, after: str, hand: Hand, why: str, token: int | None = None
+) -> None:
+    """Add one transition to the history."""
+    connection.execute(
+        sa.insert(TRANSITIONS).values(batch=batch, before=before, after=after, token=token, why=why, **hand._asdict())
+    )
+
+
+def check(batch: str, before: str, after: str) -> None:
+    """Refuse what cannot follow.
+
+    Raises:
+        BookRefused: says which states can.
+    """
+    if after not in FOLLOWS[before]:
+        can = ", ".join(sorted(FOLLOWS[before])) or "nothing"
+        raise BookRefused(f"is {before} and cannot become {after}", f"batch {batch[:12]}", f"what can follow: {can}")
