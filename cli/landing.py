@@ -1,0 +1,139 @@
+"""What `domainlm watch` and `domainlm retrain` share: book, zone, the ledger's word and notices, without ZenML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from domainlm.config import RunConfiguration
+from domainlm.errors import ConfigurationError, DomainLMError
+from domainlm.project import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from domainlm.retrain.batches import Batch
+    from domainlm.retrain.book import Book
+    from domainlm.retrain.rounds import Terms
+    from domainlm.retrain.settings import FeedSettings
+    from domainlm.retrain.signals import LedgerView
+    from domainlm.retrain.zone import Zone
+
+CONFIGURATION = "configs/retrain.yaml"  # what the two commands read where no other is named
+
+
+def zone_of(terms: Terms, book: Book, spool: Path | None = None) -> Zone:
+    """The landing zone.
+
+    Args:
+        terms: the configuration's.
+        book: what it notes files in.
+        spool: where rows of queries go in place of where the configuration says: a dry run keeps nothing.
+    """
+    from domainlm.retrain.zone import Zone
+
+    detect = terms.detect.model_copy(update={"spool": str(spool)}) if spool else terms.detect
+    return Zone(detect, book)
+
+
+def local_folder(terms: Terms) -> Path | None:
+    """The zone as a folder whose changes the kernel may tell of; None for any other, and where queries are asked."""
+    zone = terms.detect.zone.removeprefix("file://")
+    if "://" in zone or "::" in zone or any(feed.query for feed in terms.detect.feeds):
+        return None
+    return resolve(zone)
+
+
+def view_of(configuration: RunConfiguration, terms: Terms) -> Callable[[], LedgerView | None]:
+    """Asks the ledger of the champion, and the configuration of what a training would stand on now."""
+    from steps.ledger_view import ledger_view, standing_of
+
+    return lambda: ledger_view(terms.lane, standing_of(configuration))
+
+
+def acceptance_of(configuration: RunConfiguration, book: Book) -> Callable[[Batch, FeedSettings], Batch]:
+    """Looks into one batch. The rules are read at the first: it takes seconds and hundreds of megabytes."""
+    rules = None
+
+    def look(batch: Batch, feed: FeedSettings) -> Batch:
+        nonlocal rules
+        from domainlm.retrain.acceptance import Rules, accept, profile_sources
+
+        from steps.keys import load_keys
+
+        if rules is None:
+            rules = Rules.read(configuration.pipeline.pack, load_keys(configuration.pipeline.mode or None))
+            profile_sources(book, configuration.step("ingest").sources, rules)  # type: ignore[attr-defined]
+        return accept(book, batch, feed, rules)
+
+    return look
+
+
+def overrides_of(
+    zone: str = "",
+    since: str = "",
+    until: str = "",
+    batches: Sequence[str] = (),
+    as_run: str = "",
+    asked: bool = False,
+) -> list[str]:
+    """What options say, as assignments to keys of the configuration."""
+    decide = {"since": since, "until": until, "as_run": as_run}
+    said = [f"steps.decide.parameters.{name}={_quoted(value)}" for name, value in decide.items() if value]
+    if zone:
+        said.append(f"steps.detect.parameters.zone={_quoted(zone)}")
+    if batches:
+        said.append(f"steps.decide.parameters.batches=[{', '.join(map(_quoted, batches))}]")
+    return [*said, *(["steps.decide.parameters.asked=true"] if asked else [])]
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"  # a YAML scalar: 2026-11-01 stays a string, and 1e5 a name
+
+
+def configuration_path(named: Path | None, root: Path) -> Path:
+    """The run configuration of a command.
+
+    Raises:
+        ConfigurationError: none is named, and the project has none of its own.
+    """
+    path = named or root / CONFIGURATION
+    if not path.is_file():
+        raise ConfigurationError("there is no such configuration file", str(path), f"-c FILE, such as {CONFIGURATION}")
+    return path
+
+
+def there_is_a_book() -> bool:
+    """Whether the project names one, or has one of its own."""
+    from domainlm.retrain.book import book_url
+
+    url = book_url()
+    return not url.startswith("sqlite:///") or Path(url.removeprefix("sqlite:///")).exists()
+
+
+def following(terms: Terms, book: Book) -> list[str]:
+    """What follows earlier runs, and what is told of it, in lines."""
+    from domainlm.retrain.notices import deliver
+    from steps.followup import follow_up
+
+    lines = [str(outcome) for outcome in follow_up(book, terms.lane, terms.settle)]
+    deliver(book, terms.settle)
+    return lines
+
+
+def notify(terms: Terms, book: Book, kind: str, **said: str) -> None:
+    """Tell people; a channel that is away, or a book that is, is no reason to end."""
+    from domainlm.retrain.notices import Notice, deliver, tell
+
+    with suppress(DomainLMError, OSError):
+        tell(book, Notice(kind=kind, **said))
+        deliver(book, terms.settle)
+
+
+def notify_quarantined(terms: Terms, book: Book, batch: Batch) -> None:
+    """Tell people that a batch waits for them."""
+    short = batch.id[:12]
+    notify(terms, book, "landed-quarantined", cause=f"batch {short} of {batch.feed}: {batch.reason}",
+           next_action=f"domainlm batches show {short}", key=f"quarantined/{batch.id}")  # fmt: skip

@@ -1,0 +1,289 @@
+"""`domainlm retrain --once`: one round, for cron, CI or Airflow: looks into the zone, decides, trains where it is due.
+
+Exit code 0: nothing was to be trained, or the training went well. 1: it failed, or something is wrong that a person
+must mend. 75 (EX_TEMPFAIL): another runner is at work in this lane, or zone or book are away; try again later.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+from rich.console import Console
+
+from cli.environment import enter_project, quiet_libraries
+from cli.follow import StackOfRun
+from cli.landing import (
+    CONFIGURATION,
+    acceptance_of,
+    configuration_path,
+    following,
+    notify,
+    notify_quarantined,
+    overrides_of,
+    there_is_a_book,
+    view_of,
+    zone_of,
+)
+from domainlm.config import RunConfiguration
+from domainlm.errors import BookUnavailable
+
+if TYPE_CHECKING:
+    from domainlm.retrain.batches import Decision
+    from domainlm.retrain.rounds import Launched, Round, RoundReport, Terms
+
+GOOD, FAILED, BUSY = 0, 1, 75
+ConfigurationOption = Annotated[
+    Path | None, typer.Option("-c", "--config", help=f"Run configuration; {CONFIGURATION} by default.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. steps.decide.parameters.new_rows=500.")
+]
+# The watcher's copy of the configuration that is in force, while the file may hold one that it refused.
+InForce = Annotated[Path | None, typer.Option("--in-force", hidden=True)]
+
+
+def retrain(
+    once: Annotated[bool, typer.Option("--once", help="One round (`domainlm watch` goes on looking).")] = True,
+    config: ConfigurationOption = None,
+    stack: StackOfRun = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would land, the decision and the plan; change nothing.")
+    ] = False,
+    since: Annotated[str, typer.Option(help="Backfill: only batches with data of this day or later.")] = "",
+    until: Annotated[str, typer.Option(help="Only batches with data of this day or earlier.")] = "",
+    batches: Annotated[
+        list[str] | None, typer.Option("--batch", help="Only this batch: 8 digits or more of its id; repeatable.")
+    ] = None,
+    as_run: Annotated[
+        str, typer.Option("--as-run", help="With --batch: use the configuration of this earlier run again.")
+    ] = "",
+    asked: Annotated[
+        bool, typer.Option("--asked", help="Train although nothing asks for it; cool-down and budget do not hold it.")
+    ] = False,
+    overrides: Overrides = None,
+    patience_s: Annotated[
+        float, typer.Option("--patience", min=0, help="Seconds to wait for files that are still settling.")
+    ] = 10.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The report as one JSON line; people's lines to stderr.")
+    ] = False,
+    accept_only: Annotated[
+        bool, typer.Option("--accept-only", help="Look into what landed, and stop: no scan, no decision.")
+    ] = False,
+    follow_only: Annotated[
+        bool, typer.Option("--follow-only", help="Look after what is open of earlier runs, and stop.")
+    ] = False,
+    in_force: InForce = None,
+) -> None:
+    """Retrain where new data ask for it: look into the landing zone, decide with reasons, train, follow up."""
+    config = config.resolve() if config else None  # counts from where the user stands
+    root = enter_project()
+    path = configuration_path(config, root)
+    said = [*(overrides or []), *overrides_of("", since, until, batches or [], as_run, asked)]
+    configuration = RunConfiguration.load(in_force or path, said)
+    if as_run:
+        from domainlm.retrain.as_run import as_run as of_run
+
+        configuration = RunConfiguration(configuration.path, of_run(as_run, configuration.content))
+    console = Console(stderr=as_json, highlight=False, width=None if sys.stdout.isatty() else 150)
+    log = quiet_libraries()
+    from domainlm.retrain.zone import ZoneUnreachable
+
+    started = _Started(configuration, path, bool(said or as_run) or _differs(in_force, path), stack, console, log)
+    try:
+        if accept_only:
+            code = _accept(started, batches or [])
+        elif follow_only:
+            code = _follow(started)
+        elif dry_run:
+            code = _dry(started, patience_s, as_json)
+        else:
+            code = _once(started, patience_s, as_json)
+    except (BookUnavailable, ZoneUnreachable) as error:
+        started.say(f"later: {error}")
+        code = BUSY
+    sys.exit(code)
+
+
+class _Started(NamedTuple):
+    """What the command was given.
+
+    Args:
+        path: the configuration's file, as the manifest names it.
+        overridden: whether values came by hand, or the file holds something else by now.
+    """
+
+    configuration: RunConfiguration
+    path: Path
+    overridden: bool
+    stack: str | None
+    console: Console
+    log: Path
+
+    @property
+    def terms(self) -> Terms:
+        """What the configuration says of retraining."""
+        from domainlm.retrain.rounds import Terms
+
+        return Terms.of(self.configuration)
+
+    def say(self, line: str) -> None:
+        """A line for people; nothing in it is markup."""
+        self.console.print(line, markup=False, soft_wrap=True)
+
+
+def _once(started: _Started, patience_s: float, as_json: bool) -> int:
+    from domainlm.retrain.book import open_book
+    from domainlm.retrain.rounds import Round
+
+    terms, book = started.terms, open_book()
+    round = Round(
+        terms, book, zone_of(terms, book), view_of(started.configuration, terms),
+        accept=acceptance_of(started.configuration, book), launch=lambda decision: _launch(started, decision),
+        follow_up=lambda: following(started.terms, book), say=started.say,
+    )  # fmt: skip
+    report = round.once(patience_s)
+    for id in report.quarantined:
+        notify_quarantined(terms, book, book.batch(id))
+    _show(report, started, as_json)
+    return {"failed": FAILED, "busy": BUSY}.get(report.outcome, FAILED if report.unheard else GOOD)
+
+
+def _accept(started: _Started, batches: list[str]) -> int:
+    from domainlm.retrain.book import open_book
+    from domainlm.retrain.rounds import Round
+
+    terms, book = started.terms, open_book()
+    accept = acceptance_of(started.configuration, book)
+    round = Round(terms, book, zone_of(terms, book), lambda: None, accept=accept, say=started.say)
+    quarantined, unheard = round.look_into(round.landed(batches))
+    for batch in quarantined:
+        notify_quarantined(terms, book, batch)
+    return FAILED if unheard else GOOD
+
+
+def _follow(started: _Started) -> int:
+    from domainlm.retrain.book import open_book
+
+    for line in following(started.terms, open_book()):
+        started.say(line)
+    return GOOD
+
+
+def _dry(started: _Started, patience_s: float, as_json: bool) -> int:
+    """The round on copies: of the book, and of where rows of queries are put."""
+    from domainlm.retrain.book import Book, open_book
+    from domainlm.retrain.rounds import Round
+
+    terms = started.terms
+    with tempfile.TemporaryDirectory(prefix="domainlm-dry-") as folder:
+        place = Path(folder)
+        copy = place / "book.sqlite"
+        try:
+            book = open_book(create=False).copied_to(copy)
+        except BookUnavailable:
+            if there_is_a_book():
+                raise
+            book = Book(f"sqlite:///{copy}")  # nothing has landed yet
+        accept = acceptance_of(started.configuration, book)
+        round = Round(terms, book, zone_of(terms, book, place / "spool"), view_of(started.configuration, terms),
+                      accept=accept, say=started.say)  # fmt: skip
+        report = round.once(patience_s, dry=True)
+        if report.outcome == "would-train":
+            report.told = tuple(_plan(round, report.decision))
+        _show(report, started, as_json)
+        return BUSY if report.outcome == "busy" else GOOD
+
+
+def _plan(round: Round, decision: Decision | None) -> list[str]:
+    """What a training would work on, and about what it would take."""
+    from domainlm.retrain.plan import make_plan
+
+    assert decision is not None
+    terms, book, ids = round.terms, round.book, [batch.id for batch in round.waiting()]
+    claim = book.claim(terms.lane, "dry run", 3600, batches=ids, exclusive=False, allow_empty=True)
+    if claim is None:
+        return ["nothing can be claimed now"]
+    plan = make_plan(book, claim, decision, terms.decide, terms.detect.feeds, terms.detect.zone)
+    lines = [
+        f"would train on: {book.batch(one).name or one[:12]} ({book.batch(one).rows} rows)" for one in claim.batches
+    ]
+    for source in plan.sources:
+        lines.append(f"feed {source.name}: {len(source.parts)} files, new after row {plan.new_after[source.name]}")
+    kept = "all old rows" if plan.replay_ratio is None else f"{plan.replay_ratio:g} old rows for each new one"
+    trust = "trusted" if plan.trusted else "an untrusted feed is among them: never promoted by itself"
+    hours = round.hours_of_a_training()
+    cost = "no earlier training to tell the cost by" if hours is None else f"about {hours:.2f} h, as earlier ones took"
+    return [*lines, f"from: {plan.start}; with {kept}; {trust}", f"cost: {cost}"]
+
+
+def _launch(started: _Started, decision: Decision) -> Launched:
+    from cli.launch import Launch, effective, launched, let_hub, show_card
+    from domainlm.ledger.run import manifest as manifests
+    from domainlm.ledger.run.asked import Asked
+    from domainlm.retrain.rounds import Launched
+
+    for line in decision.lines():
+        started.say(line)
+    let_hub(started.configuration)
+
+    def start(stated: dict[str, Any]) -> Any:
+        from pipelines.retraining import retraining_pipeline
+
+        path = effective(started.configuration.content, stated)
+        return retraining_pipeline.with_options(config_path=str(path))()
+
+    began = time.monotonic()
+    asked = Asked(str(started.path), overridden=started.overridden)
+    finished = launched(start, Launch(started.configuration, asked, started.stack), started.console, started.log)
+    if finished is None:
+        return Launched("failed", _tell_failure(started))
+    manifest = manifests.read(finished.path)
+    if manifest.status == manifests.DECLINED:
+        return Launched("no", finished.run_id)
+    return Launched("trained" if show_card(finished, started.console, began) else "failed", finished.run_id)
+
+
+def _tell_failure(started: _Started) -> str:
+    """Tell people that a run failed: run, step, cause and what to do, out of its manifest; the run's id."""
+    from domainlm.ledger.run import manifest as manifests
+    from domainlm.retrain.book import open_book
+    from pipelines import hooks
+
+    run = str(hooks.started[-1]) if hooks.started else ""
+    path = manifests.manifest_folder() / f"{run}.json"
+    failure = manifests.read(path).failure if run and path.exists() else None
+    step, cause = (failure.step, f"{failure.error}: {failure.message}") if failure else ("", "it did not begin")
+    remedy = "mend the cause (domainlm.log says more); the next round tries again"
+    told = {"run": run, "step": step, "cause": cause, "next_action": remedy, "key": f"failed/{run}"}
+    notify(started.terms, open_book(), "failed", **told)
+    return run
+
+
+def _show(report: RoundReport, started: _Started, as_json: bool) -> None:
+    if as_json:
+        print(report.model_dump_json())
+        return
+    say = started.say
+    say(f"zone {report.zone}: {len(report.landed)} batches landed, {report.settling} still settle, "
+        f"{report.unreadable} files cannot be read")  # fmt: skip
+    say(f"waiting to be trained on: {len(report.waiting)} batches, {report.waiting_rows} rows")
+    if report.decision is not None and report.outcome in ("no", "busy", "would-train"):
+        for line in report.decision.lines():
+            say(line)
+    for line in report.told:
+        say(line)
+    words = {
+        "no": "nothing is trained", "busy": "another runner is at work in this lane", "trained": "trained",
+        "failed": "the training failed", "would-train": "a training would start now",
+    }  # fmt: skip
+    say(words[report.outcome] + (f": run {report.run_id}" if report.run_id else ""))
+
+
+def _differs(in_force: Path | None, path: Path) -> bool:
+    return in_force is not None and in_force.read_bytes() != path.read_bytes()

@@ -1,0 +1,197 @@
+"""`domainlm watch`: looks into the landing zone until it is told to stop, and starts what has to be done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.environment import enter_project, quiet_libraries
+from cli.follow import StackOfRun
+from cli.landing import configuration_path, local_folder, notify, overrides_of, there_is_a_book, view_of, zone_of
+from cli.retrain import ConfigurationOption, Overrides
+from domainlm.config import RunConfiguration
+from domainlm.errors import ConfigurationError
+from domainlm.project import home
+
+if TYPE_CHECKING:
+    from domainlm.retrain.book import Book
+    from domainlm.retrain.watching import Setup, Tell
+
+HEARTBEAT = "watch.json"
+BOOK_PATIENCE_S = 2.0  # of one call; the watcher itself waits longer, and says so
+
+
+def watch(
+    zone: Annotated[
+        str | None, typer.Argument(metavar="[URI]", help="Folder or fsspec URI, in place of the configuration's.")
+    ] = None,
+    config: ConfigurationOption = None,
+    stack: StackOfRun = None,
+    poll_s: Annotated[
+        float | None, typer.Option("--poll", min=0.05, help="Seconds between two looks where nothing tells of changes.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Work on a copy of the book, and say what would be started.")
+    ] = False,
+    on_stop: Annotated[
+        str, typer.Option("--on-stop", help="What SIGTERM does to a training at work: stop or leave.")
+    ] = "stop",
+    overrides: Overrides = None,
+    health: Annotated[
+        bool, typer.Option("--health", help="Exit code 0 where the project's watcher lives; then stop. For probes.")
+    ] = False,
+) -> None:
+    """Notice what lands, decide with reasons, and train where that is due; until SIGTERM.
+
+    SIGHUP, or a changed configuration file: it is read again. One that cannot be used is refused; the old one holds.
+    """
+    if health:
+        raise typer.Exit(0 if _lives() else 1)
+    if on_stop not in ("stop", "leave"):
+        raise ConfigurationError(f"knows no '{on_stop}'", "--on-stop", "stop or leave")
+    if zone and "://" not in zone:
+        zone = str(Path(zone).resolve())  # counts from where the user stands
+    config = config.resolve() if config else None
+    root = enter_project()
+    quiet_libraries()
+    with ExitStack() as until_the_end:
+        if dry_run:
+            _work_on_copies(Path(until_the_end.enter_context(tempfile.TemporaryDirectory(prefix="domainlm-dry-"))))
+        source = _Source(
+            configuration_path(config, root), stack, poll_s, dry_run, [*(overrides or []), *overrides_of(zone or "")]
+        )
+        from domainlm.retrain.health import Pulse
+        from domainlm.retrain.watching import Watcher
+
+        _say_another()
+        watcher = Watcher(
+            source.load, source.stamp, home() / "logs", Pulse(home() / "retrain" / HEARTBEAT), say, source.tell, on_stop
+        )  # fmt: skip
+        watcher.run()
+    say("the watcher ends")
+
+
+def say(line: str) -> None:
+    """A line of the log on standard output, with its time (UTC); control characters of names were escaped before."""
+    print(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}", flush=True)
+
+
+class _Source:
+    """Where the watcher's setup comes from.
+
+    Args:
+        path: the configuration's file.
+        said: assignments over it.
+    """
+
+    def __init__(self, path: Path, stack: str | None, poll_s: float | None, dry: bool, said: list[str]) -> None:
+        self._path, self._stack, self._poll_s, self._dry, self._said = path, stack, poll_s, dry, said
+        self._book: Book | None = None
+        self._setup: Setup | None = None
+
+    def stamp(self) -> object:
+        """Changes with the file."""
+        try:
+            state = self._path.stat()
+        except OSError:
+            return None
+        return state.st_ino, state.st_size, state.st_mtime_ns
+
+    def load(self) -> Setup:
+        """Read and check the configuration, and keep a copy of it: what children work with while it is in force.
+
+        Raises:
+            ConfigurationError: it cannot be used.
+            BookUnavailable: the book cannot be opened.
+        """
+        from domainlm.retrain.book import open_book
+        from domainlm.retrain.rounds import Round, Terms
+        from domainlm.retrain.watching import Setup
+
+        before = self._content()
+        configuration = RunConfiguration.load(self._path, self._said)
+        terms = Terms.of(configuration)
+        if self._content() != before:
+            raise ConfigurationError("changes while it is read", str(self._path), "wait until it is written")
+        copy = self._copied(before)
+        self._book = self._book or open_book(patience_s=BOOK_PATIENCE_S)
+        round = Round(terms, self._book, zone_of(terms, self._book), view_of(configuration, terms))
+        self._setup = Setup(
+            round, local_folder(terms), self._poll_s or terms.detect.poll_s,
+            accept=lambda ids: self._command(copy, "--accept-only", *(word for id in ids for word in ("--batch", id))),
+            retrain=[] if self._dry else self._command(copy, "--once"),
+            follow=[] if self._dry else self._command(copy, "--follow-only"),
+        )  # fmt: skip
+        return self._setup
+
+    def tell(self, said: Tell) -> None:
+        """Hand a notice on."""
+        assert self._setup is not None
+        if not self._dry:
+            notify(self._setup.round.terms, self._setup.round.book, said.kind, cause=said.cause,
+                   next_action=said.next_action, key=said.key)  # fmt: skip
+
+    def _content(self) -> bytes:
+        try:
+            return self._path.read_bytes()
+        except OSError as error:
+            raise ConfigurationError(f"cannot be read ({error.strerror})", str(self._path), "put it back") from None
+
+    def _copied(self, content: bytes) -> Path:
+        folder = home() / "configurations"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        copy = folder / f"watch-{hashlib.sha256(content).hexdigest()[:16]}{self._path.suffix}"
+        if not copy.exists():
+            place = copy.with_name(f".{copy.name}.{os.getpid()}")
+            place.write_bytes(content)
+            place.replace(copy)
+        return copy
+
+    def _command(self, copy: Path, *arguments: str) -> list[str]:
+        given = ["-c", str(self._path), "--in-force", str(copy)]
+        for word in self._said:
+            given += ["--set", word]
+        if self._stack:
+            given += ["-s", self._stack]
+        return [sys.executable, "-m", "cli.main", "retrain", *given, *arguments]
+
+
+def _work_on_copies(folder: Path) -> None:
+    """Children inherit it: what they look into is entered into the copy."""
+    from domainlm.retrain.book import Book, open_book
+
+    copy = folder / "book.sqlite"
+    if there_is_a_book():
+        open_book(create=False).copied_to(copy)
+    else:
+        Book(f"sqlite:///{copy}")
+    os.environ["DOMAINLM_BOOK"] = f"sqlite:///{copy}"
+
+
+def _lives() -> bool:
+    from domainlm.retrain.health import STALE_S, age_s, read_heartbeat
+
+    said = read_heartbeat(home() / "retrain" / HEARTBEAT)
+    age = age_s(said)
+    print(json.dumps({"age_s": None if age == float("inf") else round(age, 1)} | said))
+    return age < STALE_S
+
+
+def _say_another() -> None:
+    """Two watchers of one zone do no harm: a batch is claimed by one of them."""
+    from domainlm.retrain.health import STALE_S, age_s, read_heartbeat
+
+    said = read_heartbeat(home() / "retrain" / HEARTBEAT)
+    if age_s(said) < STALE_S and said.get("pid") != os.getpid():
+        say(
+            f"another watcher of this project is at work (process {said.get('pid')}); each batch is claimed by one only"
+        )

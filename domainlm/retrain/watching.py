@@ -1,0 +1,354 @@
+"""The watcher: notices what lands, hands the heavy work to children, and outlives whatever goes wrong around it.
+
+One thread looks and decides; others only ring its bell: the kernel's word of a change, a child that ended, a signal.
+Every pause is by the monotonic clock, so that no change of the wall clock makes it hang or hurry.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from domainlm.digests import digest_json
+from domainlm.errors import DomainLMError
+from domainlm.retrain.bell import Bell, Interrupted, Signals
+from domainlm.retrain.health import Pulse, notify_systemd
+from domainlm.retrain.launching import BUSY, Child, Children, LaunchFailed, OnStop
+from domainlm.retrain.noticing import Changes
+from domainlm.retrain.patience import Patience
+from domainlm.retrain.rounds import Round
+
+if TYPE_CHECKING:
+    from domainlm.retrain.batches import Decision
+    from domainlm.retrain.zone import Scan
+
+DECIDE_S = 60.0  # a decision is taken anew so often without anything new: ages grow, cool-downs end
+SAFETY_S = 30.0  # where the kernel tells of changes, a look of one's own so often all the same
+GAP_S = 0.1  # between two looks, however often the bell rings
+SETTLE_LEAST_S = 0.02  # before a look at what settles
+SHARE = 0.003  # looks without a cause take at most this share of a core: a large zone is looked into less often
+POLL_SHARE = 0.05  # and where nothing tells of changes
+BATCHES_OF_CHILD = 100  # looked into by one child
+SAID_AFTER = 3  # trouble is told to people when it was met so often in a row; a hiccup is only a line
+CHECK_CONFIGURATION_S = 1.0
+FOLLOW_S = 3600.0  # what is still open of earlier runs is looked after so often: a person's approval may have come
+ACCEPT, RETRAIN, FOLLOW = "accept", "retrain", "follow"
+SHORT_OF = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+
+
+class Tell(NamedTuple):
+    """What people are told beside the log; the kinds are those of `domainlm.retrain.notices`."""
+
+    kind: str
+    cause: str
+    next_action: str
+    key: str
+
+
+class Setup(NamedTuple):
+    """What a configuration makes of the watcher.
+
+    Args:
+        round: the look, with book and zone.
+        folder: the zone, where the kernel may tell of its changes; None where somebody must look.
+        poll_s: seconds between two looks where nothing tells of changes.
+        accept: the command that looks into batches, given their ids.
+        retrain: the command that trains; empty where nothing may be started.
+        follow: the command that looks after what is open of earlier runs; empty for none.
+    """
+
+    round: Round
+    folder: Path | None
+    poll_s: float
+    accept: Callable[[Sequence[str]], list[str]]
+    retrain: Sequence[str] = ()
+    follow: Sequence[str] = ()
+
+
+class Watcher:
+    """Looks until it is told to stop.
+
+    Args:
+        load: reads the configuration and makes a setup of it; called again when it is told to, or the file changed.
+        changed: says something else when the configuration's file is another one.
+        logs: folder of the children's output.
+        pulse: shows others that it lives.
+        say: a line for the log.
+        tell: a notice for people; must not raise.
+        on_stop: what SIGTERM does to a training that is at work.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Setup],
+        changed: Callable[[], object],
+        logs: Path,
+        pulse: Pulse,
+        say: Callable[[str], None],
+        tell: Callable[[Tell], None],
+        on_stop: OnStop = "stop",
+    ) -> None:
+        self._load, self._changed, self._pulse = load, changed, pulse
+        self._say, self._tell, self._on_stop = say, tell, on_stop
+        self._bell = Bell()
+        self._signals = Signals(self._bell)
+        self._children = Children(logs, self._bell.ring, say)
+        self._rung = False
+        self._said: dict[str, frozenset[str]] = {}
+        self._trouble = self._looks = 0
+        self._last_look = self._cost_s = 0.0
+        self._answer = ""
+
+    def run(self) -> None:
+        """Look until SIGTERM or SIGINT.
+
+        Raises:
+            DomainLMError: the configuration cannot be used at the start.
+        """
+        with self._signals:
+            setup = self._load()
+            self._stamp, self._stamp_at = self._changed(), time.monotonic()
+            self._take(setup)
+            try:
+                with self._pulse:
+                    notify_systemd("READY=1", f"STATUS=watching {self._zone}")
+                    while not self._signals.stop:
+                        self._pass()
+                    notify_systemd("STOPPING=1")
+            finally:
+                self._changes.stop()
+                self._children.stop(self._on_stop)
+
+    def _take(self, setup: Setup) -> None:
+        self._setup = setup
+        self._patience = {name: Patience(setup.round.book, name) for name in (ACCEPT, RETRAIN)}
+        self._answer, self._how = "", ""
+        now = time.monotonic()
+        self._next_look = self._next_decision = now
+        self._next_follow = now + FOLLOW_S
+        self._changes = self._new_changes()
+
+    def _new_changes(self) -> Changes:
+        return Changes(self._setup.folder, self._setup.round.terms.detect.ignore, self._ring, self._bell.ring).start()
+
+    def _ring(self) -> None:
+        self._rung = True
+        self._bell.ring()
+
+    def _pass(self) -> None:
+        self._pulse.touch(state="trouble" if self._trouble else "watching", zone=self._zone, looks=self._looks)
+        self._say_how()
+        self._reread()
+        now = time.monotonic()
+        if self._rung:
+            self._rung = False
+            self._next_look = min(self._next_look, max(now, self._last_look + max(GAP_S, self._cost_s)))
+        for name, child in self._children.ended():
+            self._next_decision = now
+            self._after(name, child)
+        if now >= min(self._next_look, self._next_decision, self._next_follow):
+            self._try(now)
+        due = min(self._next_look, self._next_decision, self._next_follow, self._stamp_at + CHECK_CONFIGURATION_S)
+        if not self._signals.stop:
+            self._bell.wait(due - time.monotonic())
+
+    # ------------------------------------------------------------------------------------------ a round, in parts
+
+    def _try(self, now: float) -> None:
+        """A look and what follows from it. What keeps us from it is waited out, longer each time."""
+        from domainlm.retrain.book import BookUnavailable
+        from domainlm.retrain.zone import ZoneUnreachable
+
+        try:
+            if now >= self._next_look:
+                self._look()
+            self._look_into()
+            self._decide()
+            self._follow()
+        except Interrupted:
+            return
+        except ZoneUnreachable as error:
+            self._wait_out("zone-unreachable", "the zone cannot be reached", error)
+        except BookUnavailable as error:
+            self._wait_out("book-unavailable", "the book cannot be reached", error)
+        except LaunchFailed as error:
+            self._wait_out("child-failing", "no child can be started", error)
+        except OSError as error:
+            if error.errno not in SHORT_OF:
+                raise
+            self._wait_out("machine", "the machine is short of something", error)
+        else:
+            if self._trouble:
+                self._say(f"it goes on after {self._trouble} vain tries")
+                self._trouble = 0
+                self._changes.stop()  # the folder may be another one of the same name
+                self._changes = self._new_changes()
+
+    def _look(self) -> None:
+        spent = time.process_time()
+        self._signals.may_interrupt = True
+        try:
+            scan = self._setup.round.zone.scan()
+        finally:
+            self._signals.may_interrupt = False
+        self._last_look = time.monotonic()
+        self._looks += 1
+        self._cost_s = time.process_time() - spent
+        self._say_scan(scan)
+        if scan.landed or scan.changed or scan.removed:
+            self._next_decision = self._last_look
+        if self._changes.told:
+            pause = max(SAFETY_S, self._cost_s / SHARE)
+        else:
+            pause = max(self._setup.poll_s, self._cost_s / POLL_SHARE)
+        if (settles := self._setup.round.zone.next_settle_s) is not None:
+            pause = min(pause, max(settles, SETTLE_LEAST_S, self._cost_s))
+        self._next_look = self._last_look + pause
+
+    def _look_into(self) -> None:
+        """A child for the batches that nobody looked into; one that ended a child is left alone for a while."""
+        if ACCEPT in self._children:
+            return
+        landed, held = self._setup.round.landed(), self._patience[ACCEPT]
+        if due := [batch.id for batch in landed if not held.held_s(batch.id)][:BATCHES_OF_CHILD]:
+            self._children.start(ACCEPT, self._setup.accept(due), due)
+
+    def _decide(self) -> None:
+        now = time.monotonic()
+        if now < self._next_decision or ACCEPT in self._children or RETRAIN in self._children:
+            return  # what a child finds comes first; it rings when it has ended
+        self._next_decision = now + DECIDE_S
+        decision = self._setup.round.decide()
+        self._say_decision(decision)
+        if not decision.retrain:
+            return
+        if not self._setup.retrain:
+            self._once("dry", ["a training would start now; this is a dry run"])
+            return
+        key = digest_json([batch.id for batch in self._setup.round.waiting()])[:16]
+        if left := self._patience[RETRAIN].held_s(key):
+            self._next_decision = now + min(DECIDE_S, left)
+        else:
+            child = self._children.start(RETRAIN, self._setup.retrain, [key])
+            self._say(f"a training begins: process {child.pid}, log {child.log}")
+
+    def _follow(self) -> None:
+        now = time.monotonic()
+        if now < self._next_follow:
+            return
+        self._next_follow = now + FOLLOW_S
+        if self._setup.follow and RETRAIN not in self._children and self._setup.round.has_open_result():
+            self._children.start(FOLLOW, self._setup.follow)
+
+    # ------------------------------------------------------------------------------------------ after a child
+
+    def _after(self, name: str, child: Child) -> None:
+        if child.code == BUSY:
+            self._say(f"{name} has to wait: another runner is at work, or something is away; log {child.log}")
+            self._next_decision += DECIDE_S
+        elif child.code:
+            self._failed(name, child)
+        elif name == RETRAIN:
+            self._say(f"the training's command ended well after {child.seconds:.0f} s; log {child.log}")
+            self._keep(lambda: self._patience[RETRAIN].succeeded(*child.keys))
+        else:
+            child.forget_log()  # it says nothing that the book does not
+            self._keep(lambda: self._patience[ACCEPT].succeeded(*child.keys))
+
+    def _failed(self, name: str, child: Child) -> None:
+        if name == FOLLOW:
+            self._say(f"what follows earlier runs could not be looked after ({child.told()}); log {child.log}")
+            return
+        what, key = "the training", child.keys[0]
+        if name == ACCEPT:  # it goes in order of landing: the first that it left is the one that ended it
+            left = self._keep(lambda: {batch.id for batch in self._setup.round.landed()}) or set()
+            key = next((one for one in child.keys if one in left), key)
+            what = f"the look into batch {key[:12]}"
+        times = self._keep(lambda: self._patience[name].failed(key)) or 1
+        pause = self._patience[name].held_s(key)
+        self._say(f"{what} {child.told()}, {times} times by now; next try in {pause:.0f} s; log {child.log}")
+        self._tell(Tell("child-failing", f"{what} {child.told()}", f"read {child.log}", f"{name}/{key}"))
+
+    def _keep(self, act: Callable[[], Any]) -> Any:
+        """Do what the book has to remember; where it is away, what this process remembers must do."""
+        from domainlm.retrain.book import BookUnavailable
+
+        try:
+            return act()
+        except BookUnavailable:
+            return None
+
+    # ------------------------------------------------------------------------------------------ trouble, words
+
+    def _wait_out(self, kind: str, what: str, error: Exception) -> None:
+        """Jitter over the upper half of an exponential pause: many watchers do not come back at one moment."""
+        self._trouble += 1
+        longest = self._setup.round.terms.detect.backoff_max_s
+        pause = min(longest, max(self._setup.poll_s, 1.0) * 2 ** min(self._trouble - 1, 20)) * random.uniform(0.5, 1.0)
+        self._next_look = self._next_decision = time.monotonic() + pause
+        self._next_follow = max(self._next_follow, self._next_look)
+        said = str(error) if isinstance(error, DomainLMError) else os.strerror(getattr(error, "errno", 0) or 0)
+        self._say(f"{what}; try {self._trouble}, the next in {pause:.1f} s: {said}")
+        if self._trouble == SAID_AFTER:
+            self._tell(Tell(kind, what, "see the watcher's log; it goes on by itself when this is over", kind))
+
+    def _say_scan(self, scan: Scan) -> None:
+        for batch in scan.landed:
+            self._say(f"landed: batch {batch.id[:12]} of {batch.feed}, {len(batch.files)} files")
+        self._once("unreadable", [f"cannot be read: {one}" for one in scan.unreadable])
+        self._once("unknown", [f"belongs to no feed: {one}" for one in scan.unknown])
+
+    def _say_decision(self, decision: Decision) -> None:
+        first, *reasons = decision.lines()
+        barred = f" (barred: {', '.join(decision.barred)})" if decision.barred else ""
+        line = "; ".join([f"{first}{barred}", *(one[2:] for one in reasons if one.startswith("+"))])
+        if line != self._answer:
+            self._say(line)
+        self._answer = line
+
+    def _say_how(self) -> None:
+        how = "the kernel tells of changes"
+        if not self._changes.told:
+            how = f"looks every {self._setup.poll_s:g} s: {self._changes.why}"
+        if how != self._how:
+            self._how = how
+            self._say(f"watching {self._zone}; {how}")
+            self._next_look = time.monotonic()
+
+    def _once(self, what: str, lines: Sequence[str]) -> None:
+        """Say the lines that were not among the last of their kind."""
+        for line in lines:
+            if line not in self._said.get(what, ()):
+                self._say(line)
+        self._said[what] = frozenset(lines)
+
+    @property
+    def _zone(self) -> str:
+        return self._setup.round.shown_zone
+
+    def _reread(self) -> None:
+        """Take a changed configuration; one that cannot be used is refused, and the old one stays in force."""
+        now = time.monotonic()
+        if not self._signals.reload and now < self._stamp_at + CHECK_CONFIGURATION_S:
+            return
+        self._stamp_at, before, self._stamp = now, self._stamp, self._changed()
+        if not self._signals.reload and self._stamp == before:
+            return
+        self._signals.reload = False
+        notify_systemd("RELOADING=1")
+        try:
+            setup = self._load()
+        except DomainLMError as error:
+            self._say(f"the changed configuration is refused, the old one stays in force: {error}")
+            cause, key = "the changed configuration cannot be used", f"configuration/{digest_json(str(error))[:16]}"
+            self._tell(Tell("configuration-refused", cause, "mend it: the watcher's log says what is wrong", key))
+        else:
+            self._changes.stop()
+            self._take(setup)
+            self._say("the changed configuration is in force")
+        notify_systemd("READY=1", f"STATUS=watching {self._zone}")
