@@ -10,8 +10,10 @@ from domainlm.ledger.run.manifest import FAILED, ModelRecord, Source, StepEntry
 from domainlm.ledger.trust.gate import identity
 from domainlm.reports import Report
 
-GATES = {"redact": "redaction", "validate": "validation", "evaluate": "evaluation"}  # step -> verdict
-TERMS = "name uri rows licence consent purpose jurisdiction language handling jurisdictions languages".split()
+CONTEST = "contest"  # with the champion: a verdict of `domainlm.risk`
+# step -> verdict
+GATES = {"redact": "redaction", "validate": "validation", "evaluate": "evaluation", CONTEST: CONTEST}
+TERMS = "name uri rows licence consent purpose jurisdiction language handling jurisdictions languages trusted".split()
 _OF_BASE = "base_"
 
 
@@ -42,6 +44,8 @@ def verdicts_of(reports: dict[str, Report], steps: list[StepEntry]) -> dict[str,
             found[f"{base}validation"] = {"verdict": kept, **contract.summary()}
     if evaluation := reports.get("evaluation_report"):
         found["evaluation"] = {"verdict": getattr(evaluation, "headline", ""), **evaluation.summary()}
+    if contest := reports.get("contest_report"):
+        found[CONTEST] = {"verdict": getattr(contest, "verdict", ""), **contest.summary()}
     if comparison := reports.get("comparison_report"):
         found["comparison"] = {"verdict": "reported", **comparison.summary()}
     if (licence := getattr(reports.get("training_report"), "licence", None)) is not None:
@@ -75,5 +79,5 @@ def model_of(reports: dict[str, Report]) -> ModelRecord | None:
         return None
     return ModelRecord(
         name=found.name, version=found.version, identity=digest_json(found.digests), digests=found.digests,
-        verdict=found.verdict, handling=found.handling, licences=found.licences,
+        verdict=found.verdict, handling=found.handling, licences=found.licences, tier=found.tier,
     )  # fmt: skip

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_serializer
 
 from domainlm.digests import digest_bytes
 from domainlm.errors import EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.envelopes import Envelope
 from domainlm.reports import Report
+from domainlm.risk import Tier
 
 MAX_NOTE_BYTES = 64 << 10  # of a signed checkpoint
 MAX_WORDS = 2000  # characters
@@ -82,6 +83,8 @@ class StandingApproval(Report):
         metrics: bounds by metric; all must hold.
         until: last day, ISO 8601.
         uses: how many promotions it may serve.
+        tier: the highest risk that it covers (`domainlm.risk`); None, and left out, in those from before there were
+            tiers, which serve no model of today.
     """
 
     model: Words
@@ -91,6 +94,11 @@ class StandingApproval(Report):
     until: Words
     uses: int = Field(ge=1, le=1000)
     reason: Words
+    tier: Tier | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_an_unstated_tier(self, write: Any) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if value is not None or name != "tier"}
 
 
 class Promotion(Report):

@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import model_serializer
+
 from domainlm import __version__
 from domainlm.artifacts import CARD_FILE, AdapterFolder, BaseCheckpoint, Folder, TokenizerFolder
 from domainlm.digests import digest_json
@@ -22,6 +24,7 @@ from domainlm.licences import LicenceVerdict
 from domainlm.register.serving import ADAPTER, BASE, MAX_NEW_TOKENS, TOKENIZER
 from domainlm.register.settings import RegisterSettings
 from domainlm.reports import Report
+from domainlm.risk import Tier
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 SHOWN, NOT_SHOWN = "shown", "not shown"
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_ID"
 IDENTITY, VERIFIED, HANDLING_CLASS = "domainlm.identity", "domainlm.verified", "domainlm.handling_class"
+LICENCES = "domainlm.licences"
 # what a version needs besides domainlm itself, pinned to what it was made with
 REQUIREMENTS = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "safetensors")
 
@@ -61,6 +65,7 @@ class Registration(Report):
 
     Fields:
         existing: whether the version was there already, made from exactly the same.
+        tier: the risk tier that the run states; that of a registration from before there were tiers is the highest.
     """
 
     name: str
@@ -73,6 +78,12 @@ class Registration(Report):
     licences: list[str]
     handling: Handling
     aliases: list[str]
+    tier: Tier | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_an_unstated_tier(self, write: Any) -> dict[str, Any]:
+        """Left out where nobody stated it: so registrations from before this field keep their digest."""
+        return {name: value for name, value in write(self).items() if value is not None or name != "tier"}
 
 
 def register(
@@ -123,7 +134,7 @@ def register(
                 "domainlm.verdict": verdict,
                 "domainlm.commit": provenance.commit,
                 "domainlm.dirty": str(provenance.dirty).lower(),
-                "domainlm.licences": ", ".join(provenance.licences),
+                LICENCES: ", ".join(provenance.licences),
                 **_licence_tags(provenance.licence),
                 HANDLING_CLASS: provenance.handling,
                 "domainlm.base_name": base.card["name"],
@@ -144,6 +155,7 @@ def register(
         licences=provenance.licences,
         handling=provenance.handling,
         aliases=sorted(entry.aliases),
+        tier=settings.tier,
     )
 
 

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 
 from domainlm.handling import PUBLIC, Handling
 from domainlm.reports import Settings
+from domainlm.risk import HIGHEST, Tier
 
 CHAMPION = "champion"  # the alias that `domainlm promote` alone gives
 
@@ -29,6 +30,10 @@ class RegisterSettings(Settings):
     )
     base_handling: Handling = Field(
         PUBLIC, description="handling class of an external base; stricter than public where it is an institution's own"
+    )
+    tier: Tier = Field(
+        HIGHEST,
+        description="risk tier, 1 (highest) to 3: a standing approval promotes only models of the tiers that it covers",
     )
     experiment: str = Field("domainlm", min_length=1, description="MLflow experiment of the registration's run")
     require_shown: bool = Field(

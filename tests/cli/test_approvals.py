@@ -211,6 +211,7 @@ metrics: {{headline_accuracy: {{low: 0.5}}}}
 until: 2099-12-31
 uses: 3
 reason: nightly retraining
+tier: 1
 """
 
 

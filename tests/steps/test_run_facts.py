@@ -51,6 +51,27 @@ def test_a_source_without_a_steward_has_the_digest_of_before_there_were_any() ->
     assert "steward" not in SourceManifest(sources=(source("letters"),), split_salt="").model_dump_json()
 
 
+def test_a_source_says_whether_it_is_trusted() -> None:
+    entries = (source("letters"), source("news").model_copy(update={"trusted": False}))
+    found = sources_of({"source_manifest": SourceManifest(sources=entries, split_salt="")})
+    assert [one.trusted for one in found] == [True, False]
+
+
+class Contest(Report):
+    """As much of a contest's report as the manifest asks for."""
+
+    verdict: str
+    champion: str
+    figures: dict[str, float]
+
+
+def test_a_contest_says_how_it_ended_and_against_whom() -> None:
+    report = Contest(verdict="worse", champion="a" * 64, figures={"old": 0.1})
+    assert verdicts_of({"contest_report": report}, []) == {"contest": {"verdict": "worse", "champion": "a" * 64}}
+    failed = [StepEntry(name="contest", status=FAILED)]
+    assert verdicts_of({}, failed) == {"contest": {"verdict": FAILED}}
+
+
 def test_each_gate_says_its_verdict() -> None:
     licence = LicenceVerdict(
         purpose="model-training", base=["MIT"], data=["CC-BY-4.0"], allowed=True, duties=["name the author"],
@@ -82,3 +103,6 @@ def test_the_model_is_named_by_the_digest_over_all_that_it_came_from() -> None:
     found = model_of({"registration": registration})
     assert found is not None and found.identity == digest_json(digests)
     assert (found.version, found.handling, found.verdict) == ("3", "internal", "shown")
+    assert found.tier is None and "tier" not in registration.model_dump(mode="json"), "of before there were tiers"
+    tiered = model_of({"registration": registration.model_copy(update={"tier": 2})})
+    assert tiered is not None and tiered.tier == 2 and tiered.identity == found.identity

@@ -73,12 +73,12 @@ def rich_run(number: int, **changes: Any) -> RunManifest:
         "sources": [
             Source(name="headlines", uri="domains/finance/headlines.csv", rows=9_120, licence="CC-BY-4.0",
                    consent="not needed: public", purpose="finetuning", jurisdiction="us", language="en",
-                   handling="public"),
+                   handling="public", trusted=True),
             Source(name="콜센터 상담", uri="s3://bank-kr/calls/2026-10/", rows=3_180, licence="internal",
                    consent="contract, clause 7", purpose="finetuning", jurisdiction="kr", language="ko",
-                   handling="confidential"),
+                   handling="confidential", trusted=True),
             Source(name="filings", uri="domains/finance/corpus", rows=100, licence="public domain", 
-                   purpose="evaluation", jurisdiction="us", language="en", handling="public"),
+                   purpose="evaluation", jurisdiction="us", language="en", handling="public", trusted=True),
         ],
         "rows": [RowSet(data=made["prepare"], use=use, rows=rows, root=digest(use, number))
                  for use, rows in (("training", 9_800), ("development", 1_200), ("test", 1_400))],

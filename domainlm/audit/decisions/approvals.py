@@ -19,13 +19,15 @@ from domainlm.audit.evidence import Evidence, Stated
 from domainlm.ledger import entries
 from domainlm.ledger.acts import Approval, Bound, Condition, StandingApproval
 from domainlm.ledger.findings import Finding
-from domainlm.ledger.run.manifest import COMPLETED
+from domainlm.ledger.run.manifest import COMPLETED, RunManifest
 from domainlm.ledger.trust import gate as trust
 from domainlm.ledger.trust.gate import OFFICER, VALIDATOR, Policy
 from domainlm.reports import Report
+from domainlm.risk import BETTER, EQUAL, HIGHEST, LOWEST, NO_CHAMPION
 
 DECIDERS = (OFFICER, VALIDATOR)
 SHOWN = "shown"  # an evaluation's verdict (`domainlm.register`)
+CONTEST = "contest"  # the step, and the verdict, of champion against challenger (`steps.run_facts`)
 
 
 class OpenCondition(Condition):
@@ -368,6 +370,9 @@ class _Judge:
 
     def _out_of_bounds(self, act: StandingApproval, run: Stated) -> str:
         manifest = run.act
+        champion = self.evidence.champion(manifest.model.name)
+        if why := self._too_risky(act, manifest) or _contest_lost(manifest, champion):
+            return why
         if manifest.model.verdict != SHOWN:
             return "the evaluation did not show the model's headline claim"
         if manifest.code.get("dirty") is not False:
@@ -379,7 +384,6 @@ class _Judge:
             return "the model learnt from sources that it does not name" if sources else "the run names no source"
         if not any(bound != Bound() for bound in act.metrics.values()):
             return "it bounds no metric"
-        champion = self.evidence.champion(manifest.model.name)
         before = champion and next(iter(registrations(self.evidence, champion.act.identity)), None)
         for metric, bound in sorted(act.metrics.items()):
             value = manifest.metrics.get(metric, math.nan)
@@ -393,6 +397,26 @@ class _Judge:
                 return f"{metric} is {value:g}, above {bound.high:g}"
             if bound.over_champion is not None and not gain >= bound.over_champion:
                 return f"{metric} is not {bound.over_champion:g} above the champion's"
+        return ""
+
+    def _too_risky(self, act: StandingApproval, manifest: RunManifest) -> str:
+        """Why nobody may leave this model to a standing approval, or not to this one.
+
+        What was signed before there were tiers serves no model any more; a promotion that it once allowed, of a run
+        from before manifests said whom they trust, stays as right as it was.
+        """
+        stated = manifest.model.tier is not None or any(source.trusted is not None for source in manifest.sources)
+        if act.tier is None and not stated and self.rests_on is not None:
+            return ""
+        if act.tier is None:
+            return "it names no risk tier: its officer gives a new one that does"
+        if unsure := sorted({source.name for source in manifest.sources if source.trusted is None}):
+            return f"the run does not say whether its source {unsure[0]} is trusted"
+        if strangers := sorted({source.name for source in manifest.sources if not source.trusted}):
+            return f"the model learnt from {strangers[0]}, an untrusted source: people decide on it"
+        tier = min(manifest.model.tier or HIGHEST, self.policy.rules.tiers.get(manifest.model.name, LOWEST))
+        if tier < act.tier:
+            return f"the model is of risk tier {tier}, and it covers tier {act.tier} and lower risks"
         return ""
 
     def _wanted(self) -> tuple[int, int]:
@@ -463,6 +487,18 @@ def day_of(evidence: Evidence, today: date | None = None) -> date:
     """The day that counts: today, and never one before the latest entry's."""
     last = evidence.stated[-1].clock.date() if evidence.stated else date.min
     return max(today or trust.now().date(), last)
+
+
+def _contest_lost(manifest: RunManifest, champion: Stated | None) -> str:
+    """Why a run's contest asks for people; empty where it had none, or did not lose to the present champion."""
+    found = manifest.verdicts.get(CONTEST)
+    if found is None:
+        return "its contest has no verdict" if any(step.name == CONTEST for step in manifest.steps) else ""
+    if found.get("champion", "") != (champion.act.identity if champion else ""):
+        return "its contest was not against the present champion"
+    if found.get("verdict") not in ((BETTER, EQUAL) if champion else (NO_CHAMPION,)):
+        return f"its contest with the champion ended: {found.get('verdict') or 'no verdict'}"
+    return ""
 
 
 def _parsed(day: str) -> date | None:

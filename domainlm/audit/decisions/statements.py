@@ -159,6 +159,8 @@ def standing_approval(evidence: Evidence, file: Path, today: date | None = None)
     _check_day(act.until, day_of(evidence, today), "until")
     if not any(bound != Bound() for bound in act.metrics.values()):
         raise ApprovalRefused("bounds no metric", str(file), "name at least one with low, high or over_champion")
+    if act.tier is None:
+        raise ApprovalRefused("names no risk tier", str(file), "say tier: 1, 2 or 3, the highest risk that it covers")
     if not act.sources or not re.fullmatch(r"[0-9a-f]{64}", act.base):
         raise ApprovalRefused("names no base digest or no source", str(file), "see the run that it shall be like")
     return act
@@ -258,6 +260,8 @@ def _approval_lines(evidence: Evidence, act: Approval) -> list[str]:
             f"run: {run.run_name} of {run.started[:10]} ({run.run_id}), entry {about.number}",
             f"code: commit {str(run.code.get('commit', ''))[:12] or 'unknown'}"
             + ("" if run.code.get("dirty") is False else ", with uncommitted changes"),
+            f"risk tier: {run.model.tier or 'not stated'}",
+            *(f"untrusted source: {source.name}" for source in run.sources if source.trusted is False),
             f"evaluation: {run.model.verdict or 'no verdict'}",
             *(f"{gate}: {_said(found)}" for gate, found in sorted(run.verdicts.items())),
             *_metric_lines(run.metrics),
@@ -274,13 +278,18 @@ def _approval_lines(evidence: Evidence, act: Approval) -> list[str]:
 def _standing_lines(act: StandingApproval) -> list[str]:
     lines = [
         f"standing approval for: {act.model}, {act.uses} promotions until {act.until}",
+        f"only models of risk tier {act.tier} and lower risks" if act.tier else "no risk tier: it serves no more",
         f"only on the base: {act.base}",
         f"only from the sources: {', '.join(act.sources)}",
     ]
     for metric, bound in sorted(act.metrics.items()):
         sides = [f"{name} {value:g}" for name, value in bound.model_dump().items() if value is not None]
         lines.append(f"only with {metric}: {', '.join(sides) or 'any value'}")
-    return [*lines, "only from a clean work tree, with its evaluation's claim shown", f"reason: {act.reason}"]
+    return [
+        *lines,
+        "only from a clean work tree, from trusted sources, with its evaluation's claim shown and no lost contest",
+        f"reason: {act.reason}",
+    ]
 
 
 def _said(verdict: Mapping[str, Any]) -> str:

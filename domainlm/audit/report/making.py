@@ -40,6 +40,7 @@ def use(subject: Subject) -> Section:
         (words("use.identity"), Code(model.identity)),
         (words("use.purpose"), plain(licence.get("purpose") or words("not-recorded"))),
         (words("use.handling"), plain(handling)),
+        (words("use.tier"), str(model.tier) if model.tier else words("not-stated")),
         (words("use.base"), plain(_base(manifest.base) or words("not-recorded"))),
         (words("use.gate"), plain(words.name("gate", gate) if gate else words("not-recorded"))),
         (words("use.licences"), plain(", ".join(model.licences) or words("not-recorded"))),
@@ -68,7 +69,9 @@ def data(subject: Subject) -> Section:
         columns = ("source", "licence", "consent", "purpose", "jurisdiction", "handling", "rows")
         lines = [
             (
-                plain(source.name, 60) + (words("data.base") if source.stage.startswith("base") else ""),
+                plain(source.name, 60)
+                + (words("data.base") if source.stage.startswith("base") else "")
+                + (words("data.untrusted") if source.trusted is False else ""),
                 *(
                     plain(getattr(source, term) or words("not-stated"), 80)
                     for term in ("licence", "consent", "purpose")

@@ -20,9 +20,11 @@ from domainlm.errors import ArtifactError
 from domainlm.keys import KeyRing
 from domainlm.ledger.seals import Keys, check, seal
 from domainlm.project import home
+from domainlm.risk import Tier
 
 FORMAT = "domainlm.run/2"
 RUNNING, COMPLETED, FAILED, INTERRUPTED = "running", "completed", "failed", "interrupted"
+DECLINED = "declined"  # a retraining that decided that nothing should be trained: no fault, and no model
 SEAL = "run manifest"  # use of the key
 UNKNOWN = "unknown"  # the cause of a failure that no hook was told
 _OF_FEW_STEPS = ("measured", "chosen", "places")
@@ -124,6 +126,7 @@ class Source(BaseModel):
         jurisdictions: rows by the law that they are under; a row may name another than its source does.
         languages: rows by language, in the same way.
         steward: SHA-256 of the address of whoever answers for it, as `identity` makes it; "" where none is stated.
+        trusted: false for text that strangers can write; None, and left out, in manifests from before it was stated.
     """
 
     name: str
@@ -140,6 +143,11 @@ class Source(BaseModel):
     handling: str = ""
     jurisdictions: dict[str, int] = Field(default_factory=dict)
     languages: dict[str, int] = Field(default_factory=dict)
+    trusted: bool | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unstated_trust(self, write: Any) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if value is not None or name != "trusted"}
 
 
 class ModelRecord(BaseModel):
@@ -148,6 +156,7 @@ class ModelRecord(BaseModel):
     Args:
         identity: digest over all of `digests`: what an approval approves, and nothing else.
         digests: adapter, base, tokenizer, data, configuration, evaluation; 64 hexadecimal digits each.
+        tier: risk tier as the run states it (`domainlm.risk`); None, and left out, in manifests from before it.
     """
 
     name: str
@@ -157,6 +166,11 @@ class ModelRecord(BaseModel):
     verdict: str = ""
     handling: str = ""
     licences: list[str] = Field(default_factory=list)
+    tier: Tier | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_an_unstated_tier(self, write: Any) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if value is not None or name != "tier"}
 
 
 class RowSet(BaseModel):
@@ -205,7 +219,8 @@ class RunManifest(BaseModel):
             was told, as it was compiled; `overrides`: whether values were given by hand.
         base: name, digest, licence and location of the base model.
         hardware: processor, cores, memory in bytes, GPUs.
-        verdicts: what the gates said: `redaction`, `validation`, `evaluation`, `licence`, each a flat mapping.
+        verdicts: what the gates said: `redaction`, `validation`, `evaluation`, `licence`, `contest`, each a flat
+            mapping; of a retraining also the `decision` and its reasons.
         metrics: the scores on the test split, by name.
         intervals: lowest and highest value of each metric that has a confidence interval.
         model: the registered version; None where the run did not come so far.

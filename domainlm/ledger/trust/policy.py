@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_serializer
 from securesystemslib.signer import Key, SSlibKey
 
 from domainlm.digests import digest_bytes
@@ -20,6 +20,7 @@ from domainlm.errors import EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.envelopes import Envelope
 from domainlm.reports import Report
+from domainlm.risk import Tier
 
 TRAINER, VALIDATOR, OFFICER = "trainer", "validator", "officer"  # people
 ROOT, RECORDER, LOG = "root", "recorder", "log"  # the root's keys; services: of machine-made entries, of checkpoints
@@ -97,6 +98,8 @@ class Rules(Report):
         outside: identities of authors who are no members (former colleagues, contractors) and so cannot approve; an
             author whom nobody knows closes the gate.
         production: false for the policy that set-up makes: every verdict then says "development-key".
+        tiers: registered name -> its risk tier. A run may state a higher risk than this, never a lower one. Left out
+            where empty, as in policies from before there were tiers.
     """
 
     officers: int = Field(default=1, ge=0)
@@ -105,6 +108,11 @@ class Rules(Report):
     approval_days: int = Field(default=90, ge=1)
     outside: list[str] = Field(default_factory=list)
     production: bool = False
+    tiers: dict[str, Tier] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _without_empty_tiers(self, write: Any) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if value or name != "tiers"}
 
 
 class Policy(Report):

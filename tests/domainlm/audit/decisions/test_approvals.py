@@ -11,17 +11,27 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from securesystemslib.signer import CryptoSigner
 from small_ledgers import ORIGIN, PEOPLE, SmallLedger, small_ledger, small_run
 
 from domainlm.audit.decisions import approvals
 from domainlm.audit.decisions.approvals import check_promotion, decide
+from domainlm.audit.proof.cross_checks import within
 from domainlm.audit.proof.verification import examine
 from domainlm.errors import EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.acts import Approval, Bound, Condition, ConditionMet, Erasure, Promotion, StandingApproval
 from domainlm.ledger.envelopes import Envelope
-from domainlm.ledger.run.manifest import FAILED, Authors, RunManifest, Source
+from domainlm.ledger.run.manifest import (
+    COMPLETED,
+    FAILED,
+    Authors,
+    ModelRecord,
+    RunManifest,
+    Source,
+    StepEntry,
+)
 from domainlm.ledger.trust.gate import Member, Revocation, Rules, identity
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -59,7 +69,8 @@ class Desk:
     def stand(self, who: str = "anna", **changes) -> str:
         act = StandingApproval(
             **{"model": "domainlm-finance", "base": self.manifest.model.digests["base"], "sources": ["headlines"],
-               "metrics": {"headline_accuracy": Bound(low=0.5)}, "until": "2026-12-31", "uses": 2, "reason": "nightly"}
+               "metrics": {"headline_accuracy": Bound(low=0.5)}, "until": "2026-12-31", "uses": 2, "reason": "nightly",
+               "tier": 1}
             | changes
         )  # fmt: skip
         return self.state(who, entries.STANDING, act)
@@ -520,7 +531,7 @@ def test_no_environment_variable_can_approve(desk, monkeypatch):
 
 def shown_run(number: int = 1, **changes) -> RunManifest:
     """A run within the bounds of `Desk.stand`."""
-    sources = [Source(name="headlines", uri="file:h")]
+    sources = [Source(name="headlines", uri="file:h", trusted=True)]
     return small_run(number, **{"code": {"commit": "c" * 40, "dirty": False}, "sources": sources} | changes)
 
 
@@ -629,12 +640,173 @@ def test_what_closes_the_gate_closes_it_for_a_standing_approval_too(tmp_path):
     assert not desk.decide().allowed
 
 
+def test_a_model_of_an_untrusted_source_is_left_to_people(tmp_path):
+    sources = [Source(name="headlines", uri="x", trusted=True), Source(name="headlines", uri="y", trusted=False)]
+    desk = Desk(tmp_path, run=shown_run(sources=sources))
+    digest = desk.stand()
+    assert desk.decide().unusable == {
+        digest: "the model learnt from headlines, an untrusted source: people decide on it"
+    }
+    desk.say("anna"), desk.say("victor")
+    assert desk.decide().allowed and desk.decide().standing == ""
+
+
+def test_a_model_of_an_untrusted_source_that_was_promoted_all_the_same_is_found(tmp_path):
+    desk = Desk(tmp_path, run=shown_run(sources=[Source(name="headlines", uri="x", trusted=False)]))
+    desk.promote([], desk.stand())
+    assert finding(desk).code == "unapproved" and "unapproved" in codes_of(desk)
+
+
+def test_any_of_the_runs_that_registered_a_model_may_have_read_an_untrusted_source(nightly):
+    other = shown_run(sources=[Source(name="headlines", uri="x", trusted=False)], run_id="0" * 8 + "-other")
+    nightly.stand()
+    assert nightly.decide().allowed
+    nightly.enter(other)
+    assert not nightly.decide().allowed
+
+
+@pytest.mark.parametrize("trusted", [None, True])
+def test_what_is_not_said_counts_against_a_model(tmp_path, trusted):
+    """A manifest from before `trusted`, or one of which a part says it and a part does not."""
+    sources = [Source(name="headlines", uri="x"), Source(name="headlines", uri="y", trusted=trusted)]
+    desk = Desk(tmp_path, run=shown_run(sources=sources))
+    digest = desk.stand()
+    assert "does not say whether its source headlines is trusted" in desk.decide().unusable[digest]
+    desk.promote([], digest)
+    assert finding(desk).code == "unapproved"
+
+
+@pytest.mark.parametrize(
+    ("stated", "policy", "covered", "allowed"),
+    [
+        (None, None, 1, True),  # a tier that nobody stated is the highest
+        (None, None, 2, False),
+        (1, None, 2, False),
+        (2, None, 2, True),
+        (3, None, 2, True),
+        (2, None, 3, False),
+        (3, 1, 2, False),  # the root's word stands against a run that calls itself harmless
+        (3, 2, 2, True),
+        (1, 3, 2, False),  # and a run may call itself riskier than the root does
+    ],
+)
+def test_a_standing_approval_covers_its_risk_tier_and_those_below(tmp_path, stated, policy, covered, allowed):
+    model = small_run().model.model_copy(update={"tier": stated})
+    rules = Rules(production=True, tiers={"domainlm-finance": policy, "another": 1} if policy else {})
+    desk = Desk(tmp_path, rules, shown_run(model=model))
+    digest = desk.stand(tier=covered)
+    assert desk.decide().allowed is allowed
+    if not allowed:
+        assert f"and it covers tier {covered} and lower risks" in desk.decide().unusable[digest]
+        desk.promote([], digest)
+        assert finding(desk).code == "unapproved"
+
+
+def test_the_root_can_raise_the_tier_of_a_model_at_any_time(tmp_path):
+    desk = Desk(tmp_path, run=shown_run(model=small_run().model.model_copy(update={"tier": 3})))
+    desk.stand(tier=2)
+    assert desk.decide().allowed
+    desk.policy(rules=Rules(production=True, tiers={"domainlm-finance": 1}))
+    assert not desk.decide().allowed
+
+
+@pytest.mark.parametrize("tier", [0, 4, -1, "high"])
+def test_a_tier_that_is_none_is_refused(tier):
+    for make in (
+        lambda: Rules(tiers={"a": tier}), lambda: ModelRecord(name="a", version="1", identity="", digests={}, tier=tier)
+    ):  # fmt: skip
+        with pytest.raises(ValidationError):
+            make()
+
+
+def contested(number: int, verdict: str, champion: str) -> RunManifest:
+    return shown_run(number, verdicts={"contest": {"verdict": verdict, "champion": champion}})
+
+
+@pytest.mark.parametrize(
+    ("verdict", "allowed"),
+    [("better", True), ("equal", True), ("worse", False), ("not-assessable", False), ("no-champion", False),
+     ("failed", False), ("", False)],
+)  # fmt: skip
+def test_a_challenger_that_did_not_hold_its_own_is_left_to_people(nightly, verdict, allowed):
+    nightly.promote([nightly.say("anna"), nightly.say("victor")])
+    champion = nightly.identity
+    nightly.manifest = contested(2, verdict, champion)
+    nightly.enter(nightly.manifest)
+    nightly.identity = nightly.manifest.model.identity
+    digest = nightly.stand()
+    assert nightly.decide().allowed is allowed
+    nightly.promote([], digest, champion, version=2)
+    assert (finding(nightly) is None) is allowed
+
+
+def test_a_contest_with_another_than_the_present_champion_does_not_count(nightly):
+    nightly.promote([nightly.say("anna"), nightly.say("victor")])
+    nightly.manifest = contested(2, "better", "f" * 64)
+    nightly.enter(nightly.manifest)
+    nightly.identity = nightly.manifest.model.identity
+    assert nightly.decide().unusable == {} and not nightly.decide().allowed
+    digest = nightly.stand()
+    assert nightly.decide().unusable == {digest: "its contest was not against the present champion"}
+
+
+def test_the_first_model_of_a_name_has_nobody_to_be_held_against(tmp_path):
+    desk = Desk(tmp_path / "first", run=contested(1, "no-champion", ""))
+    desk.stand()
+    assert desk.decide().allowed
+    desk = Desk(tmp_path / "claims", run=contested(1, "better", ""))
+    desk.stand()
+    assert not desk.decide().allowed
+
+
+def test_a_contest_that_was_held_and_says_nothing_counts_against_the_model(tmp_path):
+    desk = Desk(tmp_path, run=shown_run(steps=[StepEntry(name="contest", status=COMPLETED)]))
+    digest = desk.stand()
+    assert desk.decide().unusable == {digest: "its contest has no verdict"}
+
+
+# --- ledgers from before risk tiers ---
+
+
+def test_a_promotion_from_before_there_were_tiers_stays_right_and_its_standing_approval_serves_no_more(tmp_path):
+    desk = Desk(tmp_path, run=shown_run(sources=[Source(name="headlines", uri="x")]))
+    digest = desk.stand(tier=None)
+    desk.promote([], digest)
+    assert finding(desk) is None and codes_of(desk) == set()
+    desk.manifest = shown_run(2, sources=[Source(name="headlines", uri="x")])
+    desk.enter(desk.manifest)
+    desk.identity = desk.manifest.model.identity
+    assert desk.decide().unusable == {digest: "it names no risk tier: its officer gives a new one that does"}
+
+
+def test_a_standing_approval_from_before_there_were_tiers_serves_no_run_of_today(nightly):
+    nightly.promote([], nightly.stand(tier=None))
+    assert finding(nightly).code == "unapproved"
+
+
+def test_what_was_written_before_these_fields_keeps_its_bytes():
+    old = {"name": "headlines", "uri": "file:h"}
+    assert "trusted" not in Source(**old).model_dump(mode="json")
+    assert Source(**old, trusted=False).model_dump(mode="json")["trusted"] is False
+    assert "tier" not in small_run().model.model_dump(mode="json")
+    assert "tiers" not in Rules().model_dump(mode="json") and Rules(tiers={"a": 2}).model_dump()["tiers"] == {"a": 2}
+    act = StandingApproval(model="m", base="b", sources=[], metrics={}, until="", uses=1, reason="")
+    assert "tier" not in act.model_dump(mode="json")
+    manifest = shown_run(sources=[Source(**old)]).sealed()
+    RunManifest(**manifest.model_dump(mode="json")).verify()
+
+
 # --- promotions, looked at afterwards ---
 
 
 def finding(desk: Desk):
     evidence = desk.made.evidence()
     return check_promotion(evidence, list(evidence.of_kind(entries.PROMOTION))[-1])
+
+
+def codes_of(desk: Desk) -> set[str]:
+    """What `domainlm audit verify` finds in what the entries say."""
+    return {found.code for found in within(desk.made.evidence(), today=TODAY)}
 
 
 def test_a_promotion_is_judged_by_what_stood_before_it(desk):

@@ -200,9 +200,10 @@ def test_what_the_decision_says_is_said_in_korean(tmp_path):
     )  # fmt: skip
     good = {"model": "domainlm-finance", "base": rich_run(1).model.digests["base"], "until": "2099-01-01", "uses": 1,
             "sources": ["headlines", "콜센터 상담", "filings"], "metrics": {"headline_accuracy": {"low": 0.1}},
-            "reason": "x"}  # fmt: skip
-    for changes in ({"until": "2020-01-01"}, {"base": "0" * 64}, {"sources": []}, {"metrics": {}},
-                    {"metrics": {"unheard_of": {"low": 1}}}, {"metrics": {"headline_accuracy": {"low": 0.9}}},
+            "reason": "x", "tier": 1}  # fmt: skip
+    for changes in ({"tier": None}, {"tier": 2}, {"until": "2020-01-01"}, {"base": "0" * 64}, {"sources": []},
+                    {"metrics": {}}, {"metrics": {"unheard_of": {"low": 1}}},
+                    {"metrics": {"headline_accuracy": {"low": 0.9}}},
                     {"metrics": {"headline_accuracy": {"high": 0.1}}},
                     {"metrics": {"headline_accuracy": {"over_champion": 0.5}}}):  # fmt: skip
         small.state("anna", entries.STANDING, StandingApproval(**(good | changes)))

@@ -198,6 +198,7 @@ def test_a_standing_approval_and_those_who_do_not_count_are_named(tmp_path: Path
         model="domainlm-finance", base=manifest.model.digests["base"],
         sources=[source.name for source in manifest.sources],
         metrics={"headlines/headlines/accuracy/tuned": Bound(low=0.5)}, until="2026-12-31", uses=2, reason="nightly",
+        tier=1,
     )  # fmt: skip
     ledger.made.state("olga", entries.STANDING, standing, time=NOON.replace(hour=14))
     act = Approval(
