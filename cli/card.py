@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from domainlm.keys import DEVELOPMENT
-from domainlm.ledger.run.manifest import COMPLETED, RunManifest
+from domainlm.ledger.run.manifest import COMPLETED, DECLINED, RunManifest
+from domainlm.names import DECISION
 from domainlm.reports import Report
 
 SHOWN_GAINS = ("base", "linear probe", "shuffled labels", "TF-IDF")
@@ -31,7 +32,7 @@ def print_card(
         evidence: what became of its entry in the ledger.
 
     Returns:
-        Whether the run completed.
+        Whether the run completed, or ended well before that because nothing was to be trained.
     """
     console.rule(f"[bold]{manifest.run_name}")
     lines = Table.grid(padding=(0, 2))
@@ -46,6 +47,8 @@ def print_card(
     lines.add_row("keyed ids", key)
     for title, told in costs(manifest):
         lines.add_row(title, told)
+    for title, told in decision(manifest):
+        lines.add_row(title, told)
     cached = sum(step.cached for step in manifest.steps)
     lines.add_row("run", f"{manifest.status}: {len(manifest.steps)} steps, {cached} from the cache, {seconds:.0f} s")
     lines.add_row("manifest", str(path))
@@ -56,7 +59,15 @@ def print_card(
     console.print(lines)
     if evaluation := reports.get("evaluation_report"):
         _print_evaluation(console, evaluation)
-    return manifest.status == COMPLETED
+    return manifest.status in (COMPLETED, DECLINED)
+
+
+def decision(manifest: RunManifest) -> list[tuple[str, str]]:
+    """The answer of a retraining and its reasons, a line each; none of any other run."""
+    if not (found := manifest.verdicts.get(DECISION)):
+        return []
+    reasons = [("", reason) for reason in str(found["reasons"]).split(" | ")]
+    return [("decision", str(found["verdict"])), *reasons]
 
 
 def costs(manifest: RunManifest) -> list[tuple[str, str]]:

@@ -219,11 +219,14 @@ class Attending:
         self._timing.write(self._course, outcome, time.monotonic())
         if console.is_terminal:
             console.print(table(self._course.rows(time.monotonic())))
-        if outcome.status != COMPLETED:
-            self._say(outcome)
+        from domainlm.ledger.run.manifest import DECLINED
+
         found = None if outcome.status == LOST else self._collect(outcome)
+        declined = found is not None and found.manifest.status == DECLINED
+        if outcome.status != COMPLETED and not declined:
+            self._say(outcome)
         path, evidence = (found.path, self._evidence(found)) if found else (None, "")
-        if outcome.status == COMPLETED and path:
+        if (outcome.status == COMPLETED or declined) and path:
             return Finished(str(self._run.id), path, evidence)
         if outcome.status == COMPLETED:
             console.print("[yellow]the run completed, but nothing states it yet[/]")

@@ -20,7 +20,8 @@ from domainlm.audit.standards.sending import send_waiting
 from domainlm.errors import DomainLMError, EvidenceRefused, SecretError
 from domainlm.ledger.run import manifest as manifests
 from domainlm.ledger.run.entering import Entered, enter, enter_waiting, receipt_of
-from domainlm.ledger.run.manifest import COMPLETED, FAILED, RUNNING, UNKNOWN
+from domainlm.ledger.run.manifest import COMPLETED, DECLINED, FAILED, RUNNING, UNKNOWN
+from steps.declined import Declined
 from steps.keys import load_keys
 from steps.outbox import tell_begun, tell_failed
 from steps.place import in_pod
@@ -55,9 +56,13 @@ def on_end() -> None:
 
 
 def on_failure(error: BaseException) -> None:
-    """A step raised: the manifest names step and cause."""
+    """A step raised: the manifest names step and cause; or says that nothing was to be trained."""
+    declined = isinstance(error, Declined)
     if in_pod():
-        return tell_failed(error)
+        return None if declined else tell_failed(error)
+    if declined:
+        manifests.write(manifest_of(get_step_context().pipeline_run.id, status=DECLINED), load_keys)
+        return None
     manifests.write(manifest_of(get_step_context().pipeline_run.id, status=FAILED, error=error), load_keys)
 
 
@@ -75,7 +80,7 @@ def on_cleanup() -> None:
         path = manifests.manifest_folder() / f"{run.id}.json"
         if not path.exists() or manifests.read(path).status == RUNNING:
             found = manifest_of(run.id)
-            if found.status != COMPLETED:
+            if found.status not in (COMPLETED, DECLINED):
                 found = manifest_of(run.id, status=FAILED)
             manifests.write(found, load_keys)
         if not (found := manifests.read(path)).rows:

@@ -12,10 +12,12 @@ from domainlm.errors import ArtifactError, DomainLMError
 from domainlm.ledger.run import manifest as manifests
 from domainlm.ledger.run.collecting import Finished, complete
 from domainlm.ledger.run.entering import ELSEWHERE, Entered, enter, receipt_of, seen_folder
-from domainlm.ledger.run.manifest import COMPLETED, FAILED, INTERRUPTED, Failure, RunManifest
+from domainlm.ledger.run.manifest import COMPLETED, DECLINED, FAILED, INTERRUPTED, Failure, RunManifest
 from domainlm.ledger.seals import no_key
+from domainlm.names import DECIDE
 from domainlm.pod_facts import PodFacts
 from steps.client_errors import reading
+from steps.declined import was_declined
 from steps.keys import load_keys
 from steps.left_by_pods import left_of
 from steps.rows import rows_of, with_rows
@@ -56,7 +58,7 @@ def _collect(run: PipelineRunResponse, pods: Pods, failure: Failure | None, only
     if failure is None and not run.status.is_finished:
         raise ArtifactError("the run is still at work", run.name, "wait for its end, or stop it")
     left = left_of(run)
-    status = _ENDED.get(run.status.value, FAILED)
+    status = DECLINED if was_declined(run.status, run.steps.get(DECIDE)) else _ENDED.get(run.status.value, FAILED)
     # also a run that its follower had to stop has failed: what it waited for is the reason, not that it was stopped
     found = manifest_of(run.id, status=FAILED if failure else status, begun=left.first())
     found = complete(found, left, pods, failure)

@@ -22,6 +22,7 @@ from domainlm.ledger.run.checkout import ROOMS, changed_files, code_state, file_
 from domainlm.ledger.run.machine import environment_state, hardware_state, process_alive
 from domainlm.ledger.run.manifest import (
     COMPLETED,
+    DECLINED,
     FAILED,
     INTERRUPTED,
     RUNNING,
@@ -33,17 +34,18 @@ from domainlm.ledger.run.manifest import (
 )
 from domainlm.ledger.run.outbox import Begun
 from domainlm.ledger.run.submission import stated_of
-from domainlm.names import CHOSEN, MEASURED, RECORD, REGISTER
+from domainlm.names import CHOSEN, DECIDE, DECISION, MEASURED, RECORD, REGISTER
 from domainlm.project import SOURCE_ROOT, project_root
 from domainlm.reports import Report
 from steps.champion import commit_of_champion
+from steps.declined import decision_in, was_declined
 from steps.keys import load_keys
 from steps.place import in_pod
 from steps.run_facts import metrics_of, model_of, sources_of, verdicts_of
 
 PROCESS = "process"
 REPORT_NAMES = ("Report", "Manifest", "Verdict", "Registration", "Record")
-ENDED = (COMPLETED, FAILED, INTERRUPTED)
+ENDED = (COMPLETED, DECLINED, FAILED, INTERRUPTED)
 _STATUS_CHARACTERS = 1000  # the status of a manifest's file stands before its first step
 _NOT_STATED = Origin("", ())
 # shown an artifact: step, output, content digest, and how to load it
@@ -73,7 +75,9 @@ def manifest_of(
     steps = [_entry(step) for name, step in hydrated.items() if name != RECORD]
     steps.sort(key=lambda entry: (entry.started, entry.name))
     broken = next((entry for entry in steps if entry.status == FAILED), None)
-    if status is None:
+    if status is None and was_declined(run.status, hydrated.get(DECIDE)):
+        status = DECLINED
+    elif status is None:
         status = FAILED if broken or error else (COMPLETED if run.status == ExecutionStatus.COMPLETED else RUNNING)
     failure = None
     if error is not None or broken is not None:
@@ -109,7 +113,7 @@ def manifest_of(
         found.code, found.environment, found.hardware = start.code, start.environment, start.hardware
         found.authors, found.rows = start.authors, start.rows
         found.configuration |= {name: start.configuration[name] for name in ("file", "overrides")}
-    if status in (COMPLETED, FAILED):
+    if status in (COMPLETED, DECLINED, FAILED):
         edited = changed_files(found.code["files"], _code_files(run))
         found.code |= {"changed": edited, "dirty": True} if edited else {}
     return _with_reports(found, run, hydrated) if status in ENDED else found
@@ -120,6 +124,8 @@ def _with_reports(found: RunManifest, run: PipelineRunResponse, steps: dict[str,
     reports = _reports(steps, only_readable=True)
     found.sources, found.model = sources_of(reports), model_of(reports)
     found.verdicts = verdicts_of(reports, found.steps)
+    if decision := decision_in(steps.get(DECIDE)):
+        found.verdicts[DECISION] = decision
     found.metrics, found.intervals = metrics_of(reports)
     found.base = _base(steps)
     # the process that finds an interrupted run is not the one that ran it; a pod has neither history nor ledger

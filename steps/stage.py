@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from zenml import step
 from zenml.config import CachePolicy
+from zenml.exceptions import RunStoppedException
 
 import materializers  # noqa: F401 - registers ours, so that no step's output falls back to pickle
 from domainlm.digests import code_files
@@ -24,6 +25,7 @@ from domainlm.names import (
     RECORD,
     REDACT,
     REGISTER,
+    RETRAIN,
     TRAIN,
     VALIDATE,
     VOCABULARY,
@@ -34,7 +36,7 @@ from domainlm.reports import Settings
 # The order of the stages. A step's cache key covers the code of its own folder, of the ground floor, and of every stage
 # before it: ZenML would otherwise stop at the first step whose output is unchanged, and evidence that names the code
 # would then be of two versions.
-ORDER = (INGEST, REDACT, PREPARE, VALIDATE, PRETRAIN, VOCABULARY, TRAIN, EVALUATE, COMPARE, REGISTER, RECORD)
+ORDER = (INGEST, REDACT, PREPARE, VALIDATE, PRETRAIN, VOCABULARY, TRAIN, EVALUATE, COMPARE, REGISTER, RETRAIN, RECORD)
 FOLDER = {RECORD: "ledger"}
 DEBUG_VARIABLE = "DOMAINLM_DEBUG"
 USES_MODELS = ORDER[ORDER.index(PRETRAIN) :]
@@ -103,7 +105,7 @@ def _without_quotes(stage: str, function: Callable[..., Any]) -> Callable[..., A
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
-        except DomainLMError:
+        except (DomainLMError, RunStoppedException):
             raise
         except Exception as error:
             if os.environ.get(DEBUG_VARIABLE):

@@ -107,16 +107,21 @@ class Followed:
 def follow(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Followed]:
     """Follows a run and gives what was said; evidence is collected elsewhere and tested there."""
     collected: list[Any] = []
+    ended = {"as": "completed"}
 
     def collect(run: str, pods: Any, failure: Any, stack: str, only_seen: bool) -> Any:
         assert stack == "k" and not only_seen
         collected.append((pods, failure))
-        return SimpleNamespace(path=Path("manifest.json"))
+        return SimpleNamespace(path=Path("manifest.json"), manifest=SimpleNamespace(status=ended["as"]))
 
     monkeypatch.setitem(sys.modules, "steps.collected", SimpleNamespace(collect=collect))
     monkeypatch.setattr(cli.follow, "evidence_of", lambda run, console: "entry 7")
 
-    def do(run: Run, manner: Manner = PATIENT, after_s: float = 0.0, sign: int = 0, stopped: bool = False) -> Followed:
+    def do(
+        run: Run, manner: Manner = PATIENT, after_s: float = 0.0, sign: int = 0, stopped: bool = False,
+        status: str = "completed",
+    ) -> Followed:  # fmt: skip
+        ended["as"] = status
         cluster_settings = ClusterSettings(
             kubeconfig=str(cluster.kubeconfig("domainlm-submitter")), namespace=NAMESPACE
         )
@@ -166,6 +171,23 @@ def failing(job: str, error: str = "") -> Callable[[Run], RunState]:
         return RunState(status, {"train": StepState(status, error=error if status == "failed" else "")}, ("train",))
 
     return says
+
+
+def test_a_retraining_that_was_declined_is_no_failure(cluster: Cluster, follow: Callable[..., Followed]) -> None:
+    def says(run: Run) -> RunState:
+        if run.over("decide-1") == "Failed":
+            return RunState("stopped", {"decide": StepState("stopped")}, ("decide", "train"))
+        return RunState("running", {"decide": StepState("running")}, ("decide", "train"))
+
+    def run_of() -> Run:
+        run = Run(cluster, says)
+        run.job("run", "pass")
+        run.job("decide-1", "raise SystemExit(1)", "decide")
+        return run
+
+    declined = follow(run_of(), status="declined")
+    assert declined.result is not None and "the run" not in declined.said.split("\n", 1)[1]
+    assert declined.collected[1] is None, "no failure is recorded"
 
 
 def test_out_of_memory_is_told_with_the_key_to_raise(cluster: Cluster, follow: Callable[..., Followed]) -> None:

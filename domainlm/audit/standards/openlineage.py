@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from domainlm.errors import ConfigurationError, DomainLMError
-from domainlm.ledger.run.manifest import COMPLETED, FAILED, INTERRUPTED, RUNNING, RunManifest, StepEntry
+from domainlm.ledger.run.manifest import COMPLETED, DECLINED, FAILED, INTERRUPTED, RUNNING, RunManifest, StepEntry
 
 if TYPE_CHECKING:
     from openlineage.client.event_v2 import RunEvent
 
 NAMESPACE = "domainlm"
 PRODUCER = "https://pypi.org/project/domainlm"  # OpenLineage wants a URI; it is a name, nothing is fetched
-EVENT_OF = {COMPLETED: "COMPLETE", FAILED: "FAIL", INTERRUPTED: "ABORT", RUNNING: "RUNNING"}
+EVENT_OF = {COMPLETED: "COMPLETE", DECLINED: "COMPLETE", FAILED: "FAIL", INTERRUPTED: "ABORT", RUNNING: "RUNNING"}
 
 
 class LineageUnsent(DomainLMError):

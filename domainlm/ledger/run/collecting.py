@@ -25,6 +25,7 @@ from domainlm.ledger.run.entering import Entered
 from domainlm.ledger.run.history import NOBODY_KNOWS
 from domainlm.ledger.run.manifest import (
     COMPLETED,
+    DECLINED,
     FAILED,
     INTERRUPTED,
     UNKNOWN,
@@ -228,7 +229,7 @@ def complete(
         found.key_id = left.record.key_id  # the key may have been rotated since
     for step in found.steps:
         step.places = [] if step.cached else left.places(step.name, pods.get(step.name, ()))
-        if step.status not in (COMPLETED, FAILED):
+        if step.status not in (COMPLETED, FAILED) and found.status != DECLINED:
             step.status = INTERRUPTED if found.status == INTERRUPTED else FAILED  # nobody is at it any more
     broken = next((step for step in found.steps if step.status == FAILED), None)
     if found.status == INTERRUPTED:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from domainlm.ledger.run.manifest import COMPLETED, FAILED, INTERRUPTED
+from domainlm.ledger.run.manifest import COMPLETED, DECLINED, FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ class State:
         last_success_unix_s: when the last whole round ended; 0 before the first.
     """
 
-    runs: dict[str, int] = field(default_factory=lambda: dict.fromkeys((COMPLETED, FAILED, INTERRUPTED), 0))
+    runs: dict[str, int] = field(default_factory=lambda: dict.fromkeys((COMPLETED, DECLINED, FAILED, INTERRUPTED), 0))
     refused: int = 0
     waiting: int = 0
     elsewhere: set[Any] = field(default_factory=set)
