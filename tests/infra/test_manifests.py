@@ -22,6 +22,7 @@ from kustomize import Unsupported, pod_spec, pod_template, render
 from manifest_rules import broken_rules
 
 from domainlm.cluster.access import SUBMITTER
+from domainlm.retrain.launching import GRACE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 KUSTOMIZE = ROOT / "infra" / "kubernetes"
@@ -31,7 +32,8 @@ KUBECTL = shutil.which("kubectl")
 # made by people or by their secret manager: docs/kubernetes-operation.md lists their keys
 SECRETS = {
     "domainlm-key", "domainlm-store", "domainlm-mlflow", "domainlm-backup", "domainlm-ledger", "domainlm-stack",
-    "mlflow-server", "zenml-server", "zenml-api-key", "backup-identity", "domainlm-metrics",
+    "mlflow-server", "zenml-server", "zenml-api-key", "backup-identity", "domainlm-metrics", "domainlm-book",
+    "domainlm-notices",
 }  # fmt: skip
 
 
@@ -158,6 +160,7 @@ def test_no_account_of_the_runs_has_a_right_among_the_services(overlay: str) -> 
     }
     assert bound == {
         (runs, runs, "domainlm-submitter"), (runs, runs, "domainlm-runner"), (runs, services, "domainlm-evidence"),
+        (runs, services, "domainlm-watcher"),
     }  # fmt: skip
     assert not of_kind(overlay, "ClusterRole", "ClusterRoleBinding", "Secret")
 
@@ -288,6 +291,38 @@ def test_the_policies_come_once_fail_closed_and_bind_where_the_label_stands() ->
             for rule in policy["validations"]:
                 assert rule.get("message", rule.get("messageExpression", "")).lstrip("'").startswith("domainlm: ")
         assert bindings["domainlm-pods"]["paramRef"] == {"name": "admission", "parameterNotFoundAction": "Deny"}
+
+
+def test_the_watcher_may_what_a_submitter_may_and_waits_for_its_book() -> None:
+    for overlay in OVERLAYS:
+        deployment = one_of(overlay, "Deployment", "domainlm-watcher")
+        assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+        assert deployment["spec"]["replicas"] == (0 if overlay == "dev" else 1)  # dev has no PostgreSQL for the book
+        binding = one_of(overlay, "RoleBinding", "domainlm-watcher")
+        assert binding["roleRef"]["name"] == "domainlm-submitter"
+        assert binding["subjects"][0]["namespace"] == deployment["metadata"]["namespace"]
+        spec = pod_spec(deployment)
+        names = one_of(overlay, "ConfigMap", "watcher")["data"]
+        [book] = [one for one in spec["volumes"] if one["name"] == "book"]
+        assert book["secret"]["secretName"] == "domainlm-book" and not book["secret"].get("optional")
+        [mount] = [one for one in spec["containers"][0]["volumeMounts"] if one["name"] == "book"]
+        assert names["DOMAINLM_BOOK_FILE"] == f"{mount['mountPath']}/url"
+        assert spec["terminationGracePeriodSeconds"] > GRACE_S
+        [container] = spec["containers"]
+        assert container["livenessProbe"]["exec"]["command"] == ["domainlm", "watch", "--health"]
+        for word in re.findall(r"\$\((\w+)\)", " ".join(container["command"])):
+            assert word in names
+
+
+@pytest.mark.parametrize("overlay", PRODUCTION)
+def test_the_watcher_reaches_what_it_asks(overlay: str) -> None:
+    for name in ("to-api-server", "to-store", "to-databases"):
+        chosen = [
+            one["spec"]["podSelector"]["matchExpressions"][0]["values"]
+            for one in of_kind(overlay, "NetworkPolicy")
+            if one["metadata"]["name"] == name and "matchExpressions" in one["spec"]["podSelector"]
+        ]
+        assert any("watcher" in values for values in chosen), name
 
 
 def test_only_the_signer_mounts_its_keys() -> None:

@@ -21,7 +21,7 @@ VERSION = "1.32"
 COMMON = {"app.kubernetes.io/name": "domainlm", "app.kubernetes.io/part-of": "domainlm"}
 COSTS = ("domainlm.dev/tenant", "domainlm.dev/cost-center")
 COMPONENTS = {
-    "step", "orchestrator", "training", "zenml-server", "mlflow", "store", "evidence", "backup",
+    "step", "orchestrator", "training", "zenml-server", "mlflow", "store", "evidence", "backup", "watcher",
 }  # fmt: skip
 WITHOUT_SCHEMA = {"monitoring.coreos.com/v1"}  # custom resources
 WITHOUT_TENANT = {"PriorityClass"}
