@@ -104,10 +104,10 @@ class DecideSettings(Settings):
     new_rows: int | None = Field(200, ge=1, description="accepted rows that no training saw yet")
     max_age_days: float | None = Field(90, gt=0, description="age of the champion, where anything new was accepted")
     label_drift: Share | None = Field(
-        0.1, description="Jensen-Shannon distance of new labels from those of the champion's data, 0 to 1"
+        0.1, description="Jensen-Shannon distance of new labels from known ones, beyond what chance shows, 0 to 1"
     )
-    vocabulary_drift: Share | None = Field(0.3, description="the same, of words in buckets")
-    term_drift: Share | None = Field(0.3, description="the same, of the pack's glossary terms")
+    vocabulary_drift: Share | None = Field(0.25, description="the same, of words in buckets")
+    term_drift: Share | None = Field(0.4, description="the same, of the pack's glossary and watched terms")
     min_drift_rows: int = Field(100, ge=1, description="fewer new rows show no drift")
     score_decay: Share | None = Field(
         0.05, description="drop of the champion's score on fresh labelled rows, below its score at registration"
