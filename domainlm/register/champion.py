@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from domainlm.artifacts import CARD_FILE, BaseCheckpoint
 from domainlm.digests import digest_folder, digest_json
 from domainlm.errors import RegistrationError
 from domainlm.project import home
-from domainlm.register.registration import IDENTITY, VERIFIED, pointed_at
+from domainlm.register.registration import HANDLING_CLASS, IDENTITY, LICENCES, VERIFIED, pointed_at
 from domainlm.register.serving import ADAPTER, BASE, TOKENIZER
 from domainlm.register.settings import CHAMPION
 from domainlm.reports import Report
@@ -37,6 +39,8 @@ class StoredVersion(Report):
         verified: whether its registration was finished.
         files: digests of what is stored, computed now: `adapter`, `tokenizer`, `base` (of an external base: what its
             card names).
+        handling: class that its tag states; empty where none does.
+        licences: of its data and base, likewise.
     """
 
     name: str
@@ -45,6 +49,8 @@ class StoredVersion(Report):
     digests: dict[str, str]
     verified: bool
     files: dict[str, str]
+    handling: str = ""
+    licences: list[str] = Field(default_factory=list)
 
 
 def local_store() -> str:
@@ -78,15 +84,21 @@ def stored_version(uri: str, name: str, version: str) -> StoredVersion:
     Raises:
         RegistrationError: there is no such version, or its files cannot be read.
     """
+    with tempfile.TemporaryDirectory() as place:
+        return fetched_version(uri, name, version, Path(place))
+
+
+def fetched_version(uri: str, name: str, version: str, place: Path) -> StoredVersion:
+    """As `stored_version`; the files stay in `place`, in the folders `adapter`, `tokenizer` and `base`."""
     import mlflow
     from mlflow.exceptions import MlflowException
 
     try:
-        with pointed_at(uri) as client, tempfile.TemporaryDirectory() as place:
+        with pointed_at(uri) as client:
             entry, files = client.get_model_version(name, version), {}
             for part in (ADAPTER, TOKENIZER, BASE):
                 fetched = mlflow.artifacts.download_artifacts(
-                    f"models:/{name}/{version}/data/data/{part}", dst_path=place
+                    f"models:/{name}/{version}/data/data/{part}", dst_path=str(place)
                 )
                 files[part] = _digest(part, Path(fetched))
     except (MlflowException, OSError):
@@ -100,6 +112,8 @@ def stored_version(uri: str, name: str, version: str) -> StoredVersion:
         digests=_tagged(entry.tags),
         verified=entry.tags.get(VERIFIED) == "true",
         files=files,
+        handling=entry.tags.get(HANDLING_CLASS, ""),
+        licences=list(filter(None, entry.tags.get(LICENCES, "").split(", "))),
     )
 
 

@@ -1,18 +1,23 @@
-"""The code that the present champion was made with: where the authors of its successor begin to count.
+"""The present champion as the ledger has it: the model itself, for whoever is held against it, and the code that it was
+made with, where the authors of its successor begin to count.
 
-Reads policies, promotions and the one run of a ledger, each verified, and leaves the rest aside: runs ask this at their
-end, and a ledger may hold thousands of others.
+The commit is asked for at the end of each run, and a ledger may hold thousands of others: only policies, promotions and
+the one run are read for it, each verified.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from domainlm.audit.decisions.approvals import erased_since, label_of, registrations
+from domainlm.audit.decisions.promotion import Champion, alias_findings
 from domainlm.audit.evidence import Evidence
+from domainlm.errors import EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.envelopes import Envelope
+from domainlm.ledger.run.manifest import ModelRecord
 from domainlm.ledger.trust.gate import Gate
 
 UNKNOWN = ""
@@ -39,6 +44,40 @@ def champion_commit(read: Callable[[], Iterable[tuple[int, bytes]]], gate: Calla
     marks = [_kind(entries.POLICY), f'"identity":"{champion.act.identity}"'.encode()]
     made = Evidence(_with(read(), marks), gate()).models().get(champion.act.identity)
     return str(made.act.code.get("commit", UNKNOWN)) if made is not None else UNKNOWN
+
+
+def promoted_model(
+    evidence: Evidence, champions: Iterable[Champion], registries: Sequence[str], name: str
+) -> tuple[ModelRecord | None, bool]:
+    """The model that the ledger promoted last under a name, and whether it learnt from data that were erased since.
+
+    Args:
+        evidence: the ledger's.
+        champions: what the registries show.
+        registries: those that were asked.
+        name: the registered model.
+
+    Raises:
+        EvidenceRefused: a registry shows another champion than the ledger promoted, or no completed run registered it.
+    """
+    for finding in alias_findings(evidence, champions, registries):
+        if finding.where.partition(" ")[2] == name:
+            raise EvidenceRefused(
+                finding.what, finding.where, "call `domainlm promote` again, or find out who moved it", finding.code
+            )
+    champion = evidence.champion(name)
+    if champion is None:
+        return None, False
+    identity = champion.act.identity
+    for run in registrations(evidence, identity, name):
+        if label_of(run) == champion.act.model:
+            return run.act.model, erased_since(evidence, identity) is not None
+    raise EvidenceRefused(
+        "the champion was registered by no completed run",
+        champion.act.model,
+        "see `domainlm audit verify`",
+        "unapproved",
+    )
 
 
 def _kind(kind: str) -> bytes:
