@@ -25,6 +25,7 @@ from domainlm.evaluate.settings import (
     TFIDF,
     TUNED,
     EvaluateSettings,
+    ScoringSettings,
 )
 from domainlm.evaluate.systems import (
     Part,
@@ -41,9 +42,10 @@ from domainlm.records import DEVELOPMENT, TRAIN, Record, answer, question
 from domainlm.tasks import DOCUMENT_TASK, Task
 
 if TYPE_CHECKING:
+    import numpy as np
     from datasets import Dataset
 
-    from domainlm.evaluate.bootstrap import Resampler
+    from domainlm.evaluate.bootstrap import Interval, Resampler
     from domainlm.evaluate.metrics import Score
 
 # why an encoder has no such column
@@ -113,8 +115,8 @@ def evaluate(
                 said[BASE] = _say(speaker, parts, prompts)
         for system in (TUNED, SHUFFLED, SCRATCH):
             if system in settings.systems and system in adapters:
-                with _adapted(base, tokenizer, adapters[system], settings) as speaker:
-                    _ask(speaker, parts, system)
+                with adapted(base, tokenizer, adapters[system], settings) as speaker:
+                    ask(speaker, parts, system)
                     said[system] = _say(speaker, parts, prompts)
 
     trained = {part.task.name: {part.shown(record) for record in seen[part.task.name, TRAIN]} for part in parts}
@@ -198,12 +200,13 @@ def _select(
                 f"the train part holds no row of task '{name}'", "evaluate", "baselines need some rows to learn from"
             )
     parts = [
-        Part(tasks[name], source, _sample(items, settings), bare) for (name, source), items in sorted(scored.items())
+        Part(tasks[name], source, sampled(items, settings), bare) for (name, source), items in sorted(scored.items())
     ]
     return parts, seen
 
 
-def _sample(items: list[Record], settings: EvaluateSettings) -> list[Record]:
+def sampled(items: list[Record], settings: ScoringSettings) -> list[Record]:
+    """At most `max_items` of them, drawn by a seeded hash of source and row."""
     if settings.max_items is None or len(items) <= settings.max_items:
         return items
     chosen = in_seeded_order(items, settings.seed)[: settings.max_items]
@@ -232,9 +235,10 @@ def _encoder(base: BaseCheckpoint, adapter: AdapterFolder, settings: EvaluateSet
 
 
 @contextmanager
-def _adapted(
-    base: BaseCheckpoint, tokenizer: TokenizerFolder, adapter: AdapterFolder, settings: EvaluateSettings
+def adapted(
+    base: BaseCheckpoint, tokenizer: TokenizerFolder, adapter: AdapterFolder, settings: ScoringSettings
 ) -> Iterator[Speaker | Reader]:
+    """The tuned model, loaded for the length of the block; one at a time."""
     from domainlm.models import load_adapter
 
     kind = Reader if adapter.card.get("objective") == "classification" else Speaker
@@ -258,14 +262,14 @@ def _ask_base(
     """Ask the base zero-shot, by cloze and few-shot; returns the examples that fitted into its context."""
     shown: dict[str, list[Record]] = {}
     if BASE in settings.systems:
-        _ask(speaker, parts, BASE)
+        ask(speaker, parts, BASE)
     for part in parts:
         if CLOZE in settings.systems and part.task.cloze:
-            _ask(speaker, [part], CLOZE, [part.task.cloze_prompt(record) for record in part.items])
+            ask(speaker, [part], CLOZE, [part.task.cloze_prompt(record) for record in part.items])
         if FEW_SHOT in settings.systems:
             prompts, count = speaker.few_shot_prompts(part, examples[part.task.name])
             shown[f"{part.task.name} / {part.source}"] = examples[part.task.name][:count]
-            _ask(speaker, [part], FEW_SHOT, prompts)
+            ask(speaker, [part], FEW_SHOT, prompts)
     return shown
 
 
@@ -274,7 +278,7 @@ def _ask_encoder(
 ) -> None:
     """Ask an untuned encoder by the head that it brought along, and by a linear probe on its states."""
     if BASE in systems:
-        _ask(reader, parts, BASE)
+        ask(reader, parts, BASE)
     if PROBE in systems:
         for name in _names(parts):
             own = [part for part in parts if part.task.name == name]
@@ -286,7 +290,12 @@ def _ask_encoder(
                 part.outcomes[PROBE] = outcomes
 
 
-def _ask(speaker: Speaker | Reader, parts: Sequence[Part], system: str, prompts: list[str] | None = None) -> None:
+def ask(speaker: Speaker | Reader, parts: Sequence[Part], system: str, prompts: list[str] | None = None) -> None:
+    """Let a system answer the items of some parts.
+
+    Raises:
+        EvaluationError: a model that gives no finite score, or a text that does not fit into its context.
+    """
     for part in parts:
         try:
             part.outcomes[system] = speaker.outcomes(part.task, prompts or part.prompts, part.references)
@@ -360,13 +369,13 @@ def _row(
                 raise EvaluationError(
                     f"'{metric.key}' of its parts and of the whole disagree", f"task '{task.name}'", "mend the metric"
                 )
-            scores[system][metric.key] = _estimate(found)
+            scores[system][metric.key] = as_estimate(found)
             if isinstance(metric, Mean):
                 items[system][metric.key] = [round(float(score), 4) for score in statistics[:, 0]]
             if metric is first:
                 primary[system] = statistics
     differences = {
-        system: _estimate(_gain(resampler, first, primary[TUNED], primary[system]))
+        system: as_estimate(gain(resampler, first, primary[TUNED], primary[system]))
         for system in primary
         if system != TUNED and TUNED in primary
     }
@@ -394,12 +403,14 @@ def _row(
     return row, ItemScores(records=[record["id"] for record in part.items], prompts=prompts, scores=items)
 
 
-def _gain(resampler: Resampler, metric: Score, tuned, other):
+def gain(resampler: Resampler, metric: Score, tuned: np.ndarray, other: np.ndarray) -> Interval:
+    """The paired difference of two systems' scores; positive where the first is better, whatever the metric."""
     pair = (tuned, other) if metric.greater_is_better else (other, tuned)
     return resampler.difference(metric.value, *pair, metric.bounded)
 
 
-def _estimate(found) -> Estimate:
+def as_estimate(found: Interval) -> Estimate:
+    """Rounded to what is no noise of the arithmetic."""
     return Estimate(
         value=round(found.value, DIGITS),
         low=round(found.low, DIGITS),
