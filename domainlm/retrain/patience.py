@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 
+KEPT = 300  # works that are remembered
+
+
 class Facts(Protocol):
     """Where small facts outlive a process: the book."""
 
@@ -50,14 +53,15 @@ class Patience:
         left = until - self._clock()
         return left if times and 0 < left <= self._longest_s * 1.25 else 0.0
 
-    def failed(self, key: str) -> int:
-        """It failed once more; how often by now."""
+    def failed(self, *keys: str) -> int:
+        """These failed once more; how often by now, of that which failed most."""
         known = self._read()
-        times = known.get(key, (0, 0.0))[0] + 1
-        pause = min(self._longest_s, self._first_s * 2 ** min(times - 1, 30))
-        known[key] = (times, self._clock() + pause)
+        for key in keys:
+            times = known.get(key, (0, 0.0))[0] + 1
+            pause = min(self._longest_s, self._first_s * 2 ** min(times - 1, 30))
+            known[key] = (times, self._clock() + pause)
         self._write()
-        return times
+        return max(known.get(key, (0, 0.0))[0] for key in keys)
 
     def succeeded(self, *keys: str) -> None:
         """It went well: what was is forgotten."""
@@ -76,7 +80,7 @@ class Patience:
     def _write(self) -> None:
         known = self._read()
         oldest_first = sorted(known, key=lambda key: known[key][1])
-        for key in oldest_first[:-100]:  # of work that is long over
+        for key in oldest_first[:-KEPT]:  # of work that is long over
             del known[key]
         self._facts.set_value(self._place, json.dumps(known, sort_keys=True))
 

@@ -150,13 +150,15 @@ class Round:
             ZoneUnreachable, BookUnavailable: nothing was decided.
         """
         scan = self.zone.settled(patience_s)
+        for line in scan.lines():
+            self._say(line)
         quarantined, unheard = self.look_into(self.landed())
         report = RoundReport(
             at=datetime.now(UTC).isoformat(timespec="seconds"),
             zone=self.shown_zone,
             landed=tuple(batch.id for batch in scan.landed),
-            settling=len(scan.settling),
-            unreadable=len(scan.unreadable),
+            settling=scan.counts["settling"],
+            unreadable=scan.counts["unreadable"],
             quarantined=tuple(batch.id for batch in quarantined),
             unheard=tuple(unheard),
         )
@@ -236,8 +238,8 @@ class Round:
 
     def decided(self) -> Decision:
         """The decision of now; nothing is written."""
-        from domainlm.retrain.decision import decide, profiles_of
-        from domainlm.retrain.signals import signals_of
+        from domainlm.retrain.decision import decide
+        from domainlm.retrain.signals import profiles_of, signals_of
 
         now = datetime.fromtimestamp(self._clock(), UTC)
         signals = signals_of(self.book, self.terms.lane, now, self._view())
@@ -269,8 +271,13 @@ class Round:
 
 
 def answer_of(decision: Decision) -> str:
-    """A digest of what a decision says, without how much was measured: `6 of 200 rows`, `7 of 200` are one answer."""
-    held = sorted(reason.code for reason in decision.reasons if reason.holds)
+    """A digest of what a decision says, without how much was measured: `6 of 200 rows`, `7 of 200` are one answer.
+
+    What would stand against a training (a cool-down) counts only where one would begin.
+    """
+    from domainlm.retrain.decision import GROUNDS
+
+    held = sorted(reason.code for reason in decision.reasons if reason.holds and reason.code in GROUNDS)
     return digest_json([decision.retrain, held, sorted(decision.barred), decision.policy])
 
 

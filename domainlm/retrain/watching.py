@@ -264,15 +264,17 @@ class Watcher:
         if name == FOLLOW:
             self._say(f"what follows earlier runs could not be looked after ({child.told()}); log {child.log}")
             return
-        what, key = "the training", child.keys[0]
-        if name == ACCEPT:  # it goes in order of landing: the first that it left is the one that ended it
+        what, keys = "the training", child.keys
+        if name == ACCEPT:
             left = self._keep(lambda: {batch.id for batch in self._setup.round.landed()}) or set()
-            key = next((one for one in child.keys if one in left), key)
-            what = f"the look into batch {key[:12]}"
-        times = self._keep(lambda: self._patience[name].failed(key)) or 1
-        pause = self._patience[name].held_s(key)
+            keys = tuple(one for one in child.keys if one in left) or keys[:1]
+            if child.code < 0:  # it goes in order of landing: the first that it left is the one that ended it
+                keys = keys[:1]
+            what = f"the look into {'batch' if len(keys) == 1 else f'{len(keys)} batches from'} {keys[0][:12]}"
+        times = self._keep(lambda: self._patience[name].failed(*keys)) or 1
+        pause = self._patience[name].held_s(keys[0])
         self._say(f"{what} {child.told()}, {times} times by now; next try in {pause:.0f} s; log {child.log}")
-        self._tell(Tell("child-failing", f"{what} {child.told()}", f"read {child.log}", f"{name}/{key}"))
+        self._tell(Tell("child-failing", f"{what} {child.told()}", f"read {child.log}", f"{name}/{keys[0]}"))
 
     def _keep(self, act: Callable[[], Any]) -> Any:
         """Do what the book has to remember; where it is away, what this process remembers must do."""
@@ -298,10 +300,7 @@ class Watcher:
             self._tell(Tell(kind, what, "see the watcher's log; it goes on by itself when this is over", kind))
 
     def _say_scan(self, scan: Scan) -> None:
-        for batch in scan.landed:
-            self._say(f"landed: batch {batch.id[:12]} of {batch.feed}, {len(batch.files)} files")
-        self._once("unreadable", [f"cannot be read: {one}" for one in scan.unreadable])
-        self._once("unknown", [f"belongs to no feed: {one}" for one in scan.unknown])
+        self._once("scan", [*scan.lines(), *(f"belongs to no feed: {one}" for one in scan.unknown)])
 
     def _say_decision(self, decision: Decision) -> None:
         first, *reasons = decision.lines()

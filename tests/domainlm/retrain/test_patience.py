@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domainlm.retrain.patience import Patience
+from domainlm.retrain.patience import KEPT, Patience
 
 
 class Facts:
@@ -63,10 +65,10 @@ def test_what_cannot_be_read_counts_for_nothing() -> None:
         assert Patience(facts, "train").held_s("a") == 0
 
 
-@given(st.lists(st.text("abc", min_size=1, max_size=8), min_size=120, max_size=300, unique=True))
+@given(st.lists(st.text("abcdef", min_size=3, max_size=8), min_size=310, max_size=400, unique=True))
 def test_what_is_kept_stays_small(keys: list[str]) -> None:
     facts = Facts()
     held = Patience(facts, "train", clock=Clock())
-    for key in keys:
-        held.failed(key)
-    assert len(facts.values["watch/failures/train"]) < 100 * 40
+    held.failed(*keys[:200])
+    held.failed(*keys[200:])
+    assert len(json.loads(facts.values["watch/failures/train"])) == KEPT

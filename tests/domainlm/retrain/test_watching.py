@@ -1,0 +1,227 @@
+"""The watcher as a real process: what it notices, what it starts, and what it outlives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from postgresql_cluster import Cluster, binaries, postgresql
+from small_watcher import SmallWatcher
+
+from domainlm.retrain.health import read_heartbeat
+
+HEAVY = ("torch", "datasets", "pandas", "pyarrow", "zenml", "mlflow", "transformers", "numpy")
+
+
+@pytest.fixture
+def watcher(tmp_path: Path) -> Iterator[SmallWatcher]:
+    small = SmallWatcher(tmp_path / "w")
+    yield small
+    if small.process is not None:
+        small.stop()
+
+
+def trained(small: SmallWatcher, count: int) -> None:
+    small.until(lambda: small.states().count("trained") == count)
+
+
+def test_what_lands_is_looked_into_and_trained_on_and_the_process_stays_light(watcher: SmallWatcher) -> None:
+    watcher.start("modules")
+    watcher.until_said("the kernel tells of changes")
+    watcher.drop("one.csv", "a", "b")
+    trained(watcher, 1)
+    watcher.drop("two.csv", "c")
+    trained(watcher, 2)
+    maps = Path(f"/proc/{watcher.process.pid}/maps").read_text()
+    assert not any(f"/{name}/" in maps for name in HEAVY)
+    assert watcher.stop() == 0
+    [modules] = [line.split()[1:] for line in watcher.said().splitlines() if line.startswith("modules ")]
+    assert not set(HEAVY) & set(modules)
+    assert watcher.book().starts() | {"duplicate_starts": 0} == {
+        "batches": 2, "trained_once": 2, "duplicate_starts": 0, "lost": 0,
+    }  # fmt: skip
+
+
+def test_where_nothing_tells_of_changes_it_looks_again_and_again(watcher: SmallWatcher) -> None:
+    watcher.start("polls")
+    watcher.until_said("looks every 0.3 s: the zone is no local folder")
+    watcher.drop("one.csv")
+    trained(watcher, 1)
+
+
+def test_it_goes_on_noticing_while_a_training_runs_and_asks_it_to_stop_when_it_ends(watcher: SmallWatcher) -> None:
+    watcher.configure(retrain="slow")
+    watcher.start()
+    watcher.drop("one.csv")
+    watcher.until_said("a training begins")
+    watcher.drop("two.csv")
+    watcher.until(lambda: watcher.states() == ["accepted", "accepted"])
+    began = time.monotonic()
+    assert watcher.stop() == 0
+    assert time.monotonic() - began < 30
+    assert "was asked to stop and was ended by SIGTERM" in watcher.said()
+    assert watcher.starts("retrain") == 1
+
+
+def test_a_no_is_recorded_once_and_again_only_for_other_grounds(watcher: SmallWatcher) -> None:
+    watcher.configure(decide={"new_rows": 3})
+    first = watcher.drop("zero.csv", "z")
+    watcher.start()
+    watcher.until(lambda: watcher.states() in (["accepted"], ["trained"]))
+    trained(watcher, 1)  # the first model
+    watcher.drop("one.csv", "a")
+    watcher.until(lambda: watcher.states() == ["trained", "accepted"])
+    watcher.until_said("no retraining")
+    for _ in range(3):
+        watcher.send(signal.SIGHUP)  # each time decided anew
+        time.sleep(0.4)
+    watcher.until(lambda: watcher.said().count("in force") >= 3)
+    # before anything landed, and after the first training: a yes stood between
+    assert [one.decision.retrain for one in watcher.book().decisions(None)] == [False, False]
+    assert sum(one.times for one in watcher.book().decisions(None)) <= 2
+    watcher.drop("two.csv", "b", "c")
+    trained(watcher, 3)
+    assert first.exists()
+
+
+def test_a_training_that_fails_again_and_again_is_left_alone_and_told_of(watcher: SmallWatcher) -> None:
+    watcher.configure(retrain="killed")
+    watcher.start()
+    watcher.drop("one.csv")
+    watcher.until_said("was ended by SIGKILL, 1 times by now; next try in 30 s")
+    time.sleep(2.0)
+    assert watcher.starts("retrain") == 1
+    assert [one["kind"] for one in watcher.told()] == ["child-failing"]
+    watcher.stop()
+    watcher.start()  # a restart remembers
+    watcher.until_said("retrain")
+    time.sleep(2.0)
+    assert watcher.starts("retrain") == 1
+
+
+def test_one_batch_that_ends_its_child_holds_up_no_other(watcher: SmallWatcher) -> None:
+    watcher.configure(decide={"new_rows": None, "asked": False})
+    watcher.drop("a.csv", "poison")
+    watcher.start()
+    watcher.until_said("the look into batch")
+    watcher.drop("b.csv", "fine")
+    watcher.drop("c.csv", "bad")
+    watcher.until(lambda: {"accepted", "quarantined"} <= set(watcher.states()) or "trained" in watcher.states())
+    time.sleep(1.0)
+    assert watcher.states()[0] == "landed" and watcher.starts("accept") <= 4
+
+
+def test_a_lane_that_is_busy_is_no_failure(watcher: SmallWatcher) -> None:
+    watcher.configure(retrain="busy")
+    watcher.start()
+    watcher.drop("one.csv")
+    watcher.until_said("retrain has to wait")
+    time.sleep(1.5)
+    assert watcher.starts("retrain") == 1 and watcher.told() == []
+
+
+def test_a_changed_configuration_is_taken_and_an_invalid_one_refused(watcher: SmallWatcher) -> None:
+    watcher.configure(decide={"new_rows": 100}, detect={"settle_s": 0.2})
+    watcher.drop("zero.csv", "z")
+    watcher.start()
+    trained(watcher, 1)
+    watcher.drop("one.csv", "a")
+    watcher.until(lambda: watcher.states() == ["trained", "accepted"])
+    (watcher.folder / "setup.yaml").write_text("decide: {new_rows: [")
+    watcher.until_said("the changed configuration is refused")
+    watcher.drop("two.csv", "b")  # the old one holds
+    watcher.until(lambda: watcher.states() == ["trained", "accepted", "accepted"])
+    assert [one["kind"] for one in watcher.told()] == ["configuration-refused"]
+    watcher.configure(decide={"new_rows": "many"})
+    watcher.until(lambda: watcher.said().count("is refused") == 2)
+    watcher.configure(decide={"new_rows": 2})
+    watcher.until_said("is in force")
+    trained(watcher, 3)
+
+
+def test_a_zone_that_is_away_is_waited_for(watcher: SmallWatcher) -> None:
+    watcher.start()
+    watcher.drop("one.csv")
+    trained(watcher, 1)
+    away = watcher.zone.with_name("away")
+    watcher.zone.rename(away)
+    watcher.until_said("the zone cannot be reached; try 3")
+    assert [one["kind"] for one in watcher.told()] == ["zone-unreachable"]
+    tries = watcher.said().count("cannot be reached")
+    time.sleep(1.5)
+    assert watcher.said().count("cannot be reached") - tries <= 3  # it does not hurry
+    away.rename(watcher.zone)
+    watcher.until_said("it goes on after")
+    watcher.drop("two.csv")
+    trained(watcher, 2)
+
+
+def test_two_watchers_of_one_zone_train_once(watcher: SmallWatcher) -> None:
+    watcher.start()
+    second = SmallWatcher.__new__(SmallWatcher)
+    second.__dict__.update(watcher.__dict__)
+    second.start()
+    try:
+        for number in range(4):
+            watcher.drop(f"{number}.csv")
+            time.sleep(0.3)
+        trained(watcher, 4)
+        assert watcher.book().starts()["trained_once"] == 4 and watcher.book().starts()["lost"] == 0
+    finally:
+        second.stop()
+
+
+def test_a_kill_loses_nothing(watcher: SmallWatcher) -> None:
+    watcher.start()
+    for number in range(3):
+        watcher.drop(f"{number}.csv")
+        time.sleep(0.2 * number)
+        watcher.send(signal.SIGKILL)
+        watcher.process.wait(timeout=10)
+        watcher.start()
+    trained(watcher, 3)
+    assert watcher.book().starts()["lost"] == 0
+
+
+def test_the_heartbeat_goes_on_through_it_all(watcher: SmallWatcher) -> None:
+    watcher.start()
+    file = watcher.folder / "home" / "retrain" / "watch.json"
+    watcher.until(lambda: read_heartbeat(file).get("state") == "watching")
+    watcher.zone.rename(watcher.zone.with_name("away"))
+    watcher.until(lambda: read_heartbeat(file).get("state") == "trouble")
+    assert watcher.stop() == 0 and not file.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not Path("/usr/bin/faketime").exists(), reason="no faketime")
+def test_a_jump_of_the_clock_moves_nothing(watcher: SmallWatcher) -> None:
+    """Under a clock that runs a thousand times too fast the monotonic one, which every pause is by, does not."""
+    watcher.start(before=("faketime", "-f", "+0 x1000"))
+    watcher.drop("one.csv")
+    trained(watcher, 1)
+
+
+@pytest.mark.skipif(binaries() is None, reason="there is no PostgreSQL here")
+def test_a_book_that_is_away_is_waited_for(tmp_path: Path) -> None:
+    with postgresql() as server:
+        small = SmallWatcher(tmp_path / "w", url=server.url).start()
+        try:
+            small.drop("one.csv")
+            trained(small, 1)
+            _stopped_for_a_while(small, server)
+            trained(small, 2)
+            assert small.book().starts()["lost"] == 0
+        finally:
+            small.stop()
+
+
+def _stopped_for_a_while(small: SmallWatcher, server: Cluster) -> None:
+    server.stop("immediate")
+    small.drop("while-away.csv", "x")
+    small.until_said("the book cannot be reached; try 3")
+    assert "book-unavailable" in [one["kind"] for one in small.told()]
+    server.start()
+    small.until_said("it goes on after")
