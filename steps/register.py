@@ -11,12 +11,14 @@ from zenml.client import Client
 from domainlm.artifacts import AdapterFolder, BaseCheckpoint, TokenizerFolder
 from domainlm.digests import digest_dataset, digest_json
 from domainlm.evaluate import EvaluationReport
-from domainlm.handling import handling_of
+from domainlm.evaluate.contest_report import ContestReport
+from domainlm.handling import handling_of, strictest
 from domainlm.ledger.run.checkout import code_state
 from domainlm.names import REGISTER
 from domainlm.project import home
 from domainlm.register import Provenance, Registration, handling_class
 from domainlm.register import register as register_version
+from domainlm.register.incumbent import IncumbentReport, inherited
 from domainlm.register.settings import RegisterSettings
 from domainlm.sources import SourceManifest
 from domainlm.train import TrainingReport
@@ -35,24 +37,29 @@ def register(
     adapter: AdapterFolder,
     evaluation: EvaluationReport,
     recipe: TrainingReport,
+    contest: ContestReport | None = None,
+    found: IncumbentReport | None = None,
+    *,
     settings: RegisterSettings,
 ) -> Annotated[Registration, "registration"]:
     """Register the model, or find the version that was registered from exactly the same.
 
     Raises:
-        RegistrationError: the evaluation's verdict does not suffice, or is missing.
+        RegistrationError: the evaluation's verdict does not suffice, or nobody knows what it went on from.
         ArtifactError: what the registry gives back is not what was registered.
     """
     verdict.require()
-    code = code_state()
+    code, metrics = code_state(), evaluation.metrics() | (contest.metrics() if contest else {})
+    classes, licences = inherited(found, recipe.started_from)
     provenance = Provenance(
         data=digest_dataset(records), configuration=_configuration_digest(), evaluation=evaluation.digest,
         commit=code["commit"], dirty=code["dirty"], licence=recipe.licence,
-        licences=sorted({source.licence for source in sources.sources} | {str(base.card.get("licence", "unknown"))}),
-        handling=handling_class(handling_of(records), base, settings),
+        licences=sorted({*(source.licence for source in sources.sources), str(base.card.get("licence", "unknown")),
+                         *licences}),
+        handling=strictest([handling_class(handling_of(records), base, settings), *classes]),
     )  # fmt: skip
     registration = register_version(
-        base, tokenizer, adapter, provenance, evaluation.metrics(), evaluation.headline, settings,
+        base, tokenizer, adapter, provenance, metrics, evaluation.headline, settings,
         tracking_uri=tracking_uri(), artifacts=home() / "mlflow" / "artifacts",
     )  # fmt: skip
     log_metadata(registration.summary())

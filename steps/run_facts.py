@@ -64,12 +64,12 @@ def verdicts_of(reports: dict[str, Report], steps: list[StepEntry]) -> dict[str,
 
 def metrics_of(reports: dict[str, Report]) -> tuple[dict[str, float], dict[str, list[float]]]:
     """The scores by name, and the interval of each; what is no finite number has no place in canonical JSON."""
-    evaluation: Any = reports.get("evaluation_report")
-    if evaluation is None:
-        return {}, {}
-    estimates = evaluation.estimates()
+    scored: list[Any] = [reports[name] for name in ("evaluation_report", "contest_report") if name in reports]
+    estimates = {name: one for report in scored for name, one in report.estimates().items()}
     found = {name: one for name, one in estimates.items() if all(map(math.isfinite, (one.value, one.low, one.high)))}
-    return {name: one.value for name, one in found.items()}, {name: [one.low, one.high] for name, one in found.items()}
+    metrics = {name: value for report in scored for name, value in report.metrics().items()}  # some are ends of others
+    kept = {name: value for name, value in metrics.items() if name in found or name not in estimates}
+    return kept, {name: [one.low, one.high] for name, one in found.items()}
 
 
 def model_of(reports: dict[str, Report]) -> ModelRecord | None:

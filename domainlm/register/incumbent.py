@@ -66,6 +66,26 @@ class Incumbent(NamedTuple):
     report: IncumbentReport
 
 
+def inherited(found: IncumbentReport | None, started_from: str) -> tuple[list[str], list[str]]:
+    """Handling class and licences that a model takes over from the one that it went on from, whose texts it may repeat.
+
+    Args:
+        found: the champion.
+        started_from: digest of the adapter that the training went on from; empty where it began at the base.
+
+    Raises:
+        RegistrationError: it went on from something of which nobody knows what it learnt from.
+    """
+    if not started_from:
+        return [], []
+    if found is None or found.adapter_digest != started_from or not found.handling:
+        raise RegistrationError(
+            "nobody knows which texts the model learnt from that it went on from", started_from[:12],
+            "train it from the base (steps.decide.parameters.start: base)",
+        )  # fmt: skip
+    return [found.handling], found.licences
+
+
 def none(place: Path, why: str = "there is no champion") -> Incumbent:
     """What a pipeline whose steps are fixed hands on where there is none."""
     kinds = {ADAPTER: AdapterFolder, TOKENIZER: TokenizerFolder, BASE: BaseCheckpoint}
