@@ -17,6 +17,7 @@ from domainlm.retrain.book.connection import PATIENCE_S
 from domainlm.retrain.book.heartbeat import KeptAlive
 from domainlm.retrain.book.landings import Landings
 from domainlm.retrain.book.notes import Notes
+from domainlm.retrain.book.outbox import Outbox
 from domainlm.retrain.book.seen import SeenFiles
 from domainlm.retrain.book.store import CLAIMS, METADATA
 
@@ -24,7 +25,7 @@ URL_VARIABLE, FILE_VARIABLE = "DOMAINLM_BOOK", "DOMAINLM_BOOK_FILE"
 _ROWS = 5000
 
 
-class Book(Landings, KeptAlive, SeenFiles, Notes):
+class Book(Landings, KeptAlive, SeenFiles, Notes, Outbox):
     """What landed, who trains on it, and what came of it (docs/batch-book.md)."""
 
     def copied_to(self, path: Path) -> Book:

@@ -20,7 +20,8 @@ from domainlm.retrain.book.states import Hand
 
 PATIENCE_S = 15.0  # how long a call repeats itself while the database does not answer
 _PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
-_PASSES = ("08", "40", "57P", "55P03", "53300")  # SQLSTATE: connection, conflict, shutdown, lock, connections
+# SQLSTATE: cut off, idle too long, conflict, shutdown, lock, too many connections
+_PASSES = ("08", "25P03", "40", "57P", "55P03", "53300")
 _URL_REMEDY = "sqlite:///PATH, or postgresql+psycopg://... with `pip install domainlm[postgresql]`"
 T = TypeVar("T")
 

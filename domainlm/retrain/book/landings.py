@@ -66,9 +66,9 @@ class Landings(Connected):
                 raise BookRefused("has other files", f"batch {id[:12]}", "land what is in the zone now")
             if batch.state == ACCEPTED and batch.rows == rows:
                 return batch
-            if batch.state == QUARANTINED:
+            if batch.state in (QUARANTINED, WITHDRAWN):
                 raise BookRefused(
-                    "is quarantined", f"batch {id[:12]}", "a person releases it: `domainlm batches release`"
+                    f"is {batch.state}", f"batch {id[:12]}", "a person releases it: `domainlm batches release`"
                 )
             known = {"rows": rows, "first_day": first_day, "last_day": last_day, "profile": profile}
             move(connection, batch.id, ACCEPTED, self._hand(), f"{rows} rows", reason="", **known)
@@ -89,6 +89,8 @@ class Landings(Connected):
         def work(connection: sa.Connection) -> Batch:
             batch = _found(connection, id)
             if batch.state != QUARANTINED:
+                if batch.state == WITHDRAWN:
+                    raise BookRefused("is withdrawn", f"batch {id[:12]}", "there is nothing to hold back")
                 if batch.state == ACCEPTED and self._holder(connection, batch.id) is not None:
                     raise BookRefused(
                         "is being trained on", f"batch {id[:12]}", "wait until its claim ended; a failed gate ends it"

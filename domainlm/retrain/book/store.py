@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 LOCK_S = 20  # how long a writer waits for its turn
+IDLE_S = 2  # how long a PostgreSQL server waits for the next word of a writer that was stopped or cut off
 VERSION = 1  # of the tables; a book of another one is refused
 _NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 METADATA = sa.MetaData()
@@ -100,6 +101,11 @@ SCORES = sa.Table(
     _seconds("value"), _seconds("low", nullable=True), _seconds("high", nullable=True), _count("items"), _text("time"),
 )  # fmt: skip
 NOTICES = sa.Table("retrain_notices", METADATA, _text("key", primary_key=True), _text("time"))
+OUTBOX = sa.Table(  # notices that not every channel has taken yet
+    "retrain_outbox", METADATA,
+    _text("key", primary_key=True), sa.Column("notice", sa.JSON, nullable=False), _count("tries"),
+    sa.Column("sent", sa.JSON, nullable=False), _seconds("since"), _seconds("next_try"),
+)  # fmt: skip
 VALUES = sa.Table("retrain_values", METADATA, _text("name", primary_key=True), _text("value"))
 
 
@@ -148,6 +154,7 @@ def _durable_postgresql(connection: Any, _record: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED")
         cursor.execute(f"SET lock_timeout = {LOCK_S * 1000}")
+        cursor.execute(f"SET idle_in_transaction_session_timeout = {IDLE_S * 1000}")
         cursor.execute(
             "SELECT set_config('synchronous_commit', 'on', false) "
             "WHERE current_setting('synchronous_commit') IN ('off', 'local')"
