@@ -19,11 +19,13 @@ from cli import (
     follow,
     keys,
     promote,
+    retrain,
     run,
     scan,
     setup,
     stack,
     vault,
+    watch,
 )
 from domainlm.errors import DomainLMError
 
@@ -34,6 +36,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(run.run)
+app.command("watch")(watch.watch)
+app.command("retrain")(retrain.retrain)
 app.command("compare")(compare.compare)
 app.command("follow")(follow.follow)
 app.command("promote")(promote.promote)

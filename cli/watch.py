@@ -16,7 +16,7 @@ import typer
 
 from cli.environment import enter_project, quiet_libraries
 from cli.follow import StackOfRun
-from cli.landing import configuration_path, local_folder, notify, overrides_of, there_is_a_book, view_of, zone_of
+from cli.landing import configuration_path, local_folder, overrides_of, there_is_a_book, view_of, zone_of
 from cli.retrain import ConfigurationOption, Overrides
 from domainlm.config import RunConfiguration
 from domainlm.errors import ConfigurationError
@@ -24,6 +24,8 @@ from domainlm.project import home
 
 if TYPE_CHECKING:
     from domainlm.retrain.book import Book
+    from domainlm.retrain.notices import Courier
+    from domainlm.retrain.settings import SettleSettings
     from domainlm.retrain.watching import Setup, Tell
 
 HEARTBEAT = "watch.json"
@@ -76,7 +78,10 @@ def watch(
         watcher = Watcher(
             source.load, source.stamp, home() / "logs", Pulse(home() / "retrain" / HEARTBEAT), say, source.tell, on_stop
         )  # fmt: skip
-        watcher.run()
+        try:
+            watcher.run()
+        finally:
+            source.end()
     say("the watcher ends")
 
 
@@ -97,6 +102,7 @@ class _Source:
         self._path, self._stack, self._poll_s, self._dry, self._said = path, stack, poll_s, dry, said
         self._book: Book | None = None
         self._setup: Setup | None = None
+        self._courier: Courier | None = None
 
     def stamp(self) -> object:
         """Changes with the file."""
@@ -114,6 +120,7 @@ class _Source:
             BookUnavailable: the book cannot be opened.
         """
         from domainlm.retrain.book import open_book
+        from domainlm.retrain.notices import Courier
         from domainlm.retrain.rounds import Round, Terms
         from domainlm.retrain.watching import Setup
 
@@ -131,14 +138,25 @@ class _Source:
             retrain=[] if self._dry else self._command(copy, "--once"),
             follow=[] if self._dry else self._command(copy, "--follow-only"),
         )  # fmt: skip
+        if self._courier is None and not self._dry:  # what waits from before is sent too
+            self._courier = Courier(self._book, self._settle, say=say).start()
         return self._setup
 
     def tell(self, said: Tell) -> None:
-        """Hand a notice on."""
+        """Hand a notice to the courier, who delivers it beside the watcher's work, also while the book is away."""
+        from domainlm.retrain.notices import Notice
+
+        if self._courier is not None:
+            self._courier.post(Notice(**said._asdict()))  # type: ignore[arg-type]
+
+    def end(self) -> None:
+        """Deliver what can still be delivered."""
+        if self._courier is not None:
+            self._courier.stop()
+
+    def _settle(self) -> SettleSettings:
         assert self._setup is not None
-        if not self._dry:
-            notify(self._setup.round.terms, self._setup.round.book, said.kind, cause=said.cause,
-                   next_action=said.next_action, key=said.key)  # fmt: skip
+        return self._setup.round.terms.settle
 
     def _content(self) -> bytes:
         try:

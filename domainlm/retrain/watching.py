@@ -11,6 +11,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -98,7 +99,7 @@ class Watcher:
         self._bell = Bell()
         self._signals = Signals(self._bell)
         self._children = Children(logs, self._bell.ring, say)
-        self._rung = False
+        self._rung = self._notice_waits = False
         self._said: dict[str, frozenset[str]] = {}
         self._trouble = self._looks = 0
         self._last_look = self._cost_s = 0.0
@@ -178,6 +179,8 @@ class Watcher:
             self._wait_out("book-unavailable", "the book cannot be reached", error)
         except LaunchFailed as error:
             self._wait_out("child-failing", "no child can be started", error)
+        except DomainLMError as error:  # such as a ledger that does not pass its gate: nothing is decided then
+            self._wait_out("child-failing", "nothing can be decided", error)
         except OSError as error:
             if error.errno not in SHORT_OF:
                 raise
@@ -242,7 +245,10 @@ class Watcher:
         if now < self._next_follow:
             return
         self._next_follow = now + FOLLOW_S
-        if self._setup.follow and RETRAIN not in self._children and self._setup.round.has_open_result():
+        if not self._setup.follow or FOLLOW in self._children or RETRAIN in self._children:
+            return
+        if self._notice_waits or self._setup.round.has_open_result():
+            self._notice_waits = False
             self._children.start(FOLLOW, self._setup.follow)
 
     # ------------------------------------------------------------------------------------------ after a child
@@ -275,6 +281,7 @@ class Watcher:
         pause = self._patience[name].held_s(keys[0])
         self._say(f"{what} {child.told()}, {times} times by now; next try in {pause:.0f} s; log {child.log}")
         self._tell(Tell("child-failing", f"{what} {child.told()}", f"read {child.log}", f"{name}/{keys[0]}"))
+        self._told_for_slack()
 
     def _keep(self, act: Callable[[], Any]) -> Any:
         """Do what the book has to remember; where it is away, what this process remembers must do."""
@@ -297,7 +304,17 @@ class Watcher:
         said = str(error) if isinstance(error, DomainLMError) else os.strerror(getattr(error, "errno", 0) or 0)
         self._say(f"{what}; try {self._trouble}, the next in {pause:.1f} s: {said}")
         if self._trouble == SAID_AFTER:
-            self._tell(Tell(kind, what, "see the watcher's log; it goes on by itself when this is over", kind))
+            self._tell_people(kind, what, "see the watcher's log; it goes on by itself when this is over", kind)
+
+    def _tell_people(self, kind: str, cause: str, next_action: str, key: str) -> None:
+        """Of this very occasion: one of a key is sent once, and the next outage is another."""
+        self._tell(Tell(kind, cause, next_action, f"{key}/{datetime.now(UTC).isoformat(timespec='seconds')}"))
+        self._told_for_slack()
+
+    def _told_for_slack(self) -> None:
+        """Slack is reached by a child alone: the alerter is ZenML's."""
+        if self._setup.round.terms.settle.slack:
+            self._notice_waits, self._next_follow = True, time.monotonic()
 
     def _say_scan(self, scan: Scan) -> None:
         self._once("scan", [*scan.lines(), *(f"belongs to no feed: {one}" for one in scan.unknown)])
@@ -344,8 +361,8 @@ class Watcher:
             setup = self._load()
         except DomainLMError as error:
             self._say(f"the changed configuration is refused, the old one stays in force: {error}")
-            cause, key = "the changed configuration cannot be used", f"configuration/{digest_json(str(error))[:16]}"
-            self._tell(Tell("configuration-refused", cause, "mend it: the watcher's log says what is wrong", key))
+            cause, remedy = "it cannot be used; the old one stays in force", "mend it: the watcher's log says where"
+            self._tell_people("configuration-refused", cause, remedy, "configuration")
         else:
             self._changes.stop()
             self._take(setup)
