@@ -148,6 +148,14 @@ class Claims(Connected):
 
         self._write(work)
 
+    def settled(self, claim: Claim) -> bool:
+        """Whether a result of the claim was accepted."""
+        return self._read(
+            lambda connection: (
+                connection.execute(sa.select(RESULTS.c.token).where(RESULTS.c.token == claim.token)).first() is not None
+            )
+        )
+
     def give_up(self, claim: Claim, reason: str) -> None:
         """End a claim without a result; its batches are free. One that ended already stays as it is.
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from domainlm.errors import BookUnavailable, ConfigurationError
+from domainlm.errors import BookRefused, BookUnavailable, ConfigurationError
 from domainlm.retrain.book import store
 from domainlm.retrain.book.clock import Clock, stamp
 from domainlm.retrain.book.states import Hand
@@ -129,6 +129,10 @@ class Connected:
                 with self.engine.connect().execution_options(domainlm_writing=writing) as connection:
                     with connection.begin():
                         return work(connection)
+            except UnicodeEncodeError:  # a name out of the zone; what it is stays unsaid
+                raise BookRefused(
+                    "holds a name that is no UTF-8", "the zone", "give the file a name in UTF-8"
+                ) from None
             except SQLAlchemyError as error:
                 pause = _PAUSES_S[min(turn, len(_PAUSES_S) - 1)]
                 if not _passes(error) or time.monotonic() + pause > end:

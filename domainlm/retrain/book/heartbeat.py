@@ -64,7 +64,7 @@ class Heartbeat:
                 self._book.renew(self.claim)
                 self._answered, self.error = time.monotonic(), None
             except LeaseLost as error:
-                if self._stopped.is_set():  # the claim ended as it should while this beat was under way
+                if self._stopped.is_set() or self._settled():  # the claim ended as it should
                     return
                 self.error = error
                 self.lost.set()
@@ -74,6 +74,12 @@ class Heartbeat:
             except BookUnavailable as error:
                 self.error = error
                 _LOG.warning("claim %d was not renewed for %.0f s: %s", self.claim.token, self.silent_s, error.what)
+
+    def _settled(self) -> bool:
+        try:
+            return self._book.settled(self.claim)
+        except BookUnavailable:
+            return False
 
 
 class KeptAlive(Claims):
