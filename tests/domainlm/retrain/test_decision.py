@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -237,3 +239,21 @@ def test_a_decision_follows_from_its_reasons(settings: dict, given: Signals, pro
     for field, code in named.items():
         assert getattr(chosen, field) is not None or code not in holding, field
     assert found == decide(chosen, [batch(rows)], profiles, given)
+
+
+def test_a_process_that_decides_stays_light() -> None:
+    code = """
+import sys
+from domainlm.retrain.batches import Batch
+from domainlm.retrain.decision import decide
+from domainlm.retrain.plan import make_plan
+from domainlm.retrain.profile import Profile
+from domainlm.retrain.settings import DecideSettings
+from domainlm.retrain.signals import Profiles, Signals, signals_of
+one = Profile(key="k", task="t", rows=500, buckets={number: number % 7 + 1 for number in range(900)})
+decide(DecideSettings(), [], Profiles(new=(one,), known=(one,)), Signals(now="2026-11-21T12:00:00+00:00"))
+heavy = {"torch", "datasets", "pandas", "pyarrow", "zenml", "mlflow", "transformers", "scipy", "sklearn"}
+print(sorted(heavy & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "[]\n", done.stderr

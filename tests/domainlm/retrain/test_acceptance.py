@@ -1,0 +1,334 @@
+"""A landed batch against its contract: what is accepted, what a person reads, and what only changed meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domainlm.errors import ConfigurationError, SourceError
+from domainlm.keys import KeyRing
+from domainlm.retrain import acceptance
+from domainlm.retrain.acceptance import Rules, accept, profile_sources
+from domainlm.retrain.batches import ACCEPTED, LANDED, QUARANTINED, WITHDRAWN, Batch, LandedFile, Result
+from domainlm.retrain.book import Book, open_book
+from domainlm.retrain.profile import Pack, Profile
+from domainlm.retrain.settings import FeedSettings
+from domainlm.retrain.signals import BASELINE, Signals, profiles_of
+from domainlm.sources import SourceSettings
+from domainlm.tasks import Task
+
+KEYS = KeyRing("one", b"1" * 32)
+SENTIMENT = Task(
+    name="sentiment", version=1, kind="classification", claim="classification",
+    labels=("positive", "neutral", "negative"),
+)  # fmt: skip
+DEFINITION = Task(name="definition", version=1, kind="generation", claim="format")
+RULES = Rules(Pack({"sentiment": SENTIMENT, "definition": DEFINITION}, {("bond",): "Bond"}), KEYS)
+TERMS = {
+    "licence": "CC0-1.0", "consent": "public", "purpose": "model-training", "jurisdiction": "kr", "language": "en",
+}  # fmt: skip
+NAME = "Kim Minsu 900101-1234567"  # what no message may repeat
+GOOD = "text,label,timestamp\nProfit rises,positive,2024-03-05\nBond falls,negative,2024-03-01\n"
+
+
+def feed(**given: Any) -> FeedSettings:
+    return FeedSettings(**({"name": "news", "uri": "*.csv", "form": "labelled", "task": "sentiment"} | TERMS | given))
+
+
+CSV, JSONL = feed(), feed(uri="*.jsonl")
+ASKED = feed(uri="*.csv", form="pairs", task="definition")
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Book:
+    return open_book(f"sqlite:///{tmp_path}/book.sqlite")
+
+
+@pytest.fixture
+def zone(tmp_path: Path) -> Path:
+    (tmp_path / "zone").mkdir()
+    return tmp_path / "zone"
+
+
+def land(book: Book, zone: Path, name: str, *contents: str | bytes, suffix: str = "csv", of: str = "news") -> Batch:
+    """A batch of files with these contents, entered as the zone does it."""
+    files = []
+    for number, content in enumerate(contents):
+        raw = content.encode() if isinstance(content, str) else content
+        path = f"{name}-{number}.{suffix}"
+        (zone / path).write_bytes(raw)
+        sha256 = hashlib.sha256(raw).hexdigest()
+        files.append(LandedFile(path=path, uri=f"{zone}/{path}", sha256=sha256, size_bytes=len(raw)))
+    id = hashlib.sha256(json.dumps([of, *(file.sha256 for file in files)]).encode()).hexdigest()
+    return book.land(Batch(id=id, number=0, feed=of, name=name, files=tuple(files), landed="2024-04-01T00:00:00+00:00"))
+
+
+def lines(*rows: dict[str, Any]) -> str:
+    return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+
+
+def test_a_good_batch_is_accepted_with_its_rows_days_and_profile(book: Book, zone: Path) -> None:
+    more = "text,label,timestamp\nBond steady,neutral,2024-03-31T23:00:00+09:00\n"
+    found = accept(book, land(book, zone, "march", GOOD, more), CSV, RULES)
+    assert (found.state, found.rows, [file.rows for file in found.files]) == (ACCEPTED, 3, [2, 1])
+    assert (found.first_day, found.last_day) == ("2024-03-01", "2024-03-31")
+    profile = Profile.model_validate(book.profile(found.id))
+    assert profile.labels == {"negative": 1, "neutral": 1, "positive": 1} and profile.terms == {"Bond": 2}
+    assert profile.columns == ("text", "label", "timestamp") and profile.key == KEYS.origin
+    assert accept(book, found, CSV, RULES) == found  # asked again, nothing is read
+
+
+def test_skipped_rows_count_for_the_file_and_not_for_the_batch(book: Book, zone: Path) -> None:
+    skipping = feed(patterns={"text": "^news: (.+)$"}, unmatched="skip")
+    found = accept(
+        book, land(book, zone, "a", "text,label\nnews: up,positive\nad,neutral\nx,neutral\n"), skipping, RULES
+    )
+    assert (found.rows, found.files[0].rows) == (1, 3)
+    found = accept(book, land(book, zone, "b", "text,label\nad,neutral\n"), skipping, RULES)
+    assert found.state == QUARANTINED and "none of its rows matches the patterns" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (f"text,label\nup,positive\n{NAME},{NAME}\n", r"bad-0\.csv, row 2 \(line 3\): column 'label' holds a label"),
+        (f"text,label,timestamp\n{NAME},neutral,{NAME}\n", r"row 1 \(line 2\): has a timestamp that is not ISO 8601"),
+        (f"text,label\n{NAME},\n", r"row 1 \(line 2\): has no label in column 'label'"),
+        (f"text,label\n,{NAME}\n", r"row 1 \(line 2\): column 'text' holds no text"),
+        (f"text,label\n{NAME},neutral,more\n", r"row 1 \(line 2\): has 3 cells where the header has 2"),
+        (f'text,label\n"{NAME},neutral\n', "a quote is not closed"),
+        (f"text,label\n{NAME}".encode() + b"\xe9,neutral\n", r"line 2: is not UTF-8"),
+        ("text,label\nup,positive\n".encode("utf-16"), "is UTF-16"),
+        ("text,label\n", "is empty: it holds no row"),
+        (b"", "is empty: it holds no row"),
+        (f"{NAME},positive\nup,positive\n", r"bad-0\.csv: has no column 'text' \(for text\)"),
+        (f"{NAME},{NAME}\nup,positive\n", r"the header names column \(no known name\) twice"),
+        ("headline,label\nup,positive\n", r"has no column 'text' \(for text\)"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_told_by_file_row_and_column_and_never_by_its_value(
+    book: Book, zone: Path, content: str | bytes, told: str
+) -> None:
+    found = accept(book, land(book, zone, "bad", content), CSV, RULES)
+    assert found.state == QUARANTINED and re.search(told, found.reason), found.reason
+    history = f"{found} {book.transitions(found.id)}"
+    assert not [part for part in NAME.split() if part in history] and "; " in found.reason
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (lines({"text": "up", "label": "neutral"}, {"text": NAME, NAME: "neutral"}), "row 2 (line 2): has no 'label'"),
+        (f'{{"text": "{NAME}", "{NAME}": 1, "{NAME}": 2}}\n', "has the key (no known name) twice"),
+        (f'["{NAME}"]\n', "is not a JSON object"),
+        (f'{{"text": "{NAME}"\n', "is not JSON"),
+    ],
+)
+def test_faults_of_json_lines_are_told_the_same_way(book: Book, zone: Path, content: str, told: str) -> None:
+    found = accept(book, land(book, zone, "bad", content, suffix="jsonl"), JSONL, RULES)
+    assert found.state == QUARANTINED and told in found.reason, found.reason
+    assert not [part for part in NAME.split() if part in found.reason]
+
+
+def test_labels_may_be_mapped_and_an_unmapped_one_stops(book: Book, zone: Path) -> None:
+    mapped = feed(label_map={"up": "positive", "down": "negative"})
+    assert accept(book, land(book, zone, "a", "text,label\nx,up\ny,down\n"), mapped, RULES).state == ACCEPTED
+    found = accept(book, land(book, zone, "b", f"text,label\nx,{NAME}\n"), mapped, RULES)
+    assert found.state == QUARANTINED and "label_map does not know; known labels: down, up" in found.reason
+    foreign = feed(name="other", label_map={"up": "bullish"})
+    found = accept(book, land(book, zone, "c", "text,label\nz,up\n", of="other"), foreign, RULES)
+    assert found.state == QUARANTINED and "known labels: negative, neutral, positive" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("text,label,timestamp,author\nx,neutral,,a\n", "new author"),
+        ("text,label\nx,neutral\n", "missing timestamp"),
+        ("text,label,day\nx,neutral,\n", "missing timestamp; new day"),
+        ("label,text,timestamp\nneutral,x,\n", "in another order"),
+        (f"text,label,{NAME},another,third\nx,neutral,,,\n", "missing timestamp; 3 that are not known"),
+    ],
+)
+def test_other_columns_than_before_stop_with_the_difference_of_their_names(
+    book: Book, zone: Path, content: str, told: str
+) -> None:
+    accept(book, land(book, zone, "first", GOOD), CSV, RULES)
+    found = accept(book, land(book, zone, "second", content), CSV, RULES)
+    assert found.state == QUARANTINED and told in found.reason and "Kim" not in found.reason
+    assert "second-0.csv" in found.reason and "give it a feed of its own beside 'news'" in found.reason
+    # a person's word does not help a CSV: it is read as one source with the others
+    assert accept(book, book.release(found.id, "anna"), CSV, RULES).state == QUARANTINED
+    other = feed(name="wider")
+    again = land(book, zone, "second", content, of="wider")
+    assert accept(book, again, other, RULES).state == ACCEPTED
+
+
+def test_two_files_of_a_batch_with_other_columns_stop(book: Book, zone: Path) -> None:
+    found = accept(book, land(book, zone, "a", GOOD, "label,text,timestamp\nneutral,x,\n"), CSV, RULES)
+    assert found.state == QUARANTINED and "a-1.csv" in found.reason
+
+
+def test_json_lines_may_leave_out_what_some_left_out_and_a_person_may_allow_more(book: Book, zone: Path) -> None:
+    def looked(name: str, *rows: dict[str, Any]) -> Batch:
+        return accept(book, land(book, zone, name, lines(*rows), suffix="jsonl"), JSONL, RULES)
+
+    row = {"text": "up", "label": "neutral"}
+    assert looked("a", row | {"desk": "1", "note": "x"}, row | {"desk": "1"}).state == ACCEPTED
+    found = looked("b", row | {"desk": "2"})  # without note, which every batch had
+    assert (
+        found.state == QUARANTINED
+        and "b: its columns are not those of the files before it: missing note" in found.reason
+    )
+    assert accept(book, book.release(found.id, "anna"), JSONL, RULES).state == ACCEPTED
+    assert looked("c", row | {"desk": "3"}).state == ACCEPTED  # now it is known to be left out at times
+    assert looked("d", row | {"desk": "4", "note": "x"}).state == ACCEPTED
+    found = looked("e", row | {"desk": "5", "author": NAME})
+    assert found.state == QUARANTINED and "new author" in found.reason and "Kim" not in found.reason
+
+
+def test_content_that_was_replaced_or_removed_is_not_accepted_and_lands_anew(book: Book, zone: Path) -> None:
+    batch = land(book, zone, "a", GOOD)
+    other = GOOD.replace("rises", "falls")
+    (zone / "a-0.csv").write_text(other)
+    found = accept(book, batch, CSV, RULES)
+    assert (
+        found.state == WITHDRAWN and found.reason == "a-0.csv: its content was replaced after it landed; it lands anew"
+    )
+    assert accept(book, land(book, zone, "a", other), CSV, RULES).state == ACCEPTED
+    (zone / "a-0.csv").write_text(GOOD)  # restored: what was withdrawn lands again
+    assert accept(book, land(book, zone, "a", GOOD), CSV, RULES).state == ACCEPTED
+
+    # malformed, but not what landed: not that batch's fault
+    batch = land(book, zone, "b", GOOD.replace("Profit", "Loss"))
+    (zone / "b-0.csv").write_text("text,label\n")
+    assert accept(book, batch, CSV, RULES).state == WITHDRAWN
+    batch = land(book, zone, "c", GOOD.replace("Profit", "Margin"))
+    (zone / "c-0.csv").unlink()
+    found = accept(book, batch, CSV, RULES)
+    assert found.state == WITHDRAWN and "no longer in the zone" in found.reason
+
+
+def test_a_file_that_cannot_be_read_now_leaves_the_batch_as_it_is(
+    book: Book, zone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fsspec
+
+    batch, opened = land(book, zone, "a", GOOD), fsspec.open
+
+    def refused(*given: Any, **named: Any) -> Any:
+        raise PermissionError("s3://key:SECRET@zone")
+
+    monkeypatch.setattr(fsspec, "open", refused)
+    with pytest.raises(SourceError, match=r"a-0\.csv: cannot be read now \(PermissionError\)") as raised:
+        accept(book, batch, CSV, RULES)
+    assert "SECRET" not in f"{raised.value!r}" and book.batch(batch.id).state == LANDED
+    monkeypatch.setattr(fsspec, "open", opened)
+    assert accept(book, batch, CSV, RULES).state == ACCEPTED
+
+
+def test_a_fault_of_our_own_is_no_fault_of_the_store(book: Book, zone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise KeyError("bug")
+
+    monkeypatch.setattr(acceptance.Profiler, "add", broken)
+    with pytest.raises(KeyError):
+        accept(book, land(book, zone, "a", GOOD), CSV, RULES)
+
+
+def test_a_name_with_the_signs_of_a_pattern_is_that_very_file(book: Book, zone: Path) -> None:
+    land(book, zone, "m1", GOOD.replace("Profit", "Loss"))
+    found = accept(book, land(book, zone, "m[1]*", GOOD), CSV, RULES)
+    assert found.state == ACCEPTED and found.rows == 2
+
+
+def test_another_answer_than_in_an_earlier_batch_stops_before_a_training_would(book: Book, zone: Path) -> None:
+    first = accept(book, land(book, zone, "a", "instruction,response\nWhat is FX?,Trade in money\n"), ASKED, RULES)
+    assert first.state == ACCEPTED
+    again = "instruction,response\nWhat is a bond?,A loan\nwhat is fx,trade in money\n"
+    assert accept(book, land(book, zone, "b", again), ASKED, RULES).state == ACCEPTED
+    other = f"instruction,response\nWhat is FX?,{NAME}\n"
+    found = accept(book, land(book, zone, "c", other), ASKED, RULES)
+    assert found.state == QUARANTINED and "has another answer than row 1" in found.reason
+    assert "a-0.csv" in found.reason and "Kim" not in found.reason
+    allowed = Rules(RULES.pack, KEYS, allow_conflicting_answers=True)
+    assert accept(book, book.release(found.id, "anna", check_again=True), ASKED, allowed).state == ACCEPTED
+
+
+def test_an_id_that_an_earlier_batch_has_stops(book: Book, zone: Path) -> None:
+    numbered = feed(columns={"id": "id"})
+    assert accept(book, land(book, zone, "a", "id,text,label\n1,x,neutral\n"), numbered, RULES).state == ACCEPTED
+    found = accept(book, land(book, zone, "b", "id,text,label\n2,y,neutral\n1,z,neutral\n"), numbered, RULES)
+    assert found.state == QUARANTINED and "row 2 (line 3): has the same id as row 1 of" in found.reason
+
+
+def test_a_feed_with_a_limit_or_an_unknown_task_is_a_fault_of_the_configuration(book: Book, zone: Path) -> None:
+    batch = land(book, zone, "a", GOOD)
+    with pytest.raises(ConfigurationError, match="a feed has no limit"):
+        accept(book, batch, feed(limit=5), RULES)
+    with pytest.raises(ConfigurationError, match="unknown task 'sentimnt'"):
+        accept(book, batch, feed(task="sentimnt"), RULES)
+    assert book.batch(batch.id).state == LANDED
+
+
+def test_documents_are_accepted_without_labels(book: Book, zone: Path) -> None:
+    texts = feed(name="reports", uri="*.md", form="documents", task="")
+    found = accept(
+        book, land(book, zone, "a", "# One\n\ntext\n\n# Two\n\nbond\n", suffix="md", of="reports"), texts, RULES
+    )
+    assert (found.state, found.rows) == (ACCEPTED, 2)
+
+
+def test_rows_stream_by(book: Book, zone: Path) -> None:
+    def peak(rows: int) -> int:
+        rest = "".join(f"Profit of firm {number % 50} rises,positive,2024-03-05\n" for number in range(rows))
+        batch = land(book, zone, f"of{rows}", f"text,label,timestamp\n{rest}")
+        tracemalloc.start()
+        assert accept(book, batch, CSV, RULES).rows == rows
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return used
+
+    peak(100)  # imports
+    assert peak(20_000) < peak(2_000) + 300_000  # bytes; the larger file has 800 kB
+
+
+def test_static_sources_are_profiled_once_for_their_content(
+    book: Book, zone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    stream = acceptance.RowStream
+    monkeypatch.setattr(acceptance, "RowStream", lambda source: read.append(source.name) or stream(source))
+    (zone / "a.csv").write_text(GOOD)
+    (zone / "b.csv").write_text(GOOD.replace("Bond", "Share"))
+    sources = [
+        SourceSettings(name=name, uri=f"{zone}/{name}.csv", form="labelled", task="sentiment", split=split, **TERMS)
+        for name, split in (("a", ""), ("b", ""), ("held", "test"), ("gone", ""))
+    ]
+    (zone / "held.csv").write_text(GOOD)
+    for _ in range(2):
+        profile_sources(book, sources, RULES)
+    assert read == ["a", "b"]  # nobody trains on test rows; what is not there is passed over
+    known = profiles_of(book, [], Signals(now="2024-04-01T00:00:00+00:00")).known
+    assert [(one.task, one.rows, one.terms) for one in known] == [("sentiment", 4, {"Bond": 1})]
+    (zone / "b.csv").write_text(GOOD)
+    profile_sources(book, sources, RULES)
+    assert read == ["a", "b", "b"] and len(book.value(BASELINE).split()) == 2
+    known = profiles_of(book, [], Signals(now="2024-04-01T00:00:00+00:00")).known
+    assert known[0].terms == {"Bond": 2}
+    profile_sources(book, [], RULES)
+    assert not profiles_of(book, [], Signals(now="2024-04-01T00:00:00+00:00")).known
+
+
+def test_an_accepted_batch_stays_accepted_after_it_was_claimed(book: Book, zone: Path) -> None:
+    batch = accept(book, land(book, zone, "a", GOOD), CSV, RULES)
+    claim = book.claim("lane", "tina", 60)
+    assert claim and accept(book, batch, CSV, RULES).state == ACCEPTED
+    book.accept_result(claim, Result(run_id="r", identity="1" * 64))
+    assert accept(book, book.batch(batch.id), CSV, RULES).state == "trained"
