@@ -82,7 +82,11 @@ STEP_SETTINGS: dict[str, str] = {
     "control_shuffled_labels": "domainlm.train.settings:ControlSettings",
     "control_from_scratch": "domainlm.train.settings:ControlSettings",
     "evaluate": "domainlm.evaluate.settings:EvaluateSettings",
+    "contest": "domainlm.evaluate.settings:ContestSettings",
     "register": "domainlm.register.settings:RegisterSettings",
+    "detect": "domainlm.retrain.settings:DetectSettings",
+    "decide": "domainlm.retrain.settings:DecideSettings",
+    "settle": "domainlm.retrain.settings:SettleSettings",
     "record": "domainlm.reports:Settings",
 }
 
@@ -125,7 +129,7 @@ class RunConfiguration:
 
     def step(self, name: str) -> BaseModel:
         """The checked settings of one step of the DAG, defaults filled in."""
-        return _model(name)(**_parameters(self.content, name))
+        return settings_type(name)(**_parameters(self.content, name))
 
     @property
     def pipeline(self) -> PipelineSettings:
@@ -143,7 +147,8 @@ class RunConfiguration:
         from domainlm.tasks import load_tasks
 
         scored = self.step("evaluate").tasks or tuple(sorted(load_tasks(resolve(self.pipeline.pack) / "tasks")))
-        there = {source.get("task", "") for source in _sources(self.content.get("steps") or {}, "ingest").values()}
+        steps = self.content.get("steps") or {}
+        there = {source.get("task", "") for source in (_sources(steps, "ingest") | _feeds(steps)).values()}
         if not there:
             raise ConfigurationError(
                 "there is no source to fine-tune on",
@@ -163,7 +168,8 @@ def _parameters(content: dict[str, Any], step: str) -> dict[str, Any]:
     return ((content.get("steps") or {}).get(step) or {}).get("parameters") or {}
 
 
-def _model(step: str) -> type[BaseModel]:
+def settings_type(step: str) -> type[BaseModel]:
+    """The settings model of a step of the DAG."""
     module, name = STEP_SETTINGS[step].split(":")
     return getattr(importlib.import_module(module), name)
 
@@ -210,12 +216,12 @@ def _faults(content: dict[str, Any]) -> list[Fault]:
     for name in STEP_SETTINGS:
         step = steps.get(name) or {}
         if name in steps and isinstance(step, dict):
-            faults += model_faults(_model(name), step.get("parameters") or {}, ("steps", name, "parameters"))
+            faults += model_faults(settings_type(name), step.get("parameters") or {}, ("steps", name, "parameters"))
     parameters = content.get("parameters") or {}
     faults += model_faults(PipelineSettings, parameters, ("parameters",))
     faults += settings_faults(content) + _environment_faults(content)
     if not faults:
-        train = _model("train")(**_parameters(content, "train"))
+        train = settings_type("train")(**_parameters(content, "train"))
         faults += training_faults(content, train) + ray_faults(content)
     if not faults:
         faults += _base_faults(str(parameters.get("base", EMBEDDED)), steps)
@@ -271,10 +277,10 @@ def _search_faults(wanted: bool, steps: dict[str, Any]) -> list[Fault]:
     if not wanted:
         return []
     given = (steps.get("search") or {}).get("parameters") or {}
-    if faults := model_faults(_model("search"), given, place):
+    if faults := model_faults(settings_type("search"), given, place):
         return faults
-    searched = _model("search")(**given).recipe.model_dump()
-    trained = _model("train")(**((steps.get("train") or {}).get("parameters") or {})).model_dump()
+    searched = settings_type("search")(**given).recipe.model_dump()
+    trained = settings_type("train")(**((steps.get("train") or {}).get("parameters") or {})).model_dump()
     other = [name for name in trained if trained[name] != searched[name]]
     if not other:
         return []
@@ -286,7 +292,7 @@ def _licence_faults(pipeline: PipelineSettings, steps: dict[str, Any]) -> list[F
     """What the licence gate would refuse after minutes of work, as far as it is known now."""
     from domainlm.licences import judge, read_licences
 
-    sources = _sources(steps, "ingest")
+    sources = _sources(steps, "ingest") | _feeds(steps)
     corpus = _sources(steps, "base_ingest") if pipeline.base == EMBEDDED else {}
     if not sources:
         return []
@@ -312,6 +318,12 @@ def _sources(steps: dict[str, Any], step: str) -> dict[tuple[str | int, ...], di
     parameters = (steps.get(step) or {}).get("parameters") or {}
     found = parameters.get("sources") or []
     return {("steps", step, "parameters", "sources", index): source for index, source in enumerate(found)}
+
+
+def _feeds(steps: dict[str, Any]) -> dict[tuple[str | int, ...], dict[str, Any]]:
+    """What may land, by its place in the file: feeds are sources too, whose files are known later."""
+    found = ((steps.get("detect") or {}).get("parameters") or {}).get("feeds") or []
+    return {("steps", "detect", "parameters", "feeds", index): feed for index, feed in enumerate(found)}
 
 
 def _licence_of(base: str, pack: str) -> str | None:

@@ -21,6 +21,7 @@ from domainlm.errors import DomainLMError, EvidenceRefused, SecretError
 from domainlm.ledger.run import manifest as manifests
 from domainlm.ledger.run.entering import Entered, enter, enter_waiting, receipt_of
 from domainlm.ledger.run.manifest import COMPLETED, DECLINED, FAILED, RUNNING, UNKNOWN
+from steps.claims import release
 from steps.declined import Declined
 from steps.keys import load_keys
 from steps.outbox import tell_begun, tell_failed
@@ -58,6 +59,7 @@ def on_end() -> None:
 def on_failure(error: BaseException) -> None:
     """A step raised: the manifest names step and cause; or says that nothing was to be trained."""
     declined = isinstance(error, Declined)
+    release(f"step {get_step_context().step_run.name} failed: {type(error).__name__}")
     if in_pod():
         return None if declined else tell_failed(error)
     if declined:
@@ -70,6 +72,7 @@ def on_cleanup() -> None:
     """Once when the run is over, also where no step could report: what is not complete by now has failed."""
     if in_pod():
         return
+    release("the run is over")
     stack = Client().active_stack
     runs = (
         Client()
@@ -101,6 +104,7 @@ def explain(error: BaseException) -> str:
     """
     if not started:
         return ""
+    release(f"the run ended: {type(error).__name__}")
     found = manifests.read(manifests.manifest_folder() / f"{started[-1]}.json")
     if (found.failure is None or found.failure.error == UNKNOWN) and receipt_of(found.run_id) is None:
         found = manifest_of(started[-1], status=FAILED, error=error)

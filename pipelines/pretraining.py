@@ -26,9 +26,9 @@ from steps.resolve_base import resolve_base
 from steps.validate import validate
 
 
-def pretraining_dag(pack: str, mode: str = "") -> tuple[Any, Any]:
+def pretraining_dag(pack: str, mode: str = "", after: Any = None) -> tuple[Any, Any]:
     """Corpus -> the same gates as any data -> a base model from scratch: the prepared corpus and the base."""
-    sources = ingest(id="base_ingest")
+    sources = ingest(id="base_ingest", after=after)
     keys = load_keys(mode or None)
     redacted, _ = redact(
         sources, policy=read_policy(pack), key_id=keys.lineage, erased=mark_for_run(keys), id="base_redact"
@@ -39,12 +39,12 @@ def pretraining_dag(pack: str, mode: str = "") -> tuple[Any, Any]:
     return prepared, base
 
 
-def base_dag(base: str, pack: str, mode: str = "") -> tuple[Any, Any]:
+def base_dag(base: str, pack: str, mode: str = "", after: Any = None) -> tuple[Any, Any]:
     """The corpus and the embedded base made of it; or no corpus, and an existing base with the licence that the
-    catalogue knows."""
+    catalogue knows. `after` is an artifact whose step comes first."""
     if base == EMBEDDED:
-        return pretraining_dag(pack, mode)
-    return None, resolve_base(name=base, licence=stated_licence(base, pack))
+        return pretraining_dag(pack, mode, after)
+    return None, resolve_base(name=base, licence=stated_licence(base, pack), after=after)
 
 
 @pipeline(**hooks.around_a_run)

@@ -27,23 +27,23 @@ Start = tuple[Annotated[AdapterFolder, "start_adapter"], Annotated[TokenizerFold
 
 
 @stage_step(REGISTER, cached=False)
-def incumbent(name: str, champion: str = "") -> Parts:
+def incumbent(landed: LandedData, champion: str = "") -> Parts:
     """Fetch the champion of a registered name, as the ledger has it; what comes after is cached by its digests.
 
     Args:
-        name: the registered model.
+        landed: names the registered model.
         champion: the identity that whoever submitted the run knows it by, for a pod, which has no ledger.
 
     Raises:
         EvidenceRefused, RegistrationError: ledger and registry disagree, or the registry holds something else.
     """
     with workspace() as place:
-        known = champion_of_ledger(name, StackRegistries())
+        known = champion_of_ledger(landed.lane, StackRegistries())
         if known is not None:
             found = of_ledger(tracking_uri(), *known, place.folder)
         else:
             production = os.environ.get(MODE_VARIABLE) == PRODUCTION
-            found = of_registry(tracking_uri(), name, place.folder, champion, production)
+            found = of_registry(tracking_uri(), landed.lane, place.folder, champion, production)
     log_metadata(found.report.summary())
     return tuple(found)
 

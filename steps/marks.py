@@ -14,6 +14,7 @@ from steps.registry import tracking_uri
 
 TAG = "domainlm.must_retrain"
 ZENML_TAG = "must-retrain"
+SUPERSEDED = "domainlm.superseded"
 
 
 def mark_must_retrain(models: Iterable[tuple[str, str]], today: date | None = None) -> int:
@@ -50,3 +51,15 @@ def mark_must_retrain(models: Iterable[tuple[str, str]], today: date | None = No
             Client().create_run_metadata({TAG: day}, [place])
             marked += 1
     return marked
+
+
+def mark_superseded(name: str, version: str, why: str) -> None:
+    """Tag a version of MLflow's registry whose run lost its claim: its result was not accepted.
+
+    Args:
+        why: as the book said it.
+    """
+    import mlflow
+
+    uri = tracking_uri()
+    mlflow.MlflowClient(uri, uri).set_model_version_tag(name, version, SUPERSEDED, why)

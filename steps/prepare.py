@@ -11,7 +11,9 @@ from domainlm.artifacts import BaseCheckpoint
 from domainlm.names import PREPARE
 from domainlm.prepare import PreparationReport
 from domainlm.prepare import prepare as prepare_records
+from domainlm.prepare.replay import Replay
 from domainlm.prepare.settings import PrepareSettings
+from domainlm.retrain.batches import LandedData
 from steps.stage import stage_step
 
 
@@ -31,5 +33,16 @@ def prepare_against_base(
 ) -> tuple[Annotated[Dataset, "prepared_records"], Annotated[PreparationReport, "preparation_report"]]:
     """Prepare fine-tuning records; test rows that the base saw in pre-training go."""
     prepared, report = prepare_records(records, settings, base)
+    log_metadata(report.summary())
+    return prepared, report
+
+
+@stage_step(PREPARE)
+def prepare_with_replay(
+    records: Dataset, base: BaseCheckpoint, landed: LandedData, settings: PrepareSettings
+) -> tuple[Annotated[Dataset, "prepared_records"], Annotated[PreparationReport, "preparation_report"]]:
+    """Prepare the records of a retraining: new training rows, and of the old ones as many as the plan says."""
+    fresh = Replay(new_after=landed.new_after, ratio=landed.replay_ratio)
+    prepared, report = prepare_records(records, settings, base, fresh)
     log_metadata(report.summary())
     return prepared, report

@@ -32,6 +32,7 @@ from domainlm.names import (
 )
 from domainlm.project import SOURCE_ROOT
 from domainlm.reports import Settings
+from steps.claims import at_work
 
 # The order of the stages. A step's cache key covers the code of its own folder, of the ground floor, and of every stage
 # before it: ZenML would otherwise stop at the first step whose output is unchanged, and evidence that names the code
@@ -104,7 +105,8 @@ def _without_quotes(stage: str, function: Callable[..., Any]) -> Callable[..., A
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
-            return function(*args, **kwargs)
+            with at_work():
+                return function(*args, **kwargs)
         except (DomainLMError, RunStoppedException):
             raise
         except Exception as error:

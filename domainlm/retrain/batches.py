@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -180,15 +180,17 @@ class RetrainingPlan(Report):
     def landed(self) -> LandedData:
         """What the later steps learn from it."""
         return LandedData(
-            sources=self.sources, digests=self.digests, new_after=self.new_after, start=self.start,
-            replay_ratio=self.replay_ratio,
+            lane=self.claim.lane, sources=self.sources, digests=self.digests, new_after=self.new_after,
+            start=self.start, replay_ratio=self.replay_ratio,
         )  # fmt: skip
 
 
 class LandedData(Report):
     """The part of a plan that decides what comes of it: without claim and decision, whose token and time would make
-    every step after it run again where nothing else has changed. Fields as in `RetrainingPlan`."""
+    every step after it run again where nothing else has changed. Fields as in `RetrainingPlan`; `lane` is its claim's.
+    """
 
+    lane: str
     sources: tuple[SourceSettings, ...]
     digests: dict[str, str]
     new_after: dict[str, int]
@@ -238,3 +240,24 @@ class Result(Report):
     base: str = ""
     policy: str = ""
     figures: dict[str, float] = Field(default_factory=dict)
+
+
+class Settlement(Report):
+    """That a run's result was accepted.
+
+    Fields:
+        token: of its claim; it was the newest.
+        batches: ids of those that are trained now.
+    """
+
+    token: int
+    lane: str
+    batches: tuple[str, ...]
+    result: Result
+
+    def summary(self) -> dict[str, Any]:
+        """The claim, and what it was for."""
+        return {
+            "token": self.token, "batches": len(self.batches), "version": self.result.version,
+            "identity": self.result.identity,
+        }  # fmt: skip

@@ -3,6 +3,6 @@
 tokenizer, report = extend(records, base, VocabularySettings(), folder)
 """
 
-from domainlm.vocabulary.extension import VocabularyReport, extend
+from domainlm.vocabulary.extension import VocabularyReport, extend, kept
 
-__all__ = ["VocabularyReport", "extend"]
+__all__ = ["VocabularyReport", "extend", "kept"]

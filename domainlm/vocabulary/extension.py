@@ -101,6 +101,25 @@ def extend(
     return extended, report
 
 
+def kept(
+    records: Dataset, base: BaseCheckpoint, tokenizer: TokenizerFolder, settings: VocabularySettings
+) -> VocabularyReport:
+    """What an earlier model's tokenizer does to the present held-out text, where it is used as it is: nothing is mined,
+    and no gate is asked, since the tokens passed it when they were added."""
+    held_out = first_characters([text for _, text in _texts(records, DEVELOPMENT)], settings.dev_characters)
+    plain = load_tokenizer(base)
+    return VocabularyReport(
+        base_tokens=len(plain),
+        mined=0,
+        added=[token.strip() for token in tokenizer.card["new_tokens"]],
+        fertility_before=round(fertility(plain, held_out), 4),
+        fertility_after=round(fertility(load_tokenizer(base, tokenizer), held_out), 4),
+        bits_per_character_before=None,
+        bits_per_character_after=None,
+        gate="the champion's tokens",
+    )
+
+
 def _template(records: Dataset, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """The marks of every prompt and the class labels of the train split, as far as the base splits them."""
     labels = {label for label, part in zip(records["label"], records["split"], strict=True) if label and part == TRAIN}

@@ -25,7 +25,6 @@ from domainlm.risk import Tier
 FORMAT = "domainlm.run/2"
 RUNNING, COMPLETED, FAILED, INTERRUPTED = "running", "completed", "failed", "interrupted"
 DECLINED = "declined"  # a retraining that decided that nothing should be trained: no fault, and no model
-DECLINED = "declined"  # a retraining that decided that nothing should be trained: no fault, and no model
 SEAL = "run manifest"  # use of the key
 UNKNOWN = "unknown"  # the cause of a failure that no hook was told
 _OF_FEW_STEPS = ("measured", "chosen", "places")
