@@ -11,6 +11,7 @@ from cli import (
     audit,
     backup,
     bases,
+    batches,
     clean,
     cluster,
     compare,
@@ -53,6 +54,7 @@ app.add_typer(stack.app, name="stack")
 app.add_typer(cluster.app, name="cluster")
 app.add_typer(vault.app, name="vault")
 app.add_typer(keys.app, name="keys")
+app.add_typer(batches.app, name="batches")
 app.add_typer(audit.app, name="audit")
 
 
