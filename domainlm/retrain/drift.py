@@ -16,6 +16,7 @@ differ by a little more than rows drawn at random (docs/retrain-decision.md has 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from domainlm.retrain.profile import Profile
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 DIVISIONS = 1000
 SEED = 20260101  # of the divisions: one comparison has one answer
 MIN_TERMS = 30  # occurrences of terms among the new rows; fewer show nothing
-_CELLS = 1 << 21  # drawn at once: 16 MB
+_CELLS = 1 << 17  # drawn at once: 1 MB
 
 
 class Drift(NamedTuple):
@@ -69,18 +70,23 @@ def _drift(new: Mapping, known: Mapping, rows: tuple[int, int] | None = None) ->
         new, known: kind -> in how many rows it occurs.
         rows: rows of the two, where a row is of several kinds; else a row is taken to be of one.
     """
-    import numpy as np
-
     if not new or not known:
         return None
     kinds = sorted(new.keys() | known.keys())
-    counts = np.array([[side.get(kind, 0) for kind in kinds] for side in (new, known)], dtype=np.int64)
+    return _compared(tuple((new.get(kind, 0), known.get(kind, 0)) for kind in kinds), rows)
+
+
+@lru_cache(maxsize=32)  # a watcher asks again each time it looks, mostly with nothing changed
+def _compared(pairs: tuple[tuple[int, int], ...], rows: tuple[int, int] | None) -> Drift:
+    import numpy as np
+
+    counts = np.array(pairs, dtype=np.int64).T
     measured = float(_divergence(counts[0], counts[1]))
     chance = _of_divisions(counts, rows)
     expected = float(chance.mean())
     adjusted = max(0.0, (measured - expected) / (1 - expected)) if expected < 1 else 0.0
     beyond = bool((chance >= measured).sum() <= DIVISIONS // 1000)
-    return Drift(measured**0.5, adjusted**0.5, beyond, _psi(counts) if len(kinds) <= 100 else None)
+    return Drift(measured**0.5, adjusted**0.5, beyond, _psi(counts) if len(pairs) <= 100 else None)
 
 
 def _of_divisions(counts: np.ndarray, rows: tuple[int, int] | None) -> np.ndarray:
