@@ -24,6 +24,7 @@ from cli import (
     run,
     scan,
     setup,
+    simulate,
     stack,
     vault,
     watch,
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("watch")(watch.watch)
 app.command("retrain")(retrain.retrain)
+app.command("simulate")(simulate.simulate)
 app.command("compare")(compare.compare)
 app.command("follow")(follow.follow)
 app.command("promote")(promote.promote)

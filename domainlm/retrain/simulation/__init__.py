@@ -1,0 +1,9 @@
+"""Months of dated text played as landings, with trouble, and what retraining made of it (docs/simulation.md).
+
+    months = read_market(folder)
+    played = Player(months, ...).play(timeline(months, trouble=True))
+    report = quality.report(...)
+
+Everything that is tried is the real thing: zone, book, acceptance, decision, claims. The clock is simulated, and who
+trains is handed in, since a stage does not import another: `cli.simulated_training` joins them.
+"""
