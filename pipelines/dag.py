@@ -72,6 +72,6 @@ def finetuning_dag(
     if landed is not None:
         met = contest(records, landed, base, tokenizer, adapter, found, *reversed(champion), definitions=definitions)
     registration = register(
-        sources, records, verdict, base, tokenizer, adapter, evaluation, recipe, contest=met, incumbent=found
+        sources, records, verdict, base, tokenizer, adapter, evaluation, recipe, contest=met, found=found
     )
     return Tuned(adapter, evaluation, registration, met)

@@ -45,7 +45,7 @@ def incumbent(landed: LandedData, champion: str = "") -> Parts:
             production = os.environ.get(MODE_VARIABLE) == PRODUCTION
             found = of_registry(tracking_uri(), landed.lane, place.folder, champion, production)
     log_metadata(found.report.summary())
-    return tuple(found)
+    return found.adapter, found.tokenizer, found.base, found.report
 
 
 @stage_step(REGISTER)
