@@ -33,6 +33,7 @@ from domainlm.retrain.zone.scans import Scan
 REDIGEST_S = 30.0  # a scan spends no more on files that look unchanged, so that news do not wait for them
 FOLDER_WAITS = "waits for its folder"
 _CHUNK, _CHUNK_S = 500, 1.0  # landings that are written together
+MOST = 10_000  # units that one scan takes in, so that a first one needs little more memory than a later one
 _OPEN = (LANDED, ACCEPTED, QUARANTINED)  # no training has learnt from it
 
 
@@ -95,8 +96,13 @@ class Changes:
         for unit in busy:  # first all that went away, so that what came for it is seen as moved
             for path in unit.missing:
                 self._leaves(unit, self._known[unit.feed.name][path])
+        taken_in = 0
         for unit in busy:
-            self._evaluate(unit)
+            if taken_in == MOST and unit.pending:
+                self._scan.more = True
+                self._wait_for(unit)
+                continue
+            taken_in += self._evaluate(unit)
             if len(self._rows) + len(self._landing) >= _CHUNK or time.monotonic() - self._written > _CHUNK_S:
                 self._write()
         for unit in busy:
@@ -134,10 +140,10 @@ class Changes:
                 self._rows.append(row._replace(digested_at=self._clock()))
                 continue
             self._read_again[found.path] = sha256
-            unit = self._listing.unit(feed, found.path)
-            unit.pending.add(found.path)
-            if found not in unit.files:
-                unit.files.append(found)
+            self._listing.doubt(feed, found)
+
+    def _wait_for(self, unit: Unit) -> None:
+        self._settling.update((unit.feed.name, one.size_bytes) for one in unit.files if one.path in unit.pending)
 
     def _leaves(self, unit: Unit, row: SeenFile) -> None:
         """What a path held so far is there no longer."""
@@ -145,19 +151,20 @@ class Changes:
             self._where.get(row.batch, {}).pop((unit.name, row.path), None)
             self._lost.setdefault(row.batch, set()).add(row.path)
 
-    def _evaluate(self, unit: Unit) -> None:
+    def _evaluate(self, unit: Unit) -> bool:
+        """Take a unit in as it is now; whether it was complete and usable."""
         known = self._known[unit.feed.name]
         try:
             contents = self._contents(unit)
         except Waits:
             self._scan.tell("settling", shown(unit.name))
-            self._settling.update((unit.feed.name, one.size_bytes) for one in unit.files if one.path in unit.pending)
+            self._wait_for(unit)
             if unit.missing:  # the rest of a folder is looked at again although each of its files looks unchanged
                 rest = [known[one.path] for one in unit.files if one.path not in unit.pending]
                 self._rows += [row._replace(state=UNREADABLE, note=FOLDER_WAITS) for row in rest if row.batch]
-            return
+            return False
         if not contents:
-            return
+            return False
         batches = self._batches(unit, contents)
         files = {one.path: one for one in unit.files}
         for path, sha256 in contents.items():
@@ -169,6 +176,7 @@ class Changes:
             self._where.setdefault(id, {})[unit.name, path] = sha256
             if row is None or row.batch != id or path in unit.pending:
                 self._rows.append(SeenFile(unit.feed.name, path, *files[path].stamp, sha256, self._clock(), id))
+        return True
 
     def _contents(self, unit: Unit) -> dict[str, str]:
         """Path -> SHA-256 of the files of a complete unit; nothing where it holds none, or one that cannot be used.

@@ -7,7 +7,7 @@ dropped as soon as the listing shows it; what is left over at the end is gone.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 
 from domainlm.retrain.book import Book
@@ -29,12 +29,12 @@ def unit_of(feed: FeedSettings, path: str) -> str:
     return path.rpartition("/")[0] if feed.batch == "folder" else path
 
 
-@dataclass
+@dataclass(slots=True)
 class Unit:
-    """What lands as one.
+    """What lands as one; there may be 100,000 of them, so that sets are made when something comes into them.
 
     Fields:
-        files: all that the listing has of it; of a file that looks unchanged nothing is kept.
+        files: all of it that the listing has; of a single file that looks unchanged there is no unit.
         pending: paths that do not look unchanged.
         missing: paths that were there before.
     """
@@ -42,8 +42,8 @@ class Unit:
     feed: FeedSettings
     name: str
     files: list[Found] = field(default_factory=list)
-    pending: set[str] = field(default_factory=set)
-    missing: set[str] = field(default_factory=set)
+    pending: Set[str] = frozenset()
+    missing: Set[str] = frozenset()
 
 
 class Listing:
@@ -81,6 +81,13 @@ class Listing:
             self.units[feed.name, name] = Unit(feed, name)
         return self.units[feed.name, name]
 
+    def doubt(self, feed: FeedSettings, found: Found) -> None:
+        """A file only looked unchanged."""
+        unit = self.unit(feed, found.path)
+        unit.pending = _with(unit.pending, found.path)
+        if found not in unit.files:
+            unit.files.append(found)
+
     def _read(self, place: Local | Store) -> None:
         known = {name: self._stamps(name) for name in self.feeds}
         shown_any: set[str] = set()
@@ -102,7 +109,8 @@ class Listing:
                 self._compare(feed, item, known[feed.name].pop(item.path, None), now)
         for name, rest in known.items():
             for path in self._gone(name, rest, name in shown_any):
-                self.unit(self.feeds[name], path).missing.add(path)
+                unit = self.unit(self.feeds[name], path)
+                unit.missing = _with(unit.missing, path)
 
     def _stamps(self, feed: str) -> _Stamps:
         return {
@@ -126,7 +134,7 @@ class Listing:
         unit = self.unit(feed, found.path)
         unit.files.append(found)
         if not settled:
-            unit.pending.add(found.path)
+            unit.pending = _with(unit.pending, found.path)
 
     def _is_due(self, found: Found, digested_at: float, now: float) -> bool:
         """Whether a file that looks unchanged shall be read again."""
@@ -163,3 +171,10 @@ class Listing:
             f"feed {feed}: all its files are gone ({len(gone)}); taken for removed if so {CONFIRM_S:.0f} s from now"
         )
         return set()
+
+
+def _with(paths: Set[str], path: str) -> Set[str]:
+    if isinstance(paths, set):
+        paths.add(path)
+        return paths
+    return {path}

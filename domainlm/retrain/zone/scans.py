@@ -24,6 +24,7 @@ class Scan:
         unknown: files that no feed's pattern fits; in every scan.
         held: why something that is gone is not taken for removed yet.
         counts: of settling, unreadable (also those that were said before) and unknown, where lists are cut.
+        more: there was more than one scan takes in; the next one goes on at once.
         files: of feeds, in the listing.
         digested_bytes: read for digests.
     """
@@ -40,6 +41,7 @@ class Scan:
     unknown: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: {"settling": 0, "unreadable": 0, "unknown": 0})
+    more: bool = False
     files: int = 0
     digested_bytes: int = 0
     seconds: float = 0.0
@@ -55,7 +57,7 @@ class Scan:
         """Take in a later scan: news are joined, what stands in every scan is the later one's."""
         for name in ("landed", "changed", "removed", "renamed", "duplicates", "withdrawn", "unreadable"):
             getattr(self, name).extend(getattr(later, name))
-        for name in ("settling", "failing", "unknown", "held", "counts", "files"):
+        for name in ("settling", "failing", "unknown", "held", "counts", "more", "files"):
             setattr(self, name, getattr(later, name))
         self.digested_bytes += later.digested_bytes
         self.seconds += later.seconds

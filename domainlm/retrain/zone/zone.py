@@ -66,10 +66,10 @@ class Zone:
         return scan
 
     def settled(self, patience_s: float, sleep: Callable[[float], None] = time.sleep) -> Scan:
-        """Look until nothing is about to settle any more, at most for `patience_s`; the news of all looks together."""
+        """Look until nothing is about to settle any more, at most for `patience_s`; the news of all together."""
         end = self._monotonic() + patience_s
         scan = self.scan()
-        while self.next_settle_s is not None and scan.counts["settling"] and self._monotonic() < end:
+        while scan.more or (self.next_settle_s is not None and scan.counts["settling"] and self._monotonic() < end):
             sleep(min(self.next_settle_s, max(0.0, end - self._monotonic())))
             scan.add(self.scan())
         return scan
@@ -86,7 +86,7 @@ class Zone:
             changes.run()
             scan.digested_bytes = completeness.digested_bytes
         waits = [one for one in (self._stillness.end(), listing.look_again_s) if one is not None]
-        self.next_settle_s = min(waits, default=None)
+        self.next_settle_s = 0.0 if scan.more else min(waits, default=None)
         self._tell_troubles(listing.troubles, scan)
 
     def _tell_troubles(self, troubles: dict[str, str], scan: Scan) -> None:
