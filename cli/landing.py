@@ -60,12 +60,13 @@ def acceptance_of(configuration: RunConfiguration, book: Book) -> Callable[[Batc
     def look(batch: Batch, feed: FeedSettings) -> Batch:
         nonlocal rules
         from domainlm.retrain.acceptance import Rules, accept, profile_sources
-
         from steps.keys import load_keys
 
         if rules is None:
-            rules = Rules.read(configuration.pipeline.pack, load_keys(configuration.pipeline.mode or None))
-            profile_sources(book, configuration.step("ingest").sources, rules)  # type: ignore[attr-defined]
+            pipeline, ingest = configuration.pipeline, configuration.step("ingest")
+            keys = load_keys(pipeline.mode or None)
+            rules = Rules.read(pipeline.pack, keys, ingest.allow_conflicting_answers)  # type: ignore[attr-defined]
+            profile_sources(book, ingest.sources, rules)  # type: ignore[attr-defined]
         return accept(book, batch, feed, rules)
 
     return look
@@ -115,8 +116,9 @@ def there_is_a_book() -> bool:
 
 def following(terms: Terms, book: Book) -> list[str]:
     """What follows earlier runs, and what is told of it, in lines."""
-    from domainlm.retrain.notices import deliver
     from steps.followup import follow_up
+
+    from domainlm.retrain.notices import deliver
 
     lines = [str(outcome) for outcome in follow_up(book, terms.lane, terms.settle)]
     deliver(book, terms.settle)

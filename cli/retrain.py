@@ -209,7 +209,7 @@ def _plan(round: Round, decision: Decision | None) -> list[str]:
     claim = book.claim(terms.lane, "dry run", 3600, batches=ids, exclusive=False, allow_empty=True)
     if claim is None:
         return ["nothing can be claimed now"]
-    plan = make_plan(book, claim, decision, terms.decide, terms.detect.feeds)
+    plan = make_plan(book, claim, decision, terms.decide, terms.detect.feeds, terms.detect.zone)
     lines = [
         f"would train on: {book.batch(one).name or one[:12]} ({book.batch(one).rows} rows)" for one in claim.batches
     ]

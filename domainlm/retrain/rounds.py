@@ -175,8 +175,15 @@ class Round:
             assert self._launch is not None
             report.outcome, report.run_id = self._launch(decision)
         if not dry:
-            report.told = tuple(self._follow_up())
+            report.told = self._followed()
         return report
+
+    def _followed(self) -> tuple[str, ...]:
+        """What followed; that it cannot be done now takes nothing back of what was."""
+        try:
+            return tuple(self._follow_up())
+        except DomainLMError as error:
+            return (f"what follows runs is still open, and is tried again: {error}",)
 
     def landed(self, only: Sequence[str] = ()) -> list[Batch]:
         """Batches that nobody looked into, in order of landing; where some are named, by the beginning of their ids."""
