@@ -59,7 +59,8 @@ class Draws:
     def _interval(self, value: Value, systems: list[np.ndarray]) -> Interval:
         found = [self._scores(value, statistics) for statistics in systems]
         estimates, drawn = (_gained([part[place] for part in found]) for place in (0, 1))
-        low, high = np.nanquantile(self._over_seeds(estimates, drawn), self._ends)
+        moved = self._over_seeds(estimates, drawn)
+        low, high = np.nanquantile(moved, self._ends) if np.isfinite(moved).any() else (np.nan, np.nan)
         return Interval(float(estimates.mean()), float(low), float(high))
 
     def _scores(self, value: Value, statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -258,6 +258,8 @@ class _Scored:
         found = []
         for name, said in (("labels", labels), ("frozen", self.frozen), ("retrained", self.retrained)):
             signs = _signs(said)
+            if np.ptp(signs, axis=1).min() == 0:
+                continue  # who always says the same is correlated with nothing
             statistics = pairs(signs, directions)
             over = draws.difference(correlation, statistics, np.broadcast_to(true, statistics.shape))
             found.append(
