@@ -118,6 +118,10 @@ class LeaseLost(DomainLMError):
     """A claim on batches that another runner took over, or that ended: what came of it is not accepted."""
 
 
+class NoticeNotSent(DomainLMError):
+    """A channel did not take a notice; it is tried again."""
+
+
 def places_of(error: BaseException) -> str:
     """Types and places of an error and its causes, for a log: never what it says, which may quote data."""
     told = []

@@ -152,6 +152,14 @@ class EmailSettings(Settings):
     user: str = Field("", description="who signs in; empty: nobody")
     password_variable: str = Field("", description="environment variable (or VARIABLE_FILE) with the password")
 
+    @model_validator(mode="after")
+    def _kept_from_others(self) -> EmailSettings:
+        if self.security == "none" and self.host not in ("localhost", "127.0.0.1", "::1"):
+            raise ValueError(f"mail to {self.host} would go unencrypted: security is starttls or tls")
+        if bool(self.user) != bool(self.password_variable) or (self.user and self.security == "none"):
+            raise ValueError("user and password_variable go together, and over starttls or tls alone")
+        return self
+
 
 class SettleSettings(Settings):
     """What follows a training: whose hand promotes it, and who is told."""

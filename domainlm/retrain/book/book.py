@@ -13,13 +13,13 @@ import sqlalchemy as sa
 from domainlm.errors import BookRefused, SecretError
 from domainlm.private_files import others_can_read
 from domainlm.project import home
+from domainlm.retrain.book import store
 from domainlm.retrain.book.connection import PATIENCE_S
 from domainlm.retrain.book.heartbeat import KeptAlive
 from domainlm.retrain.book.landings import Landings
 from domainlm.retrain.book.notes import Notes
 from domainlm.retrain.book.outbox import Outbox
 from domainlm.retrain.book.seen import SeenFiles
-from domainlm.retrain.book.store import CLAIMS, METADATA
 
 URL_VARIABLE, FILE_VARIABLE = "DOMAINLM_BOOK", "DOMAINLM_BOOK_FILE"
 _ROWS = 5000
@@ -36,21 +36,25 @@ class Book(Landings, KeptAlive, SeenFiles, Notes, Outbox):
         """
         if path.exists():
             raise BookRefused("is there already", str(path), "name another file for the copy")
-        copy = Book(f"sqlite:///{path}", who=self._who, now=self.now)
 
-        def work(connection: sa.Connection) -> None:
-            for table in METADATA.sorted_tables:
+        def work(connection: sa.Connection) -> Book:
+            for side in ("", "-wal", "-shm"):  # of a try that was cut off
+                path.with_name(path.name + side).unlink(missing_ok=True)
+            store.reading_long(connection)
+            copy = Book(f"sqlite:///{path}", who=self._who, now=self.now)
+            copy._beside(lambda to: to.execute(sa.delete(store.STATE)))
+            for table in store.METADATA.sorted_tables:
                 rows = connection.execution_options(yield_per=_ROWS).execute(sa.select(table)).mappings()
                 for part in rows.partitions(_ROWS):
                     copy._insert(table, [dict(row) for row in part])
+            return copy
 
-        copy._beside(lambda to: to.execute(sa.delete(METADATA.tables["retrain_book"])))
-        self._read(work)
+        copy = self._read(work)
         living = [start.token for start in self.claims() if start.alive]
         copy._beside(  # a lease goes on by the copy's own clock: a lane that is busy is busy in the copy
             lambda to: to.execute(
-                sa.update(CLAIMS)
-                .where(CLAIMS.c.token.in_(living))
+                sa.update(store.CLAIMS)
+                .where(store.CLAIMS.c.token.in_(living))
                 .values(clock=copy.clock.name, renewed=copy.clock.now(to))
             )
         )

@@ -134,9 +134,16 @@ def create(connection: sa.Connection) -> None:
     if connection.dialect.name == "postgresql":
         # two that create at the same time would collide in the catalogue
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext("domainlm.retrain"))))
-    if not sa.inspect(connection).has_table(STATE.name):
-        METADATA.create_all(connection)
+    METADATA.create_all(connection)
+    if connection.execute(sa.select(STATE.c.id)).first() is None:
         connection.execute(sa.insert(STATE).values(id=1, version=VERSION, token=0, number=0))
+
+
+def reading_long(connection: sa.Connection) -> None:
+    """What follows reads one moment of the book, and may take its time: it holds up no writer."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
 
 
 def _begin(connection: sa.Connection) -> None:

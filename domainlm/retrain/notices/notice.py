@@ -1,0 +1,88 @@
+"""A notice: what happened, in which run and step, why, and what a person does next."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, get_args
+
+from pydantic import Field, field_validator
+
+from domainlm.digests import digest_json
+from domainlm.errors import DomainLMError
+from domainlm.reports import Report
+from domainlm.retrain.notices.words import plain
+
+Kind = Literal[
+    "landed-quarantined", "schema-changed", "decided", "failed", "waits-for-person", "promoted", "superseded",
+    "zone-unreachable", "book-unavailable", "machine", "configuration-refused", "child-failing",
+]  # fmt: skip
+KINDS: tuple[str, ...] = get_args(Kind)
+TITLES: dict[str, str] = {
+    "landed-quarantined": "a batch that landed waits for a person",
+    "schema-changed": "a feed has other columns than its contract says",
+    "decided": "a retraining was decided on",
+    "failed": "a run failed",
+    "waits-for-person": "a model waits for a person's decision",
+    "promoted": "a model became the champion",
+    "superseded": "a result came too late and does not count",
+    "zone-unreachable": "the landing zone cannot be reached",
+    "book-unavailable": "the batch book cannot be reached",
+    "machine": "the watcher's machine is short of something",
+    "configuration-refused": "a changed configuration was refused",
+    "child-failing": "a process of the watcher fails",
+}
+_NOT_OF_A_NAME = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+class Notice(Report):
+    """What people are told. Made of our own words alone; `domainlm.retrain.notices.words` goes over each of them.
+
+    Fields:
+        run: id of the run; empty where none is concerned.
+        step: of the run.
+        cause: why, in one sentence.
+        next_action: what the reader does.
+        key: what the notice is about: one of a key is sent once. By default over everything else.
+    """
+
+    kind: Kind
+    run: str = ""
+    step: str = ""
+    cause: str = ""
+    next_action: str = ""
+    key: str = Field("", max_length=200)
+
+    @field_validator("run", "step")
+    @classmethod
+    def _a_name(cls, value: str) -> str:
+        return _NOT_OF_A_NAME.sub("", value)[:64]
+
+    @field_validator("cause", "next_action")
+    @classmethod
+    def _plain(cls, value: str) -> str:
+        return plain(value)
+
+    @classmethod
+    def of(cls, kind: Kind, error: DomainLMError, next_action: str = "", **fields: str) -> Notice:
+        """Of one of our errors: what is wrong and what to do, without the place, which may name a person's file."""
+        return cls(kind=kind, cause=error.what, next_action=next_action or error.remedy, **fields)
+
+    @property
+    def about(self) -> str:
+        """The key, or what stands for it."""
+        return self.key or digest_json(self.model_dump(mode="json", exclude={"key"}))
+
+    @property
+    def id(self) -> str:
+        """By which a receiver knows a notice that came twice."""
+        return digest_json(["notice", self.about])[:32]
+
+    @property
+    def title(self) -> str:
+        """What happened, in a few words."""
+        return TITLES[self.kind]
+
+    def lines(self) -> list[str]:
+        """For people."""
+        said = {"run": self.run, "step": self.step, "cause": self.cause, "next action": self.next_action}
+        return [f"domainlm: {self.title}", *(f"{name}: {text}" for name, text in said.items() if text)]

@@ -1,0 +1,51 @@
+"""What a notice may say: no personal data, no address, nothing that rewrites a terminal or a header.
+
+The first line of defence is where the words come from: our own errors and typed fields, which name places and never
+quote a value of the data. This is the second one, for the places: the name of a file that somebody landed may be a
+person's, and an address may hold a password. File names become 8 digits of their SHA-256, by which whoever sees the
+zone finds the file; addresses, e-mail addresses and long numbers are left out. A person's name in plain words would
+pass: it must not be put into a message in the first place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from domainlm.reading import FORMATS
+
+MAX_CHARACTERS = 500
+_DATA = "|".join(sorted((re.escape(suffix) for suffix in (*FORMATS, ".sha256", ".md5", ".parquet")), reverse=True))
+_SUFFIX = rf"(?:{_DATA})(?:\.(?:gz|bz2|xz|zst|zip))?"
+# what an error says first is its place, up to a colon or a comma: there a file's name may hold spaces
+_FIRST_PLACE = re.compile(rf"^(?P<name>[^:,]*?{_SUFFIX})(?=$|[\s:,;)'\"])", re.IGNORECASE)
+_PLACE = re.compile(rf"(?P<name>[^\s:,;'\"()]*{_SUFFIX})(?=$|[\s:,;)'\".])", re.IGNORECASE)
+_ADDRESS = re.compile(r"\b(?P<scheme>[a-z][a-z0-9+.-]{1,30})://[^\s'\"<>]*", re.IGNORECASE)
+_EMAIL = re.compile(r"[^\s<>@,;:]+@[^\s<>@,;:]+")
+_NUMBER = re.compile(r"(?<![\w-])\+?\d(?:[ ./-]?\d){6,}(?![\w-])")  # accounts, telephone and registration numbers
+_HARMLESS = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,3}\.\d+")  # a day, a decimal
+
+
+def plain(text: str, most: int = MAX_CHARACTERS) -> str:
+    """Words that may leave the house: on one line, printable, of bounded length.
+
+    >>> plain("landing/news/Hong Gildong.csv, row 3: has no label")
+    'file 26f24ca7, row 3: has no label'
+    """
+    words = " ".join(text.split())
+    words = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)
+    words = _ADDRESS.sub(lambda found: f"[an address of {found['scheme'].lower()}]", words)
+    words = _EMAIL.sub("[an e-mail address]", words)
+    words = _FIRST_PLACE.sub(_named, words)
+    words = _PLACE.sub(_named, words)
+    words = _NUMBER.sub(lambda found: found[0] if _HARMLESS.fullmatch(found[0]) else "[a number]", words)
+    return words if len(words) <= most else words[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def named(path: str) -> str:
+    """A file by the first digits of the SHA-256 of its last name, which may be a person's."""
+    return f"file {hashlib.sha256(path.rsplit('/', 1)[-1].encode(errors='surrogatepass')).hexdigest()[:8]}"
+
+
+def _named(found: re.Match[str]) -> str:
+    return named(found["name"])

@@ -1,0 +1,85 @@
+"""What a notice says: nothing personal, nothing that rewrites a terminal, and never too much."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domainlm.errors import SourceError
+from domainlm.retrain.notices import KINDS, Notice
+from domainlm.retrain.notices.notice import TITLES
+from domainlm.retrain.notices.words import MAX_CHARACTERS, named, plain
+
+
+@pytest.mark.parametrize(
+    ("text", "personal"),
+    [
+        ("landing/news/Hong Gildong.csv, row 3 (line 4): has no label", "Gildong"),
+        ("landing/김민수 상담.jsonl: has other columns than the first file of its source", "김민수"),
+        ("cannot read /srv/landing/kim-minsu.csv.gz", "minsu"),
+        ("'complaint_olga.txt' was replaced while it was read", "olga"),
+        ("s3://bank/landing/olga.parquet: Access Denied", "olga"),
+        ("postgresql+psycopg://tina:secret@db/books is away", "secret"),
+        ("https://hooks.slack.com/services/T0/B0/abcdef answered 404", "abcdef"),
+        ("mail to olga.kim@bank.example was refused", "olga"),
+        ("the cell holds 880101-1234567", "1234567"),
+        ("the cell holds 010-1234-5678", "5678"),
+        ("account 110 234 567890 is unknown", "567890"),
+    ],
+)
+def test_what_may_be_a_person_is_not_said(text, personal):
+    assert personal in text and personal not in plain(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "domainlm audit approve domainlm-finance/3 --key KEY.pem",
+        "steps.decide.parameters.new_rows: must be at least 1",
+        "batch 4f2a11903e7c of headlines: row 3 (line 4) has no label; landed 2026-11-21",
+        "200 rows of 10,000 are new, Jensen-Shannon distance 0.1234567 of labels",
+        "configs/retrain.yaml:12: unknown key",
+        "run 9e107d9d-372b-4b9f-a1c5-8c0e2ad3f2aa failed at train",
+    ],
+)
+def test_what_people_need_is_said_as_it_is(text):
+    assert plain(text) == text
+
+
+def test_a_file_is_named_so_that_whoever_sees_the_zone_finds_it():
+    assert named("landing/a/olga.csv") == named("olga.csv") != named("anna.csv")
+    assert named("olga.csv") in plain("landing/a/olga.csv: is empty")
+
+
+@given(st.text(max_size=3000))
+def test_words_are_one_printable_line_of_bounded_length(text):
+    found = plain(text)
+    assert len(found) <= MAX_CHARACTERS and (found.isprintable() or not found)
+
+
+def test_run_and_step_are_names_and_nothing_else():
+    found = Notice(kind="failed", run="a\r\nb: c" * 40, step="tra in\n")
+    assert found.run.isalnum() and len(found.run) <= 64 and found.step == "train"
+    assert all("\n" not in line for line in found.lines())
+
+
+def test_an_error_is_told_without_its_place():
+    error = SourceError("has no label in column 'label'", "landing/Kim Min-su, private.csv, row 3", "fill the cell")
+    found = Notice.of("landed-quarantined", error)
+    assert found.lines() == [
+        "domainlm: a batch that landed waits for a person", "cause: has no label in column 'label'",
+        "next action: fill the cell",
+    ]  # fmt: skip
+
+
+def test_a_notice_is_known_by_its_key_or_by_what_it_says():
+    one, same = Notice(kind="failed", run="r1", cause="x"), Notice(kind="failed", run="r1", cause="x")
+    assert one.about == same.about and one.id == same.id
+    assert Notice(kind="failed", run="r2", cause="x").id != one.id
+    keyed = Notice(kind="failed", run="r1", cause="x", key="failed/r1")
+    assert keyed.about == "failed/r1" and keyed.id == Notice(kind="promoted", key="failed/r1").id
+
+
+def test_every_kind_has_its_title():
+    assert set(TITLES) == set(KINDS)
