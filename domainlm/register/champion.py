@@ -97,10 +97,14 @@ def fetched_version(uri: str, name: str, version: str, place: Path) -> StoredVer
         with pointed_at(uri) as client:
             entry, files = client.get_model_version(name, version), {}
             for part in (ADAPTER, TOKENIZER, BASE):
-                fetched = mlflow.artifacts.download_artifacts(
-                    f"models:/{name}/{version}/data/data/{part}", dst_path=str(place)
+                fetched = Path(
+                    mlflow.artifacts.download_artifacts(
+                        f"models:/{name}/{version}/data/data/{part}", dst_path=str(place)
+                    )
                 )
-                files[part] = _digest(part, Path(fetched))
+                files[part] = _digest(part, fetched)
+                if fetched != place / part:
+                    fetched.rename(place / part)
     except (MlflowException, OSError):
         raise RegistrationError(
             "is not in MLflow's registry with all its files", f"{name}/{version}", "register it, or restore its files"
