@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -145,6 +146,14 @@ def withdraw(
     if not reason.strip():
         raise BookRefused("lacks its reason", "withdraw", "say why, e.g. with the number of the case")
     _each(ids, lambda book, batch: book.withdraw(batch.id, reason.strip(), by=_person()))
+
+
+@app.command()
+def copy(file: Annotated[Path, typer.Argument(metavar="FILE", help="A new SQLite file.")]) -> None:
+    """Copy the whole book, as of one moment, whatever database holds it: a backup, or something to ask questions of."""
+    file = file.absolute()  # counts from where the user stands
+    _book().copied_to(file).close()
+    typer.echo(f"copied to {file} (mode 0600)")
 
 
 def _each(ids: list[str], act: Callable[[Book, Batch], Batch]) -> None:

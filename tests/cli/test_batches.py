@@ -122,6 +122,21 @@ def test_a_name_out_of_the_zone_does_not_steer_the_terminal(book: Book) -> None:
         assert "\x1b" not in said and "[red]x" in said
 
 
+def test_a_copy_can_be_put_in_the_book_s_place(book: Book, tmp_path: Path, home: Path) -> None:
+    landed(book, 1)
+    kept = tmp_path / "kept.sqlite"
+    assert "copied to" in do("copy", str(kept))
+    assert oct(kept.stat().st_mode)[-3:] == "600"
+    landed(book, 2)
+    book.close()
+    for left in (home / "retrain").iterdir():
+        left.unlink()
+    kept.rename(home / "retrain" / "book.sqlite")
+    assert [one["number"] for one in json.loads(do("list", "--json"))["batches"]] == [1]
+    with pytest.raises(BookRefused, match="already"):
+        do("copy", str(home / "retrain" / "book.sqlite"))
+
+
 def test_an_unknown_state_and_a_project_without_a_book_are_said(home: Path) -> None:
     with pytest.raises(BookUnavailable, match="no batch book"):
         do("list")

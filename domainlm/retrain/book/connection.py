@@ -112,6 +112,7 @@ class Connected:
         self._after_fork()
         try:
             with self.engine.connect() as connection:
+                store.reading_long(connection)
                 yield from connection.execution_options(yield_per=rows).execute(query)
         except SQLAlchemyError as error:
             raise self._unavailable(error) from None
@@ -173,15 +174,16 @@ class Connected:
         )
 
     def _check_version(self, create: bool) -> None:
-        def found(connection: sa.Connection) -> int | None:
-            if not sa.inspect(connection).has_table(store.STATE.name):
-                return None
-            return connection.execute(sa.select(store.STATE.c.version)).scalar()
+        def found(connection: sa.Connection) -> tuple[int | None, bool]:
+            there = set(sa.inspect(connection).get_table_names())
+            state = sa.select(store.STATE.c.version)
+            version = connection.execute(state).scalar() if store.STATE.name in there else None
+            return version, there.issuperset(store.METADATA.tables)
 
-        version = self._read(found)
-        if version is None and create:
+        version, whole = self._read(found)
+        if create and not whole and version in (None, store.VERSION):  # a table more needs no other version
             self._beside(store.create)
-            version = self._read(found)
+            version, _ = self._read(found)
         if version is None:
             raise BookUnavailable("holds no batch book", self.place, "check the URL, or let `domainlm retrain` make it")
         if version != store.VERSION:

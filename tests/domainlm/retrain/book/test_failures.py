@@ -228,6 +228,16 @@ def test_a_book_of_another_version_is_refused(url: str) -> None:
     assert len(open_book(url).batches()) == 1
 
 
+def test_a_table_that_came_later_is_made(url: str) -> None:
+    book = open_book(url)
+    accepted(book, 1)
+    with book.engine.begin() as connection:
+        METADATA.tables["retrain_values"].drop(connection)
+    again = open_book(url)
+    again.set_value("name", "value")
+    assert again.value("name") == "value" and len(again.batches()) == 1
+
+
 def test_readers_make_nothing(url: str, file: Path) -> None:
     if url.startswith("sqlite"):
         with pytest.raises(BookUnavailable, match="no batch book"):
