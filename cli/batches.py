@@ -55,7 +55,7 @@ def list_batches(
         raise BookRefused("is no state of a batch", state, f"known: {', '.join(known)}")
     book = _book()
     batches = book.batches(state=state or None, feed=feed or None, since=since, until=until)
-    starts, alive = book.starts(), [one for one in book.claims(limit=100) if one.alive]
+    starts, alive = book.starts(), book.living()
     if as_json:
         told = {"batches": [one.model_dump(mode="json") for one in batches], "starts": starts}
         typer.echo(json.dumps(told | {"claims": [one.model_dump(mode="json") for one in alive]}))

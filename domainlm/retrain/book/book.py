@@ -50,7 +50,7 @@ class Book(Landings, KeptAlive, SeenFiles, Notes, Outbox):
             return copy
 
         copy = self._read(work)
-        living = [start.token for start in self.claims() if start.alive]
+        living = [start.token for start in self.living()]
         copy._beside(  # a lease goes on by the copy's own clock: a lane that is busy is busy in the copy
             lambda to: to.execute(
                 sa.update(store.CLAIMS)

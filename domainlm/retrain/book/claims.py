@@ -8,9 +8,11 @@ claim that ran out and was taken over by nobody is still the newest: it may be r
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -136,7 +138,7 @@ class Claims(Connected):
             batches = _claimed(connection, claim.token)
             connection.execute(
                 sa.insert(RESULTS).values(
-                    token=claim.token, lane=claim.lane, accepted_at=stamp(self.now()), **result.model_dump()
+                    token=claim.token, lane=claim.lane, accepted_at=stamp(self.now()), **_finite(result)
                 )
             )
             for batch in batches:
@@ -224,15 +226,14 @@ class Claims(Connected):
 
     def claims(self, lane: str | None = None, limit: int | None = None) -> list[Start]:
         """Claims and what became of them, the newest first."""
+        return self._starts(sa.true() if lane is None else CLAIMS.c.lane == lane, limit)
 
+    def _starts(self, wanted: sa.ColumnElement[bool], limit: int | None = None) -> list[Start]:
         def work(connection: sa.Connection) -> list[Start]:
             now = self.clock.now(connection)
             held = sa.select(sa.func.count()).where(CLAIMED.c.token == CLAIMS.c.token).scalar_subquery()
             rows = connection.execute(
-                sa.select(CLAIMS, held.label("batches"))
-                .where(sa.true() if lane is None else CLAIMS.c.lane == lane)
-                .order_by(CLAIMS.c.token.desc())
-                .limit(limit)
+                sa.select(CLAIMS, held.label("batches")).where(wanted).order_by(CLAIMS.c.token.desc()).limit(limit)
             )
             return [
                 Start(
@@ -247,7 +248,11 @@ class Claims(Connected):
 
     def busy(self, lane: str) -> bool:
         """Whether a claim lives in the lane."""
-        return any(start.alive for start in self.claims(lane, limit=50))
+        return any(start.lane == lane for start in self.living())
+
+    def living(self) -> list[Start]:
+        """Claims that live, of every lane, the newest first."""
+        return [start for start in self._starts(CLAIMS.c.state == HELD) if start.alive]
 
     def last_start(self, lane: str) -> str:
         """When the newest claim of a lane was made, ISO 8601 UTC; empty where there was none."""
@@ -322,6 +327,12 @@ class Claims(Connected):
             token=token, lane=row.lane, owner=row.owner, batches=tuple(_claimed(connection, token)),
             lease_s=row.lease_s, starts=row.starts,
         )  # fmt: skip
+
+
+def _finite(result: Result) -> dict[str, Any]:
+    """The columns of a result; a figure that is no number is left out, since JSON in a database has none for it."""
+    figures = {name: value for name, value in result.figures.items() if math.isfinite(value)}
+    return result.model_dump() | {"figures": figures}
 
 
 def _own(connection: sa.Connection, claim: Claim) -> None:

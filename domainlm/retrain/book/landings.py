@@ -11,7 +11,7 @@ from domainlm.errors import BookRefused
 from domainlm.retrain.batches import ACCEPTED, LANDED, QUARANTINED, WITHDRAWN, Batch, LandedFile
 from domainlm.retrain.book.connection import Connected
 from domainlm.retrain.book.rows import Transition
-from domainlm.retrain.book.states import move, record
+from domainlm.retrain.book.states import Change, move, record
 from domainlm.retrain.book.store import BATCHES, CLAIMS, FILES, HOLDS, STATE, TRANSITIONS
 
 PREFIX_DIGITS = 8  # of an id: enough to name a batch
@@ -38,7 +38,7 @@ class Landings(Connected):
         landed: list[Batch] = []
         for start in range(0, len(batches), _MANY):
             part = batches[start : start + _MANY]
-            landed += self._write(lambda connection, part=part: [self._land(connection, one) for one in part])
+            landed += self._write(lambda connection, part=part: self._land(connection, part))
         return landed
 
     def accept(
@@ -118,7 +118,7 @@ class Landings(Connected):
             elif by:  # a person's word stands above the zone's
                 values = {"person": by, "reason": reason}
                 connection.execute(sa.update(BATCHES).where(BATCHES.c.id == batch.id).values(**values))
-                record(connection, batch.id, WITHDRAWN, WITHDRAWN, self._hand(by), reason)
+                record(connection, self._hand(by), Change(batch.id, WITHDRAWN, WITHDRAWN, reason))
             return _found(connection, id)
 
         return self._write(work)
@@ -227,32 +227,50 @@ class Landings(Connected):
 
         return self._read(work)
 
-    def _land(self, connection: sa.Connection, batch: Batch) -> Batch:
-        known = connection.execute(
-            sa.select(BATCHES.c.state, BATCHES.c.person).where(BATCHES.c.id == batch.id)
-        ).one_or_none()
-        if known is None:
-            number = connection.execute(sa.select(STATE.c.number)).scalar_one() + 1
-            connection.execute(sa.update(STATE).values(number=number))
-            content = batch.model_dump(exclude={"files", "number", "state"})
-            connection.execute(sa.insert(BATCHES).values(**content, number=number, state=LANDED, person=""))
-            connection.execute(
-                sa.insert(FILES),
-                [{"batch": batch.id, "place": place} | file.model_dump() for place, file in enumerate(batch.files)],
+    def _land(self, connection: sa.Connection, batches: Sequence[Batch]) -> list[Batch]:
+        ids = [batch.id for batch in batches]
+        known = set(connection.execute(sa.select(BATCHES.c.id).where(BATCHES.c.id.in_(ids))).scalars())
+        number = connection.execute(sa.select(STATE.c.number)).scalar_one()
+        fresh: dict[str, Batch] = {}
+        for batch in batches:
+            if batch.id not in known and batch.id not in fresh:
+                as_new = {"number": number + len(fresh) + 1, "state": LANDED}
+                fresh[batch.id] = batch.model_copy(update=as_new)
+        if fresh:
+            connection.execute(sa.update(STATE).values(number=number + len(fresh)))
+            rows = [batch.model_dump(exclude={"files"}) | {"person": ""} for batch in fresh.values()]
+            connection.execute(sa.insert(BATCHES), rows)
+            files = [
+                {"batch": batch.id, "place": place} | file.model_dump()
+                for batch in fresh.values()
+                for place, file in enumerate(batch.files)
+            ]
+            connection.execute(sa.insert(FILES), files)
+            record(
+                connection,
+                self._hand(),
+                *(Change(id, "", LANDED, f"landed as {one.name}") for id, one in fresh.items()),
             )
-            record(connection, batch.id, "", LANDED, self._hand(), f"landed as {batch.name}")
-        else:
-            if not batch.trusted:  # the feed's mark was set since; it is never taken off what landed under it
-                connection.execute(sa.update(BATCHES).where(BATCHES.c.id == batch.id).values(trusted=False))
-            for file in batch.files:  # the same content may lie elsewhere by now
-                here = (FILES.c.batch == batch.id) & (FILES.c.sha256 == file.sha256) & FILES.c.removed
-                again = {"path": file.path, "uri": file.uri, "removed": False}
-                connection.execute(sa.update(FILES).where(here).values(**again))
-            if known.state == WITHDRAWN and not known.person:
-                before, why = _before_withdrawal(connection, batch.id)
-                reason = why if before == QUARANTINED else ""
-                why = "its content landed again"
-                move(connection, batch.id, before, self._hand(), why, reason=reason, name=batch.name)
+        landed = []
+        for batch in batches:
+            new = fresh.pop(batch.id, None)
+            landed.append(new or self._land_again(connection, batch))
+        return landed
+
+    def _land_again(self, connection: sa.Connection, batch: Batch) -> Batch:
+        same = BATCHES.c.id == batch.id
+        known = connection.execute(sa.select(BATCHES.c.state, BATCHES.c.person).where(same)).one()
+        if not batch.trusted:  # the feed's mark was set since; it is never taken off what landed under it
+            connection.execute(sa.update(BATCHES).where(same).values(trusted=False))
+        for file in batch.files:  # the same content may lie elsewhere by now
+            here = (FILES.c.batch == batch.id) & (FILES.c.sha256 == file.sha256) & FILES.c.removed
+            again = {"path": file.path, "uri": file.uri, "removed": False}
+            connection.execute(sa.update(FILES).where(here).values(**again))
+        if known.state == WITHDRAWN and not known.person:
+            before, why = _before_withdrawal(connection, batch.id)
+            reason = why if before == QUARANTINED else ""
+            why = "its content landed again"
+            move(connection, batch.id, before, self._hand(), why, reason=reason, name=batch.name)
         return _found(connection, batch.id)
 
     def _holder(self, connection: sa.Connection, batch: str) -> int | None:

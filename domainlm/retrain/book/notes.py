@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import sqlalchemy as sa
 
+from domainlm.errors import BookRefused
 from domainlm.retrain.batches import Decision
 from domainlm.retrain.book.clock import stamp
 from domainlm.retrain.book.connection import Connected
@@ -54,7 +56,16 @@ class Notes(Connected):
         high: float | None = None,
         items: int = 0,
     ) -> None:
-        """Keep a model's score on a batch's fresh labelled rows; a later one of the same takes its place."""
+        """Keep a model's score on a batch's fresh labelled rows; a later one of the same takes its place.
+
+        Args:
+            batch: empty for its score at registration.
+
+        Raises:
+            BookRefused: it is no number.
+        """
+        if not all(math.isfinite(one) for one in (value, low or 0.0, high or 0.0)):
+            raise BookRefused("is no finite number", f"score of {task}", "a score that cannot be computed is not kept")
         key = {"identity": identity, "batch": batch, "task": task}
         self._put(SCORES, key, {"value": value, "low": low, "high": high, "items": items, "time": stamp(self.now())})
 

@@ -37,6 +37,16 @@ class Hand(NamedTuple):
     time: str
 
 
+class Change(NamedTuple):
+    """What changed: one row of the history."""
+
+    batch: str
+    before: str
+    after: str
+    why: str
+    token: int | None = None
+
+
 def move(
     connection: sa.Connection,
     batch: str,
@@ -59,16 +69,12 @@ def move(
         raise BookRefused("is no batch of this book", batch[:12], "`domainlm batches list` shows them")
     check(batch, before, after)
     connection.execute(sa.update(BATCHES).where(BATCHES.c.id == batch).values(state=after, **values))
-    record(connection, batch, before, after, hand, why, token)
+    record(connection, hand, Change(batch, before, after, why, token))
 
 
-def record(
-    connection: sa.Connection, batch: str, before: str, after: str, hand: Hand, why: str, token: int | None = None
-) -> None:
-    """Add one transition to the history."""
-    connection.execute(
-        sa.insert(TRANSITIONS).values(batch=batch, before=before, after=after, token=token, why=why, **hand._asdict())
-    )
+def record(connection: sa.Connection, hand: Hand, *changes: Change) -> None:
+    """Add to the history."""
+    connection.execute(sa.insert(TRANSITIONS), [one._asdict() | hand._asdict() for one in changes])
 
 
 def check(batch: str, before: str, after: str) -> None:

@@ -94,6 +94,16 @@ def test_the_result_settles_claim_and_batches_in_one_go(book: Book) -> None:
     assert [batch.state for batch in book.batches()] == ["promoted", "promoted"]
 
 
+def test_a_figure_that_is_no_number_stops_no_result(book: Book) -> None:
+    accepted(book, 1)
+    claim = book.claim(LANE, "tina", 60)
+    figures = {"hours": 1.5, "macro_f1": float("nan"), "loss": float("inf")}
+    book.accept_result(claim, result().model_copy(update={"figures": figures}))
+    assert book.results(LANE)[0].figures == {"hours": 1.5}
+    with pytest.raises(BookRefused, match="finite"):
+        book.score("a" * 64, "", "direction", float("nan"))
+
+
 def test_the_same_result_again_is_accepted_quietly_and_another_is_not(book: Book) -> None:
     accepted(book, 1)
     claim = book.claim(LANE, "tina", 60)
