@@ -14,7 +14,7 @@ from domainlm.evaluate import EvaluationReport
 from domainlm.evaluate.contest_report import ContestReport
 from domainlm.handling import handling_of, strictest
 from domainlm.ledger.run.checkout import code_state
-from domainlm.names import REGISTER
+from domainlm.names import DECIDE, DETECT, REGISTER
 from domainlm.project import home
 from domainlm.register import Provenance, Registration, handling_class
 from domainlm.register import register as register_version
@@ -71,6 +71,7 @@ def register(
 
 
 def _configuration_digest() -> str:
-    """Over the parameters of every step of this run that came before."""
+    """Over the parameters of every step of this run that came before; when to train again shapes no model."""
     run = Client().get_pipeline_run(get_step_context().pipeline_run.id, hydrate=True)
-    return digest_json({name: step.get_hydrated_version().config.parameters for name, step in run.steps.items()})
+    steps = {name: step for name, step in run.steps.items() if name not in (DETECT, DECIDE)}
+    return digest_json({name: step.get_hydrated_version().config.parameters for name, step in steps.items()})
