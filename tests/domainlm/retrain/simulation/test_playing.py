@@ -1,4 +1,4 @@
-"""Two years of landings with trouble through the real zone, book, acceptance and decision; the training is a stand-in."""
+"""Two years of landings with trouble through the real zone, book, acceptance and decision, with a stand-in training."""
 
 from __future__ import annotations
 
