@@ -30,7 +30,7 @@ from cli.landing import (
     zone_of,
 )
 from domainlm.config import RunConfiguration
-from domainlm.errors import BookUnavailable
+from domainlm.errors import BookUnavailable, DomainLMError, places_of
 
 if TYPE_CHECKING:
     from domainlm.retrain.batches import Decision
@@ -107,6 +107,13 @@ def retrain(
     except (BookUnavailable, ZoneUnreachable) as error:
         started.say(f"later: {error}")
         code = BUSY
+    except DomainLMError:
+        raise
+    except Exception as error:  # a library's words may quote the data
+        if os.environ.get("DOMAINLM_DEBUG"):
+            raise
+        started.say(f"ended by a fault of ours, or of a library: {places_of(error)}")
+        code = FAILED
     sys.exit(code)
 
 
@@ -272,8 +279,8 @@ def _show(report: RoundReport, started: _Started, as_json: bool) -> None:
     say = started.say
     say(f"zone {report.zone}: {len(report.landed)} batches landed, {report.settling} still settle, "
         f"{report.unreadable} files cannot be read")  # fmt: skip
-    say(f"waiting to be trained on: {len(report.waiting)} batches, {report.waiting_rows} rows")
     if report.decision is not None and report.outcome in ("no", "busy", "would-train"):
+        say(f"waiting to be trained on: {len(report.waiting)} batches, {report.waiting_rows} rows")
         for line in report.decision.lines():
             say(line)
     for line in report.told:

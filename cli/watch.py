@@ -19,7 +19,7 @@ from cli.follow import StackOfRun
 from cli.landing import configuration_path, local_folder, overrides_of, there_is_a_book, view_of, zone_of
 from cli.retrain import ConfigurationOption, Overrides
 from domainlm.config import RunConfiguration
-from domainlm.errors import ConfigurationError
+from domainlm.errors import ConfigurationError, DomainLMError, places_of
 from domainlm.project import home
 
 if TYPE_CHECKING:
@@ -80,6 +80,11 @@ def watch(
         )  # fmt: skip
         try:
             watcher.run()
+        except DomainLMError:
+            raise
+        except Exception as error:  # a library's words may quote the data; systemd or Kubernetes starts it anew
+            say(f"ended by a fault of ours, or of a library: {places_of(error)}")
+            raise typer.Exit(1) from None
         finally:
             source.end()
     say("the watcher ends")
