@@ -83,10 +83,11 @@ def contest(
     overall: dict[str, TaskScore] = {}
     with tempfile.TemporaryDirectory() as cache:
         for task in dict.fromkeys(name for name, _ in items):
-            scored = _Scored(cache, tasks[task], settings)
+            scored = Scored(cache, tasks[task], settings)
             parts = [(part, items[task, part]) for part in (OLD, NEW) if (task, part) in items]
             said = {name: {part: found.get((task, part), []) for part, _ in parts} for name, found in outcomes.items()}
-            rows += [scored.row(part, own, {name: said[name][part] for name in systems}) for part, own in parts]
+            for part, own in parts:
+                rows.append(scored.row(part, own, {name: said[name][part] for name in systems}, settings.tolerance))
             together = {name: [one for part, _ in parts for one in said[name][part]] for name in systems}
             overall[task] = scored.whole([record for _, own in parts for record in own], together)
     rows += [_without_rows(tasks[task]) for task in only_trained]
@@ -166,10 +167,10 @@ def answers(
     return {key: part.outcomes[CHALLENGER] for key, part in able.items()}
 
 
-class _Scored:
+class Scored:
     """The first metric of a task, over rows and their groups."""
 
-    def __init__(self, cache: str, task: Task, settings: ContestSettings) -> None:
+    def __init__(self, cache: str, task: Task, settings: ScoringSettings) -> None:
         from domainlm.evaluate.metrics import METRICS
 
         metric = task.metrics[0]
@@ -178,14 +179,16 @@ class _Scored:
         self.task, self.settings = task, settings
         self.metric: Score = METRICS[metric](cache, task.labels)
 
-    def row(self, part: str, items: list[Record], outcomes: Mapping[str, list[Outcome]]) -> ContestRow:
+    def row(
+        self, part: str, items: list[Record], outcomes: Mapping[str, list[Outcome]], tolerance: float
+    ) -> ContestRow:
         """Both on one part, and the verdict."""
         resampler = self._resampler(items)
         statistics = {name: self.statistics(items, said) for name, said in outcomes.items() if said}
         difference = None
         if CHAMPION in statistics and CHALLENGER in statistics:
             difference = self._difference(resampler, statistics[CHALLENGER], statistics[CHAMPION])
-        verdict, reason = self._verdict(resampler.groups, difference, outcomes)
+        verdict, reason = self._verdict(resampler.groups, difference, outcomes, tolerance)
         return ContestRow(
             task=self.task.name, version=self.task.version, part=part, metric=self.metric.key, items=len(items),
             groups=resampler.groups, gain=difference, verdict=verdict, reason=reason,
@@ -198,7 +201,8 @@ class _Scored:
         found = {
             name: self._estimate(resampler, self.statistics(items, said)) for name, said in outcomes.items() if said
         }
-        return TaskScore(metric=self.metric.key, items=len(items), groups=resampler.groups, **found)
+        rising = self.metric.bounded and self.metric.greater_is_better
+        return TaskScore(metric=self.metric.key, items=len(items), groups=resampler.groups, rising=rising, **found)
 
     def statistics(self, items: list[Record], outcomes: Sequence[Outcome]) -> np.ndarray:
         """One row of additive numbers an item."""
@@ -233,7 +237,7 @@ class _Scored:
         return as_estimate(gain(resampler, self.metric, challenger, champion))
 
     def _verdict(
-        self, groups: int, difference: Estimate | None, outcomes: Mapping[str, list[Outcome]]
+        self, groups: int, difference: Estimate | None, outcomes: Mapping[str, list[Outcome]], tolerance: float
     ) -> tuple[str, str]:
         """The rule of `contest_report.RULE` for one part of one task."""
         if CHAMPION not in outcomes:
@@ -243,7 +247,6 @@ class _Scored:
             return NOT_ASSESSABLE, f"the {who} has no head for this task's labels"
         if groups < self.settings.min_groups:
             return NOT_ASSESSABLE, f"only {groups} independent groups, {self.settings.min_groups} are needed"
-        tolerance = self.settings.tolerance
         if difference.low > 0:
             return BETTER, "the gain has an interval above zero"
         if difference.low >= -tolerance:

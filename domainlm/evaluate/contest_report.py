@@ -42,11 +42,16 @@ class ContestRow(Report):
 
 
 class TaskScore(Report):
-    """Both on all test rows of a task, old and new: what a later probe of the champion is compared with."""
+    """Both on all test rows of a task, old and new: what a later probe of the champion is compared with.
+
+    Fields:
+        rising: the metric lies in [0, 1] and more is better, as a threshold for its decay supposes.
+    """
 
     metric: str
     items: int
     groups: int
+    rising: bool
     challenger: Estimate | None = None
     champion: Estimate | None = None
 
@@ -93,11 +98,8 @@ class ContestReport(Report):
 
     def registration_scores(self) -> dict[str, tuple[Estimate, int]]:
         """The challenger's score by task, with how many rows it rests on: what decay is measured from."""
-        return {
-            task: (found.challenger, found.items)
-            for task, found in self.overall.items()
-            if found.challenger is not None
-        }
+        scored = {task: found for task, found in self.overall.items() if found.rising and found.challenger is not None}
+        return {task: (found.challenger, found.items) for task, found in scored.items()}
 
     def lines(self) -> list[str]:
         """For people: the verdict, and a line a part."""

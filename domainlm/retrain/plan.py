@@ -101,6 +101,48 @@ def make_plan(
     )  # fmt: skip
 
 
+class Fresh(NamedTuple):
+    """Batches alone, as sources.
+
+    Args:
+        sources: one a feed.
+        digests: file -> SHA-256, as it was accepted.
+        ends: feed -> (number of the last row, batch) in order, over the rows as they are read.
+    """
+
+    sources: tuple[SourceSettings, ...]
+    digests: dict[str, str]
+    ends: dict[str, list[tuple[int, str]]]
+
+
+def fresh(batches: Sequence[Batch], feeds: Sequence[FeedSettings], zone: str) -> Fresh:
+    """Some batches without those before them: what the champion is probed on before anything learns from them.
+
+    Args:
+        batches: accepted ones, in order of landing; of feeds that the configuration still names.
+        feeds: of the configuration.
+        zone: as in `make_plan`.
+
+    Raises:
+        ConfigurationError: a feed's files lie in two places.
+    """
+    found = Fresh((), {}, {})
+    for feed in feeds:
+        own = [batch for batch in batches if batch.feed == feed.name]
+        entries = _entries((), own)
+        if not entries:
+            continue
+        trusted = feed.trusted and all(batch.trusted for batch in own)
+        found = found._replace(sources=(*found.sources, _source(feed, [one.file for one in entries], trusted, zone)))
+        ends, last = [], 0
+        for one in entries:
+            found.digests[_named(one.file)] = one.file.sha256
+            last += one.file.rows
+            ends.append((last, next(batch.id for batch in own if one.file in batch.files)))
+        found.ends[feed.name] = ends
+    return found
+
+
 def _batches(book: Book, claim: Claim, settings: DecideSettings) -> tuple[list[Batch], list[Batch]]:
     """Old and new batches, each in order of landing."""
     if not settings.as_run:
