@@ -165,6 +165,9 @@ def _show(outcome: Outcome, console: Console) -> None:
                           ", ".join(f"{value:.1f}" for value in four.minutes))  # fmt: skip
     for table in (months, trainings, gains, directions):
         console.print(table)
+    for five in outcome.changes:
+        console.print(f"{five.of}: {five.change} accuracy, {five.last[0]} to {five.last[-1]} against"
+                      f" {five.first[0]} to {five.first[-1]}")  # fmt: skip
     for failure in outcome.failures:
         console.print(f"[yellow]{failure}[/]")
     for whole in outcome.comparisons[:1]:

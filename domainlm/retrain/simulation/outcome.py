@@ -25,6 +25,7 @@ from domainlm.retrain.simulation.trouble import start_of
 LABELS = ("positive", "neutral", "negative")
 SENTIMENT = {"positive": 1.0, "neutral": 0.0, "negative": -1.0}
 FEWEST = 10  # rows below which no interval is drawn
+SPAN = 6  # months at each end that are held against each other
 
 
 class Figure(Report):
@@ -78,6 +79,15 @@ class Comparison(Report):
     verdict: str
 
 
+class Change(Report):
+    """What time did to a champion's accuracy: its last months minus its first ones. Negative is decay."""
+
+    of: str
+    first: tuple[str, ...]
+    last: tuple[str, ...]
+    change: Figure
+
+
 class RetrainingOutcome(Report):
     """One training: when, why, on what, and when it became the champion."""
 
@@ -125,6 +135,7 @@ class Outcome(Report):
     seeds: int
     months: tuple[MonthOutcome, ...]
     comparisons: tuple[Comparison, ...]
+    changes: tuple[Change, ...]
     directions: tuple[Direction, ...]
     retrainings: tuple[RetrainingOutcome, ...]
     decisions: tuple[DecisionOutcome, ...]
@@ -150,6 +161,7 @@ def outcome_of(
         seeds=len(seeds),
         months=tuple(scored.months()),
         comparisons=tuple(scored.comparisons()),
+        changes=tuple(scored.changes()),
         directions=tuple(scored.directions()),
         retrainings=tuple(_retrainings(played, seeds)),
         decisions=tuple(
@@ -245,6 +257,30 @@ class _Scored:
                         )
                     )  # fmt: skip
         return found
+
+    def changes(self) -> list[Change]:
+        """The last months beside the first ones, of each champion."""
+        names = list(dict.fromkeys(self.month))
+        span = min(SPAN, len(names) // 2)
+        if not span:
+            return []
+        first, last = (np.isin(self.month, part)[None, :, None] for part in (names[:span], names[-span:]))
+        frozen, retrained, draws = self._chosen(list(range(len(self.rows))))
+
+        def changed(sums: np.ndarray) -> np.ndarray:
+            before, after = np.split(sums, 2, axis=-1)
+            return accuracy(after) - accuracy(before)
+
+        return [
+            Change(
+                of=name, first=tuple(names[:span]), last=tuple(names[-span:]),
+                change=_told(
+                    *draws.interval(changed, np.concatenate([statistics * first, statistics * last], axis=2)),
+                    signed=True,
+                ),
+            )
+            for name, statistics in (("frozen", frozen), ("retrained", retrained))
+        ]  # fmt: skip
 
     def directions(self) -> list[Direction]:
         """Sentiment beside the prices: of the labels, and of both champions."""

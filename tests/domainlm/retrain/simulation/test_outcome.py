@@ -117,6 +117,18 @@ def test_who_knows_the_next_day_is_called_a_leak() -> None:
     assert "frozen" not in found  # who always says the same has no correlation
 
 
+def test_decay_is_the_last_months_against_the_first() -> None:
+    def fades(headline: Headline) -> str:
+        return headline.label if headline.day < "2024" else "neutral"
+
+    changes = {one.of: one for one in outcome(("2023-01", fades, ()), ("2024-01", truth, ())).changes}
+    neutrals = [one.label == "neutral" for month in MONTHS[-6:] for one in month.headlines]
+    assert changes["frozen"].change.value == pytest.approx(sum(neutrals) / len(neutrals) - 1, abs=1e-3)
+    assert changes["frozen"].change.high < 0
+    assert changes["retrained"].change.value == 0
+    assert changes["frozen"].last == tuple(month.name for month in MONTHS[-6:])
+
+
 def test_further_seeds_count() -> None:
     play = played(("2023-03", truth, ()))
     other = [trained([neutral(one) for one in HEADLINES])]
