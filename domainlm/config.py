@@ -83,6 +83,7 @@ STEP_SETTINGS: dict[str, str] = {
     "control_from_scratch": "domainlm.train.settings:ControlSettings",
     "evaluate": "domainlm.evaluate.settings:EvaluateSettings",
     "contest": "domainlm.evaluate.settings:ContestSettings",
+    "probe": "domainlm.evaluate.settings:ProbeSettings",
     "register": "domainlm.register.settings:RegisterSettings",
     "detect": "domainlm.retrain.settings:DetectSettings",
     "decide": "domainlm.retrain.settings:DecideSettings",

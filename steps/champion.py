@@ -5,10 +5,12 @@ from __future__ import annotations
 from domainlm.audit.decisions.champion import UNKNOWN, champion_commit, promoted_model
 from domainlm.audit.decisions.promotion import Registries
 from domainlm.audit.evidence import Evidence
-from domainlm.errors import DomainLMError
+from domainlm.errors import ConfigurationError, DomainLMError
 from domainlm.ledger.client import evidence_entries, new_gate, open_ledger
 from domainlm.ledger.run.entering import has_ledger
 from domainlm.ledger.run.manifest import ModelRecord
+from domainlm.register.champion import champions
+from steps.registry import StackRegistries, tracking_uri
 
 
 def commit_of_champion(name: str) -> str | None:
@@ -36,3 +38,27 @@ def champion_of_ledger(name: str, registries: Registries) -> tuple[ModelRecord |
         return None
     evidence = Evidence(evidence_entries(), new_gate())
     return promoted_model(evidence, registries.champions(), registries.names, name)
+
+
+def present_champion(name: str = "") -> tuple[str, str]:
+    """Registered name and identity of the champion, by the ledger or, where there is none, by MLflow's alias.
+
+    Args:
+        name: the registered model; where there is but one with a champion it may be left out.
+
+    Returns:
+        An empty identity where there is no champion.
+
+    Raises:
+        ConfigurationError: several models have a champion, and none is named.
+        EvidenceRefused: a registry shows another champion than the ledger promoted.
+    """
+    shown = champions(tracking_uri())
+    if not name and len(shown) > 1:
+        known = ", ".join(sorted(shown))
+        raise ConfigurationError(f"{len(shown)} models have a champion", "parameters.name", f"name one of: {known}")
+    name = name or next(iter(shown), "")
+    known = champion_of_ledger(name, StackRegistries())
+    if known is None:
+        return name, shown.get(name, ("", ""))[1]
+    return name, known[0].identity if known[0] else ""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from domainlm.digests import digest_json
 from domainlm.reports import Report
-from domainlm.retrain.batches import ACCEPTED, Batch, LandedData
+from domainlm.retrain.batches import ACCEPTED, Batch, Decision, LandedData, Reason
 from domainlm.retrain.plan import fresh
 from domainlm.retrain.settings import FeedSettings
 
@@ -51,6 +53,18 @@ def fresh_rows(book: Book, identity: str, lane: str, feeds: Sequence[FeedSetting
         return None
     landed = LandedData(lane=lane, sources=found.sources, digests=found.digests, new_after={})
     return FreshRows(identity=identity, landed=landed, ends=found.ends)
+
+
+def nothing(identity: str, threshold: float | None) -> Decision:
+    """Why nobody is asked: there is no champion, it was asked about all, or nobody wants to know."""
+    if threshold is None:
+        told = "score decay is not looked at"
+    else:
+        told = "no fresh labelled rows that the champion was not asked about" if identity else "there is no champion"
+    reasons = (Reason(code="score-decay", holds=False, threshold=threshold, told=told),)
+    bare = Decision(id="", decided="", retrain=False, reasons=reasons)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return bare.model_copy(update={"id": digest_json(bare.model_dump(mode="json")), "decided": now})
 
 
 def unscored(book: Book, identity: str, batches: Sequence[str]) -> None:
