@@ -32,15 +32,15 @@ class Contradictions:
             SourceError: it has the id of another row, or another answer to the same question.
         """
         here = (row.file, row.row)  # files that are read one by one begin at row 1 each
-        if row.id and (first := self.ids.setdefault(_digest(row.id), here)) != here:
+        if row.id and (first := self.ids.setdefault(digest_of(row.id), here)) != here:
             of_file = "" if first[0] == row.file else f" of {first[0]}"
             raise SourceError(
                 f"has the same id as row {first[1]}{of_file}", row.where, "give each row an id of its own"
             )
         if not self.questions:
             return
-        question = _digest(comparable(row.question), comparable(row.context))
-        answer = _digest(comparable(row.answer) or row.answer)
+        question = digest_of(comparable(row.question), comparable(row.context))
+        answer = digest_of(comparable(row.answer) or row.answer)
         first_answer, first_row, first_file = self.answers.setdefault(question, (answer, row.row, row.where))
         if first_answer != answer:
             raise SourceError(
@@ -49,5 +49,6 @@ class Contradictions:
             )  # fmt: skip
 
 
-def _digest(*texts: str) -> bytes:
+def digest_of(*texts: str) -> bytes:
+    """16 bytes by which texts are told apart."""
     return hashlib.blake2b("\0".join(texts).encode("utf-8", "surrogatepass"), digest_size=16).digest()

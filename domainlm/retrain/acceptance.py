@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, get_args
 
 from domainlm import reading
-from domainlm.contradictions import Contradictions
+from domainlm.agreement import ENOUGH_TEXTS, label_agreement
+from domainlm.contradictions import Contradictions, digest_of
 from domainlm.digests import digest_json
 from domainlm.errors import ConfigurationError, DomainLMError, SourceError, nearest
 from domainlm.keys import KeyRing
@@ -26,12 +29,14 @@ from domainlm.retrain.profile import Pack, Profile, Profiler
 from domainlm.retrain.settings import FeedSettings
 from domainlm.retrain.signals import BASELINE, SOURCES
 from domainlm.sources import DOCUMENTS, LABELLED, NEEDED, OurColumn, RawRow, RowStream, SourceSettings
+from domainlm.text import comparable
 
 if TYPE_CHECKING:
     from domainlm.retrain.book import Book
 
 KEPT = (ACCEPTED, TRAINED, PROMOTED)  # states of batches whose rows are, or will be, trained on
 _REPLACED = "content was replaced after it landed; it lands anew"
+_BEFORE, _NOW = "before", "now"  # in this order `label_agreement` tells of them
 _QUOTED = re.compile(r"'([^']*)'")
 
 
@@ -43,25 +48,39 @@ class Rules:
         pack: tasks with their labels, and terms.
         keys: makes the buckets of a profile.
         allow_conflicting_answers: as `ingest` is told.
+        max_label_disagreement: as `prepare` is told.
+        sources: the configured static sources, whose labels count too.
     """
 
     pack: Pack
     keys: KeyRing
     allow_conflicting_answers: bool = False
+    max_label_disagreement: float = 0.1
+    sources: tuple[SourceSettings, ...] = ()
 
     @classmethod
-    def read(cls, pack: str, keys: KeyRing | None = None, allow_conflicting_answers: bool = False) -> Rules:
+    def read(
+        cls,
+        pack: str,
+        keys: KeyRing | None = None,
+        allow_conflicting_answers: bool = False,
+        max_label_disagreement: float = 0.1,
+        sources: Iterable[SourceSettings] = (),
+    ) -> Rules:
         """The rules of a pack.
 
         Args:
             pack: its folder, relative to the project.
             keys: by default the key ring that this process finds.
+            allow_conflicting_answers, max_label_disagreement, sources: see the class.
 
         Raises:
             ConfigurationError: the pack is faulty.
             SecretError: there is no key.
         """
-        return cls(Pack.read(pack), keys or KeyRing.load(), allow_conflicting_answers)
+        return cls(
+            Pack.read(pack), keys or KeyRing.load(), allow_conflicting_answers, max_label_disagreement, tuple(sources)
+        )
 
 
 class _Broken(Exception):
@@ -133,7 +152,7 @@ def profile_sources(book: Book, sources: Iterable[SourceSettings], rules: Rules)
                 }
             )
             if not book.value(SOURCES + digest):
-                profiler = _profiler(source, rules)
+                profiler = Profiler(source, rules.pack, rules.keys)
                 stream = RowStream(source)
                 for row in stream:
                     profiler.add(row)
@@ -143,10 +162,6 @@ def profile_sources(book: Book, sources: Iterable[SourceSettings], rules: Rules)
         digests.append(digest)
     if book.value(BASELINE) != " ".join(digests):
         book.set_value(BASELINE, " ".join(digests))
-
-
-def _profiler(source: SourceSettings, rules: Rules) -> Profiler:
-    return Profiler(source.resolved_task, source.form == LABELLED, rules.pack, rules.keys)
 
 
 def _look(book: Book, batch: Batch, feed: FeedSettings, rules: Rules) -> tuple[list[LandedFile], Profile]:
@@ -160,9 +175,9 @@ def _look(book: Book, batch: Batch, feed: FeedSettings, rules: Rules) -> tuple[l
         raise ConfigurationError(f"unknown task '{feed.resolved_task}'", f"feed '{feed.name}'", remedy)
     columns = _Columns(book, batch, feed)
     contradictions = _primed(book, batch, feed, rules)
-    profiler = _profiler(feed, rules)
+    profiler = Profiler(feed, rules.pack, rules.keys)
     labels = frozenset(rules.pack.labels_of(feed.resolved_task)) if feed.form == LABELLED else frozenset()
-    files = []
+    files, given = [], dict[bytes, str]()
     for file in batch.files:
         stream, kept = RowStream(_alone(feed, file)), profiler.rows
         try:
@@ -170,6 +185,8 @@ def _look(book: Book, batch: Batch, feed: FeedSettings, rules: Rules) -> tuple[l
                 _check_label(row, labels, feed)
                 if contradictions:
                     contradictions.check(row)
+                if labels:
+                    given[_text_of(row)] = row.answer
                 profiler.add(row)
         except SourceError as error:
             raise _told(error, file, columns.known) from None
@@ -180,6 +197,8 @@ def _look(book: Book, batch: Batch, feed: FeedSettings, rules: Rules) -> tuple[l
     columns.compare(batch)
     if not profiler.rows:
         raise _Broken(f"{batch.name}: none of its rows matches the patterns of feed '{feed.name}'; mend the patterns")
+    if not columns.waived:
+        _check_agreement(given, _known_rows(book, batch, feed, rules), batch, rules)
     return files, profiler.profile(columns.found)
 
 
@@ -251,7 +270,7 @@ class _Columns:
     """
 
     def __init__(self, book: Book, batch: Batch, feed: FeedSettings) -> None:
-        self._feed, self._waived = feed, bool(book.released_by(batch.id))
+        self._feed, self.waived = feed, bool(book.released_by(batch.id))
         headers = [
             tuple(profile["columns"])
             for other in book.batches(state=KEPT, feed=feed.name)
@@ -287,7 +306,7 @@ class _Columns:
             _Broken: they differ, and nobody has allowed it.
         """
         differ = not self._all.issuperset(self.found) or not self._always.issubset(self.found)
-        if self._before and not self._csv and differ and not self._waived:
+        if self._before and not self._csv and differ and not self.waived:
             told = self._difference(sorted(self._always), self.found)
             raise _Broken(f"{batch.name}: {told}; ask who delivers it; if it is meant, release the batch")
 
@@ -305,24 +324,70 @@ class _Columns:
 
 
 def _primed(book: Book, batch: Batch, feed: FeedSettings, rules: Rules) -> Contradictions | None:
-    """What finds a contradiction to rows of earlier batches, which `ingest` would stop at; None where none can be.
-
-    For answers and for ids of rows the earlier files are read again; a file that is gone is passed over, as it is by
-    a training.
-    """
+    """What finds a contradiction to rows of earlier batches, which `ingest` would stop at; None where none can be."""
     contradictions = Contradictions(feed, rules.allow_conflicting_answers)
     if not contradictions.questions and "id" not in feed.columns:
         return None
-    for other in book.batches(state=KEPT, feed=feed.name):
-        for file in other.files:
-            if file.removed or other.id == batch.id:
-                continue
-            try:
-                for row in RowStream(_alone(feed, file)):
-                    contradictions.check(row)
-            except SourceError:
-                continue
+    for row in _Earlier(book, batch, feed):
+        with suppress(SourceError):  # of two earlier batches `ingest` tells
+            contradictions.check(row)
     return contradictions
+
+
+class _Earlier:
+    """The rows of a feed's earlier batches, read again; a file that is gone is passed over, as a training does.
+
+    Args:
+        book, batch, feed: as `accept` has them.
+    """
+
+    def __init__(self, book: Book, batch: Batch, feed: FeedSettings) -> None:
+        self._feed = feed
+        others = [other for other in book.batches(state=KEPT, feed=feed.name) if other.id != batch.id]
+        self._files = [file for other in others for file in other.files if not file.removed]
+
+    def __iter__(self) -> Iterator[RawRow]:
+        for file in self._files:
+            with suppress(SourceError):
+                yield from _rows(RowStream(_alone(self._feed, file)), file)
+
+
+def _known_rows(book: Book, batch: Batch, feed: FeedSettings, rules: Rules) -> Iterator[RawRow]:
+    """Rows whose labels count already: of the feed's earlier batches, and of the static sources of its task."""
+    yield from _Earlier(book, batch, feed)
+    for source in rules.sources:
+        if source.form == LABELLED and source.resolved_task == feed.resolved_task:
+            with suppress(SourceError, OSError):  # `ingest` tells of it
+                yield from RowStream(source)
+
+
+def _check_agreement(given: Mapping[bytes, str], known: Iterable[RawRow], batch: Batch, rules: Rules) -> None:
+    """Compare the labels of a batch with those that the same texts bear already. Classes that were swapped show nowhere
+    else: every row is valid.
+
+    Args:
+        given: digest of a text -> its label, of the pack's; none where the task has no labels.
+
+    Raises:
+        _Broken: too many differ.
+    """
+    if not given:
+        return
+    labels = set(given.values()).union(*(task.labels for task in rules.pack.tasks.values()))
+    before = ((text, row.answer) for row in known if (text := _text_of(row)) in given and row.answer in labels)
+    rows = chain((("", _NOW, *one) for one in given.items()), (("", _BEFORE, *one) for one in before))
+    for found in label_agreement(rows):
+        if found.source != found.other and found.texts >= ENOUGH_TEXTS and found.share > rules.max_label_disagreement:
+            most, times = next(iter(found.confusions.items()))
+            raise _Broken(
+                f"{batch.name}: {found.differing} of {found.texts} texts that were there before bear another label "
+                f"now, at most {rules.max_label_disagreement:.0%} may; most often {most} ({times}); "
+                "look for swapped classes; if it is meant, release the batch"
+            )
+
+
+def _text_of(row: RawRow) -> bytes:
+    return digest_of(comparable(row.question), comparable(row.context))
 
 
 def _sha256(uri: str) -> str:

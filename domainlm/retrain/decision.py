@@ -13,7 +13,7 @@ from math import floor
 from domainlm.digests import digest_json
 from domainlm.retrain.batches import Batch, Code, Decision, Reason
 from domainlm.retrain.drift import Drift, label_drift, term_drift, told_labels, told_terms, vocabulary_drift
-from domainlm.retrain.profile import Profile
+from domainlm.retrain.profile import Profile, added
 from domainlm.retrain.settings import DecideSettings
 from domainlm.retrain.signals import FreshScore, KnownModel, Profiles, Signals
 
@@ -109,19 +109,24 @@ def _drift(
     measure: Callable[[Profile, Profile], Drift | None],
     tell: Callable[[Profile, Profile], str],
 ) -> Reason:
-    """The drift of the task that drifted most, of those beyond chance where there is one."""
+    """The drift of the feed that drifted most, of those beyond chance where there is one.
+
+    A feed is compared with its own past where that is long enough: it differs from other sources for good. Else it is
+    compared with all that is known of its task.
+    """
     if threshold is None:
         return Reason(code=code, holds=False, told="not looked at")
-    known = {(profile.key, profile.task): profile for profile in profiles.known}
+    own = {(one.key, one.task, one.source): one for one in profiles.known if one.rows >= settings.min_drift_rows}
+    everything = {(one.key, one.task): one for one in added(profiles.known, by_source=False)}
     found, few, unknown = [], [], []
     for new in profiles.new:
-        before = known.get((new.key, new.task))
+        before = own.get((new.key, new.task, new.source)) or everything.get((new.key, new.task))
         if before is None:
-            unknown.append(new.task)
+            unknown.append(new.source)
         elif new.rows < settings.min_drift_rows:
-            few.append(f"{new.rows} rows of {new.task}")
+            few.append(f"{new.rows} rows of {new.source}")
         elif (drift := measure(new, before)) is not None:
-            found.append((drift.beyond_chance, drift.adjusted, new.task, drift, new, before))
+            found.append((drift.beyond_chance, drift.adjusted, new.source, drift, new, before))
     if not found:
         told = "nothing new waits"
         if few:
@@ -129,10 +134,10 @@ def _drift(
         elif profiles.new:
             told = f"nothing known to compare with: {', '.join(unknown)}" if unknown else "nothing that could drift"
         return Reason(code=code, holds=False, threshold=threshold, told=told)
-    beyond, adjusted, task, drift, new, before = max(found, key=lambda one: one[:3])
+    beyond, adjusted, source, drift, new, before = max(found, key=lambda one: one[:3])
     holds = beyond and adjusted >= threshold
     chance = "" if beyond else ", no more than chance shows"
-    told = f"{task}: {tell(new, before)}; {adjusted:.2f} beyond chance ({drift.distance:.2f} as it is){chance}"
+    told = f"{source}: {tell(new, before)}; {adjusted:.2f} beyond chance ({drift.distance:.2f} as it is){chance}"
     return Reason(code=code, holds=holds, measured=round(adjusted, 4), threshold=threshold, told=told)
 
 

@@ -22,12 +22,12 @@ from pydantic import Field
 from domainlm.errors import ConfigurationError
 from domainlm.project import resolve
 from domainlm.reports import Report
+from domainlm.sources import LABELLED, RawRow, SourceSettings
 from domainlm.tasks import Task, load_tasks
 from domainlm.text import words
 
 if TYPE_CHECKING:
     from domainlm.keys import KeyRing
-    from domainlm.sources import RawRow
 
 BUCKETS = 4096
 USE = "profile"  # of the key
@@ -43,6 +43,7 @@ class Profile(Report):
     Fields:
         key: mark of the key that its buckets were made under.
         task: task of the domain pack.
+        source: name of the feed or source; empty for several.
         rows: rows that were kept; `words`: their words.
         columns: the columns of the files, in their order.
         labels: rows by label, for tasks whose labels the pack defines.
@@ -55,6 +56,7 @@ class Profile(Report):
 
     key: str
     task: str
+    source: str = ""
     rows: int = 0
     words: int = 0
     columns: tuple[str, ...] = ()
@@ -76,15 +78,15 @@ class Profile(Report):
         return found
 
 
-def added(profiles: Iterable[Profile]) -> list[Profile]:
-    """Profiles summed up, one for each key and task, in order of their names."""
-    groups: dict[tuple[str, str], list[Profile]] = {}
+def added(profiles: Iterable[Profile], by_source: bool = True) -> list[Profile]:
+    """Profiles summed up, one for each key, task and (where asked) source, in order of their names."""
+    groups: dict[tuple[str, str, str], list[Profile]] = {}
     for profile in profiles:
-        groups.setdefault((profile.key, profile.task), []).append(profile)
-    return [_sum(key, task, parts) for (key, task), parts in sorted(groups.items())]
+        groups.setdefault((profile.key, profile.task, profile.source if by_source else ""), []).append(profile)
+    return [_sum(*names, parts) for names, parts in sorted(groups.items())]
 
 
-def _sum(key: str, task: str, parts: Sequence[Profile]) -> Profile:
+def _sum(key: str, task: str, source: str, parts: Sequence[Profile]) -> Profile:
     def total(name: str) -> dict:
         counts: Counter = Counter()
         for part in parts:
@@ -92,7 +94,8 @@ def _sum(key: str, task: str, parts: Sequence[Profile]) -> Profile:
         return dict(sorted(counts.items()))
 
     return Profile(
-        key=key, task=task, rows=sum(part.rows for part in parts), words=sum(part.words for part in parts),
+        key=key, task=task, source=source, rows=sum(part.rows for part in parts),
+        words=sum(part.words for part in parts),
         columns=tuple(dict.fromkeys(name for part in parts for name in part.columns)),
         labels=total("labels"), buckets=total("buckets"), terms=total("terms"), lengths=total("lengths"),
         languages=total("languages"),
@@ -161,15 +164,15 @@ class Profiler:
     """Counts rows as they stream by; memory does not grow with their number.
 
     Args:
-        task: that the rows are of.
-        labelled: the answer is a label.
+        source: whose rows they are.
         pack: tasks and terms.
         keys: makes the buckets.
     """
 
-    def __init__(self, task: str, labelled: bool, pack: Pack, keys: KeyRing) -> None:
-        self._task, self._labelled, self._pack, self._keys = task, labelled, pack, keys
-        self._known = frozenset(pack.labels_of(task))
+    def __init__(self, source: SourceSettings, pack: Pack, keys: KeyRing) -> None:
+        self._source, self._pack, self._keys = source, pack, keys
+        self._labelled = source.form == LABELLED
+        self._known = frozenset(pack.labels_of(source.resolved_task))
         self._bucket_of: dict[str, int] = {}
         self._counts: dict[str, Counter] = {
             name: Counter() for name in ("labels", "buckets", "terms", "lengths", "languages")
@@ -207,7 +210,8 @@ class Profiler:
     def profile(self, columns: Sequence[str]) -> Profile:
         """What was counted so far."""
         return Profile(
-            key=self._keys.origin, task=self._task, rows=self.rows, words=self._words, columns=tuple(columns),
+            key=self._keys.origin, task=self._source.resolved_task, source=self._source.name, rows=self.rows,
+            words=self._words, columns=tuple(columns),
             first_day=self._first, last_day=self._last,
             **{name: dict(sorted(counts.items())) for name, counts in self._counts.items()},
         )  # fmt: skip

@@ -116,7 +116,7 @@ class Signals(Report):
 
 
 class Profiles(Report):
-    """What drift is measured between, one profile for each task and key: waiting rows, and what is known already."""
+    """What drift is measured between, one profile for each key, task and source: waiting rows, and what is known."""
 
     new: tuple[Profile, ...] = ()
     known: tuple[Profile, ...] = ()

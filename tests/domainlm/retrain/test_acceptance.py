@@ -268,6 +268,40 @@ def test_an_id_that_an_earlier_batch_has_stops(book: Book, zone: Path) -> None:
     assert found.state == QUARANTINED and "row 2 (line 3): has the same id as row 1 of" in found.reason
 
 
+SWAP = {"positive": "negative", "negative": "positive", "neutral": "neutral"}
+
+
+def headlines(count: int, differing: int = 0) -> str:
+    labels = [("positive", "negative", "neutral")[number % 3] for number in range(count)]
+    labels = [SWAP[label] if number < differing else label for number, label in enumerate(labels)]
+    return "text,label\n" + "".join(f"Headline {number},{label}\n" for number, label in enumerate(labels))
+
+
+def test_swapped_labels_of_texts_that_were_there_before_stop(book: Book, zone: Path) -> None:
+    assert accept(book, land(book, zone, "a", headlines(46)), CSV, RULES).state == ACCEPTED
+    found = accept(book, land(book, zone, "b", headlines(46, differing=46)), CSV, RULES)
+    assert (
+        found.state == QUARANTINED and "b: 31 of 46 texts that were there before bear another label now" in found.reason
+    )
+    assert "at most 10% may; most often positive -> negative (16)" in found.reason
+    assert accept(book, book.release(found.id, "anna"), CSV, RULES).state == ACCEPTED  # it was a correction
+
+
+def test_a_few_other_labels_or_few_common_texts_do_not_stop(book: Book, zone: Path) -> None:
+    accept(book, land(book, zone, "a", headlines(46)), CSV, RULES)
+    assert accept(book, land(book, zone, "b", headlines(47, differing=6)), CSV, RULES).state == ACCEPTED  # 4 of 46
+    assert accept(book, land(book, zone, "c", headlines(19, differing=19)), CSV, RULES).state == ACCEPTED
+
+
+def test_labels_of_static_sources_count_too(book: Book, zone: Path) -> None:
+    (zone / "static.csv").write_text(headlines(30))
+    static = SourceSettings(name="static", uri=f"{zone}/static.csv", form="labelled", task="sentiment", **TERMS)
+    rules = Rules(RULES.pack, KEYS, sources=(static, static.model_copy(update={"uri": f"{zone}/gone.csv"})))
+    found = accept(book, land(book, zone, "a", headlines(30, differing=30)), CSV, rules)
+    assert found.state == QUARANTINED and "20 of 30 texts" in found.reason
+    assert accept(book, land(book, zone, "b", headlines(31)), CSV, rules).state == ACCEPTED
+
+
 def test_a_feed_with_a_limit_or_an_unknown_task_is_a_fault_of_the_configuration(book: Book, zone: Path) -> None:
     batch = land(book, zone, "a", GOOD)
     with pytest.raises(ConfigurationError, match="a feed has no limit"):
@@ -316,12 +350,12 @@ def test_static_sources_are_profiled_once_for_their_content(
         profile_sources(book, sources, RULES)
     assert read == ["a", "b"]  # nobody trains on test rows; what is not there is passed over
     known = profiles_of(book, [], Signals(now="2024-04-01T00:00:00+00:00")).known
-    assert [(one.task, one.rows, one.terms) for one in known] == [("sentiment", 4, {"Bond": 1})]
+    assert [(one.source, one.rows, one.terms) for one in known] == [("a", 2, {"Bond": 1}), ("b", 2, {})]
     (zone / "b.csv").write_text(GOOD)
     profile_sources(book, sources, RULES)
     assert read == ["a", "b", "b"] and len(book.value(BASELINE).split()) == 2
     known = profiles_of(book, [], Signals(now="2024-04-01T00:00:00+00:00")).known
-    assert known[0].terms == {"Bond": 2}
+    assert [one.terms for one in known] == [{"Bond": 1}, {"Bond": 1}]
     profile_sources(book, [], RULES)
     assert not profiles_of(book, [], Signals(now="2024-04-01T00:00:00+00:00")).known
 

@@ -36,9 +36,9 @@ def signals(**given: Any) -> Signals:
     return Signals(**({"now": NOW, "champion": CHAMPION} | given))
 
 
-def labelled(positive: int, negative: int, task: str = "sentiment", key: str = "k") -> Profile:
+def labelled(positive: int, negative: int, task: str = "sentiment", key: str = "k", source: str = "news") -> Profile:
     counts = {"positive": positive, "negative": negative}
-    return Profile(key=key, task=task, rows=positive + negative, labels=counts)
+    return Profile(key=key, task=task, source=source, rows=positive + negative, labels=counts)
 
 
 def decided(
@@ -92,14 +92,25 @@ def test_labels_that_drifted_alarm_from_enough_rows_on() -> None:
     assert "positive 50% to 90%" in told
 
 
-def test_the_task_that_drifted_most_is_told_and_profiles_of_another_key_are_not_compared() -> None:
-    known = (labelled(500, 500), labelled(500, 500, "intent"))
-    new = (labelled(100, 100), labelled(190, 10, "intent"))
+def test_the_feed_that_drifted_most_is_told_and_profiles_of_another_key_are_not_compared() -> None:
+    known = (labelled(500, 500), labelled(500, 500, "intent", source="desk"))
+    new = (labelled(100, 100), labelled(190, 10, "intent", source="desk"))
     found = reason(decided(profiles=Profiles(new=new, known=known), label_drift=0.1), "label-drift")
-    assert found.holds and found.told.startswith("intent: ")
+    assert found.holds and found.told.startswith("desk: ")
     foreign = Profiles(new=(labelled(190, 10, key="other"),), known=known)
     found = reason(decided(profiles=foreign, label_drift=0.1), "label-drift")
     assert not found.holds and "nothing known to compare with" in found.told
+
+
+def test_a_feed_is_compared_with_its_own_past_where_that_is_long_enough() -> None:
+    new, static = labelled(150, 50), labelled(2000, 2000, source="static")
+    for own, holds, told in (
+        (labelled(75, 25), False, "positive 75% to 75%"),  # like its own past, though not like the rest
+        (labelled(25, 75), True, "positive 25% to 75%"),
+        (labelled(60, 20), True, "positive 50% to 75%"),  # too short a past: all that is known
+    ):
+        found = reason(decided(profiles=Profiles(new=(new,), known=(own, static)), label_drift=0.1), "label-drift")
+        assert found.holds is holds and told in found.told, found
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,11 @@ from domainlm.sources import RawRow, RowStream, SourceSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 KEYS = KeyRing("one", b"1" * 32)
+SOURCE = SourceSettings(
+    name="market", uri="news.jsonl", form="labelled", task="sentiment", licence="CC0-1.0", consent="public",
+    purpose="model-training", jurisdiction="us", language="en",
+    columns={"text": "headline", "group": "shape", "timestamp": "date"},
+)  # fmt: skip
 DEFAULT = DecideSettings()
 COUNTS = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 500), min_size=1)
 
@@ -37,17 +42,12 @@ def months() -> dict[str, list[RawRow]]:
     """The headlines of the 24 simulated months."""
     found = {}
     for file in sorted((ROOT / "domains/finance/market").glob("*/news.jsonl")):
-        source = SourceSettings(
-            name="market", uri=str(file), form="labelled", task="sentiment", licence="CC0-1.0", consent="public",
-            purpose="model-training", jurisdiction="us", language="en",
-            columns={"text": "headline", "group": "shape", "timestamp": "date"},
-        )  # fmt: skip
-        found[file.parent.name] = list(RowStream(source))
+        found[file.parent.name] = list(RowStream(SOURCE.model_copy(update={"uri": str(file)})))
     return found
 
 
 def profiled(pack: Pack, rows: list[RawRow]) -> Profile:
-    profiler = Profiler("sentiment", True, pack, KEYS)
+    profiler = Profiler(SOURCE, pack, KEYS)
     for row in rows:
         profiler.add(row)
     return profiler.profile(())

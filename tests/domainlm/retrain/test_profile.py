@@ -9,7 +9,7 @@ import pytest
 from domainlm.errors import ConfigurationError
 from domainlm.keys import KeyRing
 from domainlm.retrain.profile import BUCKETS, FIGURE, USE, Pack, Profile, Profiler, added
-from domainlm.sources import RawRow
+from domainlm.sources import RawRow, SourceSettings
 from domainlm.tasks import Task
 
 ONE, TWO = KeyRing("one", b"1" * 32), KeyRing("two", b"2" * 32)
@@ -17,6 +17,12 @@ SENTIMENT = Task(
     name="sentiment", version=1, kind="classification", claim="classification", labels=("positive", "negative")
 )
 PACK = Pack({"sentiment": SENTIMENT}, {("bond",): "Bond", ("green", "bond"): "Green bond", ("value", "up"): "value-up"})
+
+LABELS = SourceSettings(
+    name="news", uri="*.csv", form="labelled", task="sentiment", licence="CC0-1.0", consent="public",
+    purpose="model-training", jurisdiction="us", language="en",
+)  # fmt: skip
+ASKED = LABELS.model_copy(update={"form": "pairs"})
 
 
 def row(text: str, label: str = "positive", day: str = "2024-03-01", language: str = "en", context: str = "") -> RawRow:
@@ -27,7 +33,7 @@ def row(text: str, label: str = "positive", day: str = "2024-03-01", language: s
 
 
 def profiled(*rows: RawRow, keys: KeyRing = ONE, labelled: bool = True) -> Profile:
-    profiler = Profiler("sentiment", labelled, PACK, keys)
+    profiler = Profiler(LABELS if labelled else ASKED, PACK, keys)
     for one in rows:
         profiler.add(one)
     return profiler.profile(("text", "label"))
@@ -71,6 +77,9 @@ def test_profiles_add_up_as_their_rows_do() -> None:
     parts = [profiled(one) for one in rows]
     assert added(parts) == [profiled(*rows)] and added([]) == []
     assert [one.key for one in added([*parts, profiled(rows[0], keys=TWO)])] == sorted((ONE.origin, TWO.origin))
+    other = parts[0].model_copy(update={"source": "wire"})
+    assert [(one.source, one.rows) for one in added([*parts, other])] == [("news", 3), ("wire", 1)]
+    assert [(one.source, one.rows) for one in added([*parts, other], by_source=False)] == [("", 4)]
 
 
 def test_a_profile_survives_the_json_of_the_book() -> None:
