@@ -6,6 +6,7 @@ must mend. 75 (EX_TEMPFAIL): another runner is at work in this lane, or zone or 
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time

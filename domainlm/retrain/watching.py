@@ -103,6 +103,7 @@ class Watcher:
         self._said: dict[str, frozenset[str]] = {}
         self._trouble = self._looks = 0
         self._last_look = self._cost_s = 0.0
+        self._held_s = DECIDE_S  # until the next batch may be looked into again
         self._answer = ""
 
     def run(self) -> None:
@@ -217,15 +218,16 @@ class Watcher:
         """A child for the batches that nobody looked into; one that ended a child is left alone for a while."""
         if ACCEPT in self._children:
             return
-        landed, held = self._setup.round.landed(), self._patience[ACCEPT]
-        if due := [batch.id for batch in landed if not held.held_s(batch.id)][:BATCHES_OF_CHILD]:
+        held = {batch.id: self._patience[ACCEPT].held_s(batch.id) for batch in self._setup.round.landed()}
+        self._held_s = min((left for left in held.values() if left), default=DECIDE_S)
+        if due := [id for id, left in held.items() if not left][:BATCHES_OF_CHILD]:
             self._children.start(ACCEPT, self._setup.accept(due), due)
 
     def _decide(self) -> None:
         now = time.monotonic()
         if now < self._next_decision or ACCEPT in self._children or RETRAIN in self._children:
             return  # what a child finds comes first; it rings when it has ended
-        self._next_decision = now + DECIDE_S
+        self._next_decision = now + min(DECIDE_S, self._held_s)
         decision = self._setup.round.decide()
         self._say_decision(decision)
         if not decision.retrain:
@@ -235,7 +237,7 @@ class Watcher:
             return
         key = digest_json([batch.id for batch in self._setup.round.waiting()])[:16]
         if left := self._patience[RETRAIN].held_s(key):
-            self._next_decision = now + min(DECIDE_S, left)
+            self._next_decision = now + min(DECIDE_S, self._held_s, left)
         else:
             child = self._children.start(RETRAIN, self._setup.retrain, [key])
             self._say(f"a training begins: process {child.pid}, log {child.log}")
