@@ -65,8 +65,11 @@ def acceptance_of(configuration: RunConfiguration, book: Book) -> Callable[[Batc
         if rules is None:
             pipeline, ingest = configuration.pipeline, configuration.step("ingest")
             keys = load_keys(pipeline.mode or None)
-            rules = Rules.read(pipeline.pack, keys, ingest.allow_conflicting_answers)  # type: ignore[attr-defined]
-            profile_sources(book, ingest.sources, rules)  # type: ignore[attr-defined]
+            rules = Rules.read(
+                pipeline.pack, keys, ingest.allow_conflicting_answers,  # type: ignore[attr-defined]
+                configuration.step("prepare").max_label_disagreement, ingest.sources,  # type: ignore[attr-defined]
+            )  # fmt: skip
+            profile_sources(book, rules.sources, rules)
         return accept(book, batch, feed, rules)
 
     return look

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from domainlm.errors import SourceError
-from domainlm.names import INGEST
+from domainlm.names import INGEST, PREPARE
 from domainlm.retrain.acceptance import Rules, accept, profile_sources
 from domainlm.retrain.batches import ACCEPTED, LANDED, QUARANTINED, Detection
 from domainlm.retrain.book import Book
@@ -21,8 +21,11 @@ def look(book: Book, settings: DetectSettings, run: Compiled) -> Detection:
     feeds = {feed.name: feed for feed in settings.feeds}
     ingest = run.settings(INGEST)
     keys = load_keys(run.pipeline.get("mode") or None)
-    rules = Rules.read(run.pipeline["pack"], keys, ingest.allow_conflicting_answers)
-    profile_sources(book, ingest.sources, rules)
+    rules = Rules.read(
+        run.pipeline["pack"], keys, ingest.allow_conflicting_answers,
+        run.settings(PREPARE).max_label_disagreement, ingest.sources,
+    )  # fmt: skip
+    profile_sources(book, rules.sources, rules)
     seen, unread = [], 0
     for batch in book.batches(state=LANDED):
         if batch.feed in feeds:
