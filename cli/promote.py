@@ -11,9 +11,6 @@ from cli.environment import enter_project, enter_stack, from_here, quiet_librari
 if TYPE_CHECKING:
     from domainlm.audit.decisions.promotion import Registries
     from domainlm.audit.evidence import Evidence
-    from domainlm.audit.proof.verification import Verification
-    from domainlm.ledger.log import Ledger
-    from domainlm.ledger.settings import AuditSettings
 
 
 def promote(
@@ -35,6 +32,7 @@ def promote(
     from domainlm.ledger import entries
     from domainlm.ledger.client import submit
     from domainlm.ledger.settings import AuditSettings
+    from steps.examined import examined, present_ledger
     from steps.registry import StackRegistries
 
     if check:
@@ -62,25 +60,6 @@ def promote(
         typer.echo(f"promoted: {done.label}, by {by}; entry {done.entry}")
 
 
-def examined() -> tuple[Verification, Evidence]:
-    """The project's ledger, verified and read."""
-    from domainlm.audit.proof.verification import examine
-    from domainlm.ledger.anchors import published
-    from domainlm.ledger.settings import AuditSettings, root_keyids
-
-    settings, roots = AuditSettings.load(), root_keyids()
-    ledger = present_ledger(settings)
-    outside, checkpoints = published(settings.anchors, settings.origin), ledger.checkpoints()
-    return examine(ledger.raw(), checkpoints, outside, settings.origin, roots, stored=ledger.leaves)
-
-
-def present_ledger(settings: AuditSettings) -> Ledger:
-    """The project's ledger; one that is missing is not made."""
-    from domainlm.ledger.log import Ledger
-
-    return Ledger(settings.ledger_url, settings.origin, create=False)
-
-
 def _only_name(evidence: Evidence) -> str:
     from domainlm.errors import ConfigurationError
 
@@ -94,6 +73,7 @@ def _only_name(evidence: Evidence) -> str:
 def _check(registries: Registries) -> None:
     from domainlm.audit.decisions.promotion import alias_findings, stored_findings
     from domainlm.audit.decisions.statements import printable
+    from steps.examined import examined
 
     verification, evidence = examined()
     champions = registries.champions()

@@ -152,10 +152,10 @@ def _desk(key: Path | None, out: Path | None) -> Desk:
 
 def _evidence() -> Evidence:
     """What the ledger says; an entry that does not pass the gate ends the command."""
-    from cli.promote import present_ledger
     from domainlm.audit.evidence import Evidence
     from domainlm.ledger.settings import AuditSettings, root_keyids
     from domainlm.ledger.trust.gate import Gate
+    from steps.examined import present_ledger
 
     settings, roots = AuditSettings.load(), root_keyids()
     return Evidence(present_ledger(settings).entries(), Gate(settings.origin, roots))

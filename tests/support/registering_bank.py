@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from small_ledgers import ORIGIN, SmallLedger, small_ledger, small_run
 from zenml import Model, log_metadata, pipeline, step
@@ -38,7 +39,8 @@ class Bank:
         self.folder, self.name = folder, name
         self.made: SmallLedger = small_ledger(folder / "ledger")
 
-    def register(self, number: int, approved: bool = True) -> ModelRecord:
+    def register(self, number: int, approved: bool = True, **changes: Any) -> ModelRecord:
+        """A version, and the entry of its run; other fields of the manifest may be changed."""
         from steps.registry import tracking_uri
 
         adapter = AdapterFolder(self.folder / f"adapter-{number}")
@@ -63,7 +65,7 @@ class Bank:
             name=self.name, version=registration.version, identity=digest_json(registration.digests),
             digests=registration.digests, verdict="shown",
         )  # fmt: skip
-        entry = self.made.enter_run(small_run(number, run_id=str(run.id), model=model)).entry
+        entry = self.made.enter_run(small_run(number, **{"run_id": str(run.id), "model": model} | changes)).entry
         for person in ("anna", "victor") if approved else ():
             act = Approval(model=f"{self.name}/{model.version}", identity=model.identity, run=entry, decision="approve")
             self.made.state(person, entries.APPROVAL, act)

@@ -1,0 +1,75 @@
+"""What follows a retraining whose run is in the ledger: a standing approval promotes its model, or a person is told.
+
+Called again and again, by several processes at once too: the ledger adds one promotion, and a notice is sent once.
+"""
+
+from __future__ import annotations
+
+from domainlm.audit.decisions.candidates import candidates
+from domainlm.audit.decisions.promotion import promote
+from domainlm.audit.evidence import Evidence
+from domainlm.candidacy import BY_STANDING, CHAMPION, NOT_ENTERED, OVERTAKEN, PROMOTED, Candidate
+from domainlm.errors import DomainLMError
+from domainlm.ledger import entries
+from domainlm.ledger.client import evidence_entries, new_gate, submit
+from domainlm.ledger.run.entering import has_ledger
+from domainlm.ledger.settings import AuditSettings
+from domainlm.retrain import outcomes
+from domainlm.retrain.book import Book
+from domainlm.retrain.book.rows import AcceptedResult
+from domainlm.retrain.notices import tell
+from domainlm.retrain.outcomes import Outcome
+from domainlm.retrain.settings import SettleSettings
+from steps.examined import examined, present_ledger
+
+
+def follow_up(book: Book, lane: str, settings: SettleSettings) -> list[Outcome]:
+    """Promote what may be promoted by itself, and tell people of the rest; one outcome for each model of which there is
+    something to say.
+
+    Raises:
+        EvidenceRefused: the ledger holds an entry that does not pass the gate; nothing was done.
+        BookUnavailable: the book is away.
+    """
+    results = [result for result in book.results(lane) if result.version.rpartition("/")[0] == lane]
+    if all(result.promoted_at for result in results):
+        return []
+    found = [outcomes.no_ledger(results[-1])] if not has_ledger() else _followed(book, lane, results, settings)
+    for outcome in found:
+        if outcome.notice is not None:
+            tell(book, outcome.notice)
+    return found
+
+
+def _followed(book: Book, lane: str, results: list[AcceptedResult], settings: SettleSettings) -> list[Outcome]:
+    evidence = Evidence(evidence_entries(), new_gate())
+    versions, found = [(result.version, result.identity) for result in results], []
+    for result, candidate in zip(results, candidates(evidence, lane, versions), strict=True):
+        if candidate.state in (CHAMPION, PROMOTED):
+            if not result.promoted_at:
+                book.promoted(result.identity)
+                found.append(outcomes.promoted(result, "it was promoted"))
+        elif candidate.state == NOT_ENTERED:
+            found.append(outcomes.not_entered(result))
+        elif candidate.state != OVERTAKEN:
+            found.append(_newest(book, result, candidate, settings.promote == "standing"))
+    return found
+
+
+def _newest(book: Book, result: AcceptedResult, candidate: Candidate, may_stand: bool) -> Outcome:
+    # the book's own word on its batches, beside the manifest's on its sources
+    untrusted = bool(candidate.untrusted) or any(not book.batch(one).trusted for one in result.batches)
+    if candidate.state != BY_STANDING or untrusted or not may_stand:
+        return outcomes.waiting(result, candidate, untrusted, may_stand)
+    from steps.registry import StackRegistries
+
+    name, _, version = result.version.rpartition("/")
+    try:
+        promote(
+            name, version, examine=examined, ledger=present_ledger(AuditSettings.load()), registries=StackRegistries(),
+            append=lambda act: submit(entries.PROMOTION, {act.model: act.identity}, act.model_dump(mode="json")),
+        )  # fmt: skip
+    except DomainLMError as error:
+        return outcomes.refused(result, type(error).__name__)
+    book.promoted(result.identity)
+    return outcomes.promoted(result, "a standing approval promoted it")
