@@ -22,6 +22,7 @@ from domainlm.project import resolve
 DEEPEST = 50  # folders in folders; each holds a descriptor open while it is listed
 # An object store that does not answer must be noticed within a minute, not after botocore's five.
 _S3_CONFIG = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}}
+_OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "oss"})
 _CONTENT_MARKS = ("VersionId", "version_id", "generation", "ETag", "etag", "md5Hash", "md5", "content_hash", "checksum")
 _TIMES = ("LastModified", "mtime", "last_modified", "updated", "modified", "created")
 
@@ -308,10 +309,17 @@ class Store:
             raise self._unreachable(type(error).__name__) from None
 
     def _nothing_there(self) -> None:
-        """An object store has no folder without a file in it: empty, as long as what is above answers."""
-        above = self._store._parent(self._root)
+        """Of an object store: empty, since it has no folder without a file in it, as long as the bucket answers.
+
+        Raises:
+            ZoneUnreachable: there is no bucket, or the store has real folders and lacks this one.
+        """
+        protocols = self._store.protocol if isinstance(self._store.protocol, tuple) else (self._store.protocol,)
+        bucket = self._root.partition("/")[0]
+        if not _OBJECT_STORES.intersection(protocols) or bucket == self._root:
+            raise self._unreachable("FileNotFoundError")
         try:
-            self._store.ls(above, detail=False)
+            self._store.ls(bucket, detail=False)
         except Exception as error:
             raise self._unreachable(type(error).__name__) from None
 
