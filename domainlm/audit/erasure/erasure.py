@@ -31,8 +31,10 @@ from domainlm.audit.lineage.index import PRETRAINING, TRAINING, Lineage
 from domainlm.errors import ApprovalRefused, ArtifactError
 from domainlm.ledger import entries
 from domainlm.ledger.acts import Erasure
+from domainlm.names import TRAIN
 
 LEARNT = (PRETRAINING, TRAINING)
+START = "start"  # the input of `train` that holds the adapter that it goes on from
 # where a file that names a row may be deleted: what runs leave beside artifacts, and can make again
 ROOMS = ("artifacts", "cache", "configurations", "huggingface", "logs", "mlflow", "runs", "work")
 DATABASES = (".db", ".db-wal", ".db-shm", ".db-journal")
@@ -255,7 +257,7 @@ class Eraser:
                 read = any(digest in data for step in run.steps for digest in step.inputs.values())
             if read:
                 found.add(run.model.identity)
-        return found
+        return _with_descendants(found, evidence)
 
     def _present(self, rows: Iterable[str]) -> set[str]:
         """Ids of records as the present key makes them, as the index of rows and the vault have them."""
@@ -344,6 +346,22 @@ class Eraser:
             self.register.enter(subject, digest)
             done[subject] = Erased(number, plan.counts, plan.models)
         return done
+
+
+def _with_descendants(identities: set[str], evidence: Evidence) -> set[str]:
+    """With the models whose training went on from the adapter of one of these: what that learnt is in them too, also
+    where their own rows, a part of the old ones, no longer hold it."""
+    found, runs = set(identities), [stated.act for stated in evidence.of_kind(entries.RUN) if stated.act.model]
+    while True:
+        adapters = {run.model.digests["adapter"] for run in runs if run.model.identity in found}
+        went_on = {
+            run.model.identity
+            for run in runs
+            if any(step.name == TRAIN and step.inputs.get(START) in adapters for step in run.steps)
+        }
+        if went_on <= found:
+            return found
+        found |= went_on
 
 
 def _with_sides(*files: Path) -> list[Path]:

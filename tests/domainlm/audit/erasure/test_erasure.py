@@ -22,7 +22,7 @@ from domainlm.keys import KeyRing
 from domainlm.ledger import entries
 from domainlm.ledger.acts import Hold, HoldRelease
 from domainlm.ledger.run import manifest
-from domainlm.ledger.run.manifest import RUNNING
+from domainlm.ledger.run.manifest import RUNNING, StepEntry
 from domainlm.redact import Redactor
 from domainlm.redact.settings import RedactSettings
 
@@ -105,6 +105,20 @@ def test_only_models_that_learnt_from_the_person_must_be_trained_again(small: Sm
     assert small.marked == [small.identity]
     evidence = small.ledger.evidence()
     assert [stated.header.kind for stated in evidence.about(small.identity, entries.ERASURE)] == [entries.ERASURE]
+
+
+def test_a_model_that_went_on_from_one_that_learnt_from_the_person_must_be_trained_again(small: SmallHome) -> None:
+    """Through two generations, none of which has a row of the person in its own data; one from the base need not."""
+    stated = small.ledger.evidence().models()[small.identity].act
+    before, made = stated.model.digests["adapter"], []
+    for number, start in ((11, before), (12, ""), (13, "0" * 64)):
+        run = small_run(number)
+        start = start or made[0].model.digests["adapter"]
+        run.steps = [*run.steps, StepEntry(name="train", status="completed", inputs={"start": start})]
+        small.ledger.enter_run(run)
+        made.append(run)
+    done = small.eraser().erase([small.gone], REASON, "anna")
+    assert done[small.gone].models == sorted([small.identity, *(run.model.identity for run in made[:2])])
 
 
 def judged_by_bert(small: SmallHome) -> None:
