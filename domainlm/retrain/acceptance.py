@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 KEPT = (ACCEPTED, TRAINED, PROMOTED)  # states of batches whose rows are, or will be, trained on
 _REPLACED = "content was replaced after it landed; it lands anew"
 _BEFORE, _NOW = "before", "now"  # in this order `label_agreement` tells of them
+_NO_COLUMN = ("has no column '", "has no '")  # begin of the reader's messages that a column is missing
 _QUOTED = re.compile(r"'([^']*)'")
 
 
@@ -189,7 +190,7 @@ def _look(book: Book, batch: Batch, feed: FeedSettings, rules: Rules) -> tuple[l
                     given[_text_of(row)] = row.answer
                 profiler.add(row)
         except SourceError as error:
-            raise _told(error, file, columns.known) from None
+            raise _told(error, file, columns, stream.header) from None
         if stream.files[0].sha256 != file.sha256:
             raise _Replaced(f"{file.path}: its {_REPLACED}")
         columns.read(stream.header, file)
@@ -232,8 +233,12 @@ def _check_label(row: RawRow, labels: frozenset[str], feed: FeedSettings) -> Non
         )  # fmt: skip
 
 
-def _told(error: SourceError, file: LandedFile, known: frozenset[str]) -> Exception:
-    """What a fault of a row means: of what landed, of what took its place, or of a store that cannot be read now."""
+def _told(error: SourceError, file: LandedFile, columns: _Columns, header: Sequence[str]) -> Exception:
+    """What a fault of a row means: of what landed, of what took its place, or of a store that cannot be read now.
+
+    Args:
+        header: what was read of it before the fault.
+    """
     if isinstance(error, _Unreadable):
         return error
     try:
@@ -244,10 +249,12 @@ def _told(error: SourceError, file: LandedFile, known: frozenset[str]) -> Except
         return _unreadable(file, fault)
     if now != file.sha256:
         return _Replaced(f"{file.path}: its {_REPLACED}")
-    remedy = (
-        error.remedy if _only_known(error.remedy, known) == error.remedy else "mend the file or its feed's settings"
-    )
-    return _Broken("; ".join(part for part in (f"{error.where}: {_only_known(error.what, known)}", remedy) if part))
+    what, remedy = (_only_known(text, columns.known) for text in (error.what, error.remedy))
+    if what.startswith(_NO_COLUMN):
+        what += columns.hint(header)
+    if remedy != error.remedy:
+        remedy = "mend the file or its feed's settings"
+    return _Broken("; ".join(part for part in (f"{error.where}: {what}", remedy) if part))
 
 
 def _only_known(text: str, known: frozenset[str]) -> str:
@@ -310,17 +317,28 @@ class _Columns:
             told = self._difference(sorted(self._always), self.found)
             raise _Broken(f"{batch.name}: {told}; ask who delivers it; if it is meant, release the batch")
 
+    def hint(self, header: Sequence[str]) -> str:
+        """How a file that lacks a column differs from those before it; nothing where there are none."""
+        before = self._before if self._csv else sorted(self._always)
+        return f"; {self._difference(before, header)}" if before and not set(before).issubset(header) else ""
+
     def _difference(self, before: Sequence[str], header: Sequence[str]) -> str:
         new = [name for name in header if name not in self._all.union(before)]
         missing = [name for name in before if name not in header]
         if not new and not missing:
-            return "its columns are those of the files before it in another order, or more of them"
-        parts = [f"missing {', '.join(missing)}"] if missing else []
+            return "its columns stand in another order than in the files before it"
+        parts = [f"missing {_names(missing)}"] if missing else []
         if 2 * len(new) > len(header):  # then the first line may be no header but a row
             parts.append(f"{len(new)} that are not known")
         elif new:
-            parts.append(f"new {', '.join(name[:60] for name in new)}")
+            parts.append(f"new {_names(new)}")
         return f"its columns are not those of the files before it: {'; '.join(parts)}"
+
+
+def _names(columns: Sequence[str]) -> str:
+    """Names that somebody else chose, for a message: short, few, and without signs that a terminal would follow."""
+    shown = [name[:40] if name.isprintable() else ascii(name)[:40] for name in columns[:10]]
+    return ", ".join([*shown, *([f"and {len(columns) - 10} more"] if len(columns) > 10 else [])])
 
 
 def _primed(book: Book, batch: Batch, feed: FeedSettings, rules: Rules) -> Contradictions | None:

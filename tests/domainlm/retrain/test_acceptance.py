@@ -153,6 +153,7 @@ def test_labels_may_be_mapped_and_an_unmapped_one_stops(book: Book, zone: Path) 
         ("text,label\nx,neutral\n", "missing timestamp"),
         ("text,label,day\nx,neutral,\n", "missing timestamp; new day"),
         ("label,text,timestamp\nneutral,x,\n", "in another order"),
+        ("text,label,timestamp,\x1b[2J\nx,neutral,,\n", "new '\\x1b[2J'"),
         (f"text,label,{NAME},another,third\nx,neutral,,,\n", "missing timestamp; 3 that are not known"),
     ],
 )
@@ -168,6 +169,18 @@ def test_other_columns_than_before_stop_with_the_difference_of_their_names(
     other = feed(name="wider")
     again = land(book, zone, "second", content, of="wider")
     assert accept(book, again, other, RULES).state == ACCEPTED
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_needed_column_that_was_renamed_is_told_with_its_new_name(book: Book, zone: Path, suffix: str) -> None:
+    def looked(name: str, label: str) -> Batch:
+        rows = lines({"text": name, label: "neutral", "desk": "1"}) if suffix == "jsonl" else ""
+        content = rows or f"text,{label},desk\n{name},neutral,1\n"
+        return accept(book, land(book, zone, name, content, suffix=suffix), feed(uri=f"*.{suffix}"), RULES)
+
+    assert looked("a", "label").state == ACCEPTED
+    found = looked("b", "tone")
+    assert found.state == QUARANTINED and "missing label; new tone" in found.reason, found.reason
 
 
 def test_two_files_of_a_batch_with_other_columns_stop(book: Book, zone: Path) -> None:
