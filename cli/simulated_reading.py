@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cli.simulated_training import DONE, Workshop, write
 from domainlm.artifacts import AdapterFolder, TokenizerFolder
 from domainlm.digests import digest_json
+from domainlm.prepare.settings import PrepareSettings
 from domainlm.records import question
 from domainlm.retrain.simulation.language import Passage, Reader
 from domainlm.sources import SourceSettings
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 LONGEST_CHARACTERS = 900  # of a passage: under the base's context of 512 tokens
+WHOLE = PrepareSettings(test_fraction=0.0, dev_fraction=0.0)  # a year is scored by models that did not read it
 BATCH = 4  # passages of one optimizer step
 TERMS = {
     "form": "documents", "format": "text", "language": "en", "consent": "public", "purpose": "model-training",
@@ -41,6 +43,8 @@ class ReadingRoom:
         self, workshop: Workshop, folder: Path, files: Mapping[int, Sequence[str]], licence: str, steps: int
     ) -> None:
         from domainlm.ingest.settings import IngestSettings
+        from domainlm.prepare import prepare
+        from domainlm.validate import validate
 
         self._workshop = workshop
         self._settings = workshop.configuration.step("train").model_copy(
@@ -52,7 +56,9 @@ class ReadingRoom:
             for year, names in files.items()
         ]
         self._records = workshop.redacted(IngestSettings(sources=tuple(sources)))
-        self._digest = digest_json([one.model_dump(mode="json") for one in sources] + self._records["id"])
+        everything, _ = prepare(self._records, WHOLE, workshop.base)
+        validate(everything, workshop.corpus_suite, workshop.configuration.step("base_validate")).require()
+        self._digest = digest_json([one.model_dump(mode="json") for one in sources] + list(self._records["id"]))
         self._years = [int(name) for name in self._records["source"]]
         self.passages = {
             year: [Passage(question(record), record["group"]) for record in self._of([year])] for year in files
@@ -86,14 +92,11 @@ class ReadingRoom:
 
     def _train(self, years: list[int], place: Path) -> None:
         from domainlm.prepare import prepare
-        from domainlm.prepare.settings import PrepareSettings
         from domainlm.train import train
-        from domainlm.validate import validate
         from domainlm.vocabulary import extend
 
         workshop = self._workshop
-        records, _ = prepare(self._of(years), PrepareSettings(test_fraction=0.0, dev_fraction=0.0), workshop.base)
-        validate(records, workshop.corpus_suite, workshop.configuration.step("base_validate")).require()
+        records, _ = prepare(self._of(years), WHOLE, workshop.base)
         shutil.rmtree(place, ignore_errors=True)
         (place / "adapter").mkdir(parents=True)
         settings: Any = workshop.configuration.step("vocabulary").model_copy(update={"max_new_tokens": 0})

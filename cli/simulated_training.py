@@ -50,12 +50,15 @@ class Workshop:
     """
 
     def __init__(self, configuration: RunConfiguration, folder: Path, headlines: Sequence[Headline]) -> None:
+        from datasets import disable_progress_bars
+
         from domainlm.keys import KeyRing, create_development_key
         from domainlm.licences import read_licences
         from domainlm.redact import Policy, read_policy
         from domainlm.tasks import load_tasks
         from domainlm.validate import read_suite
 
+        disable_progress_bars()
         create_development_key()
         self.configuration, self.folder, self.headlines = configuration, folder, headlines
         self.pack = configuration.pipeline.pack

@@ -18,7 +18,6 @@ SMALL = {
     "train": {"max_steps": 3, "batch_size": 8, "rank": 4},
     "decide": {"new_rows": 100},
 }  # fmt: skip
-RATES = "The committee kept the target range for the policy rate. Inflation has eased and spending has slowed."
 
 
 def configuration(folder: Path) -> Path:
@@ -33,11 +32,13 @@ def configuration(folder: Path) -> Path:
 
 
 def statements(folder: Path) -> Path:
+    """Dated texts of three years: eight each, of five headlines."""
     folder.mkdir()
-    for year, word in ((2001, "tariffs"), (2002, "a pandemic"), (2003, "asset purchases")):
-        for month in (1, 6):
-            text = f"{RATES} Members spoke of {word} in month {month}.\n\nVotes in {year} were unanimous.\n"
-            (folder / f"{year}{month:02}15.txt").write_text(text)
+    for year, month in ((2001, "2023-01"), (2002, "2023-09"), (2003, "2024-09")):
+        lines = (ROOT / "domains" / "finance" / "market" / month / "news.jsonl").read_text().splitlines()
+        texts = [json.loads(line)["headline"] for line in lines[:40]]
+        for number in range(8):
+            (folder / f"{year}{number + 1:02}15.txt").write_text(". ".join(texts[number * 5 : number * 5 + 5]) + ".\n")
     return folder
 
 
