@@ -21,10 +21,11 @@ from domainlm.retrain.batches import ACCEPTED, PROMOTED, TRAINED, WITHDRAWN, Cla
 from domainlm.retrain.book.clock import stamp
 from domainlm.retrain.book.connection import Connected
 from domainlm.retrain.book.rows import AcceptedResult, Start
-from domainlm.retrain.book.states import move
+from domainlm.retrain.book.states import move_all
 from domainlm.retrain.book.store import BATCHES, CLAIMED, CLAIMS, HOLDS, PROMOTIONS, RESULT_BATCHES, RESULTS, STATE
 
 HELD, TAKEN, GIVEN_UP, LOST = "held", "accepted", "given up", "lost"  # states of a claim
+RESULT_PATIENCE_S = 600.0  # hours of training are worth some minutes of waiting for a database
 _ASKED = 500  # ids in one question
 
 
@@ -114,10 +115,13 @@ class Claims(Connected):
 
         self._write(work)
 
-    def accept_result(self, claim: Claim, result: Result) -> None:
+    def accept_result(self, claim: Claim, result: Result, patience_s: float = RESULT_PATIENCE_S) -> None:
         """What came of a claim counts: its batches are trained, in one transaction with everything that says so.
 
         Called again with the same result, nothing happens: the answer of the first time may have been lost.
+
+        Args:
+            patience_s: how long it is tried while the database does not answer.
 
         Raises:
             LeaseLost: another runner took the claim over, or it ended; nothing was accepted.
@@ -135,20 +139,18 @@ class Claims(Connected):
                     )  # fmt: skip
                 return
             _own(connection, claim)
-            batches = _claimed(connection, claim.token)
-            connection.execute(
-                sa.insert(RESULTS).values(
-                    token=claim.token, lane=claim.lane, accepted_at=stamp(self.now()), **_finite(result)
-                )
-            )
-            for batch in batches:
-                _not_taken_back(connection, batch)
-                connection.execute(sa.insert(RESULT_BATCHES).values(batch=batch, token=claim.token))
-                move(connection, batch, TRAINED, self._hand(), f"run {result.run_id}", claim.token, reason="")
+            states = _not_taken_back(connection, claim.token)
+            values = _finite(result) | {"token": claim.token, "lane": claim.lane, "accepted_at": stamp(self.now())}
+            connection.execute(sa.insert(RESULTS).values(**values))
+            if states:
+                rows = [{"batch": batch, "token": claim.token} for batch in states]
+                connection.execute(sa.insert(RESULT_BATCHES), rows)
+            why = f"run {result.run_id}"
+            move_all(connection, states, TRAINED, self._hand(), why, claim.token, reason="")
             connection.execute(sa.delete(HOLDS).where(HOLDS.c.token == claim.token))
             self._seen(connection, claim.token, state=TAKEN, run_id=result.run_id)
 
-        self._write(work)
+        self._write(work, patience_s)
 
     def settled(self, claim: Claim) -> bool:
         """Whether a result of the claim was accepted."""
@@ -186,13 +188,12 @@ class Claims(Connected):
             )
             if connection.execute(sa.select(PROMOTIONS).where(PROMOTIONS.c.identity == identity)).first() is None:
                 connection.execute(sa.insert(PROMOTIONS).values(identity=identity, promoted_at=stamp(self.now())))
-            moved = []
+            moved: list[str] = []
             for token in tokens:
-                of_token = sa.select(RESULT_BATCHES.c.batch).where(RESULT_BATCHES.c.token == token)
-                waiting = sa.select(BATCHES.c.id).where(BATCHES.c.id.in_(of_token) & (BATCHES.c.state == TRAINED))
-                for batch in connection.execute(waiting.order_by(BATCHES.c.number)).scalars().all():
-                    move(connection, batch, PROMOTED, self._hand(), f"model {identity[:12]} was promoted", token)
-                    moved.append(batch)
+                waiting = [batch for batch, row in _of_claim(connection, token).items() if row.state == TRAINED]
+                why = f"model {identity[:12]} was promoted"
+                move_all(connection, dict.fromkeys(waiting, TRAINED), PROMOTED, self._hand(), why, token)
+                moved += waiting
             return tuple(moved)
 
         return self._write(work)
@@ -324,7 +325,7 @@ class Claims(Connected):
         if row is None:
             return None
         return Claim(
-            token=token, lane=row.lane, owner=row.owner, batches=tuple(_claimed(connection, token)),
+            token=token, lane=row.lane, owner=row.owner, batches=tuple(_of_claim(connection, token)),
             lease_s=row.lease_s, starts=row.starts,
         )  # fmt: skip
 
@@ -341,17 +342,6 @@ def _own(connection: sa.Connection, claim: Claim) -> None:
     if row is None or row.state != HELD:
         how = "is not in this book" if row is None else f"is {row.state}" + (f": {row.why}" if row.why else "")
         raise LeaseLost(how, f"claim {claim.token}", "stop: what comes of it is not accepted")
-
-
-def _claimed(connection: sa.Connection, token: int) -> list[str]:
-    return list(
-        connection.execute(
-            sa.select(CLAIMED.c.batch)
-            .join(BATCHES, BATCHES.c.id == CLAIMED.c.batch)
-            .where(CLAIMED.c.token == token)
-            .order_by(BATCHES.c.number)
-        ).scalars()
-    )
 
 
 def _free(
@@ -398,10 +388,26 @@ def _times_claimed(connection: sa.Connection, batches: list[str]) -> int:
     return most
 
 
-def _not_taken_back(connection: sa.Connection, batch: str) -> None:
-    """A person's withdrawal, or a quarantine, stands above a training that began before it; a lost file does not."""
-    row = connection.execute(sa.select(BATCHES.c.state, BATCHES.c.person).where(BATCHES.c.id == batch)).one()
-    if row.state != ACCEPTED and not (row.state == WITHDRAWN and not row.person):
-        raise BookRefused(
-            f"is {row.state} by now", f"batch {batch[:12]}", "what learnt from it is not accepted; train without it"
-        )
+def _of_claim(connection: sa.Connection, token: int) -> dict[str, sa.Row]:
+    """Batches of a claim in order of landing, with their states."""
+    rows = connection.execute(
+        sa.select(BATCHES.c.id, BATCHES.c.state, BATCHES.c.person)
+        .join(CLAIMED, BATCHES.c.id == CLAIMED.c.batch)
+        .where(CLAIMED.c.token == token)
+        .order_by(BATCHES.c.number)
+    )
+    return {row.id: row for row in rows}
+
+
+def _not_taken_back(connection: sa.Connection, token: int) -> dict[str, str]:
+    """Batch -> state of a claim whose batches may all be learnt from. A person's withdrawal, or a quarantine, stands
+    above a training that began before it; files that went away do not."""
+    found = _of_claim(connection, token)
+    for row in found.values():
+        if row.state != ACCEPTED and not (row.state == WITHDRAWN and not row.person):
+            raise BookRefused(
+                f"is {row.state} by now",
+                f"batch {row.id[:12]}",
+                "what learnt from it is not accepted; train without it",
+            )
+    return {batch: row.state for batch, row in found.items()}

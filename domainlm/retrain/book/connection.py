@@ -93,7 +93,7 @@ class Connected:
     def _read(self, work: Callable[[sa.Connection], T]) -> T:
         return self._repeated(work, writing=False)
 
-    def _write(self, work: Callable[[sa.Connection], T]) -> T:
+    def _write(self, work: Callable[[sa.Connection], T], patience_s: float = 0.0) -> T:
         """`work` in a transaction that nobody else changes a batch or a claim beside."""
 
         def locked(connection: sa.Connection) -> T:
@@ -101,7 +101,7 @@ class Connected:
                 connection.execute(sa.select(store.STATE.c.id).with_for_update())
             return work(connection)
 
-        return self._repeated(locked, writing=True)
+        return self._repeated(locked, True, patience_s)
 
     def _beside(self, work: Callable[[sa.Connection], T]) -> T:
         """`work` in a transaction that waits for no writer where the database allows it: what no claim depends on."""
@@ -122,9 +122,9 @@ class Connected:
             self.engine.dispose(close=False)
             self._process = os.getpid()
 
-    def _repeated(self, work: Callable[[sa.Connection], T], writing: bool) -> T:
+    def _repeated(self, work: Callable[[sa.Connection], T], writing: bool, patience_s: float = 0.0) -> T:
         self._after_fork()
-        end = time.monotonic() + self.patience_s
+        end = time.monotonic() + max(self.patience_s, patience_s)
         for turn in range(1 << 30):
             try:
                 with self.engine.connect().execution_options(domainlm_writing=writing) as connection:

@@ -11,6 +11,7 @@ trained     -> promoted
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -19,6 +20,7 @@ from domainlm.errors import BookRefused
 from domainlm.retrain.batches import ACCEPTED, LANDED, PROMOTED, QUARANTINED, TRAINED, WITHDRAWN
 from domainlm.retrain.book.store import BATCHES, TRANSITIONS
 
+_MANY = 500  # ids in one statement
 FOLLOWS: dict[str, frozenset[str]] = {
     "": frozenset({LANDED}),
     LANDED: frozenset({ACCEPTED, QUARANTINED, WITHDRAWN}),
@@ -67,14 +69,31 @@ def move(
     before = connection.execute(sa.select(BATCHES.c.state).where(BATCHES.c.id == batch)).scalar()
     if before is None:
         raise BookRefused("is no batch of this book", batch[:12], "`domainlm batches list` shows them")
-    check(batch, before, after)
-    connection.execute(sa.update(BATCHES).where(BATCHES.c.id == batch).values(state=after, **values))
-    record(connection, hand, Change(batch, before, after, why, token))
+    move_all(connection, {batch: before}, after, hand, why, token, **values)
+
+
+def move_all(
+    connection: sa.Connection,
+    states: Mapping[str, str],
+    after: str,
+    hand: Hand,
+    why: str = "",
+    token: int | None = None,
+    **values: object,
+) -> None:
+    """`move` for batches whose states were read in the same transaction: batch -> its state."""
+    for batch, before in states.items():
+        check(batch, before, after)
+    for start in range(0, len(states), _MANY):
+        part = list(states)[start : start + _MANY]
+        connection.execute(sa.update(BATCHES).where(BATCHES.c.id.in_(part)).values(state=after, **values))
+    record(connection, hand, *(Change(batch, before, after, why, token) for batch, before in states.items()))
 
 
 def record(connection: sa.Connection, hand: Hand, *changes: Change) -> None:
     """Add to the history."""
-    connection.execute(sa.insert(TRANSITIONS), [one._asdict() | hand._asdict() for one in changes])
+    if changes:
+        connection.execute(sa.insert(TRANSITIONS), [one._asdict() | hand._asdict() for one in changes])
 
 
 def check(batch: str, before: str, after: str) -> None:

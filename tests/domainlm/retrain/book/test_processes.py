@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -17,12 +18,12 @@ import sqlalchemy as sa
 from postgresql_cluster import Cluster, postgresql
 
 from benchmarks.retraining import runners
-from domainlm.errors import LeaseLost
+from domainlm.errors import BookUnavailable, LeaseLost
 from domainlm.retrain.batches import Claim, Result
 from domainlm.retrain.book import Book, open_book
 from domainlm.retrain.book.store import METADATA
 
-from .conftest import accepted, batch_of
+from .conftest import accepted, batch_of, fresh
 
 ROOT = Path(__file__).resolve().parents[4]
 FORK = multiprocessing.get_context("fork")
@@ -137,8 +138,6 @@ def test_a_child_that_was_forked_speaks_on_connections_of_its_own(url: str) -> N
 
 
 def test_a_heartbeat_outlives_a_restart_of_the_server(cluster: Cluster) -> None:
-    from .conftest import fresh
-
     book = open_book(fresh(cluster))
     accepted(book, 1)
     claim = book.claim("markets", "tina", 3.0)
@@ -149,6 +148,22 @@ def test_a_heartbeat_outlives_a_restart_of_the_server(cluster: Cluster) -> None:
         until(lambda: book.claims()[0].seen > before)
         assert not beat.lost.is_set()
     book.accept_result(claim, Result(run_id="r", identity="a" * 64))
+
+
+def test_a_result_waits_for_a_server_that_comes_back(cluster: Cluster) -> None:
+    book = open_book(fresh(cluster), patience_s=0.1)
+    accepted(book, 1)
+    claim = book.claim("markets", "tina", 60)
+    cluster.stop("immediate")
+    with pytest.raises(BookUnavailable):
+        book.renew(claim)
+    with pytest.raises(BookUnavailable):
+        book.accept_result(claim, Result(run_id="r", identity="a" * 64), patience_s=0.1)
+    back = threading.Timer(1.5, cluster.start)
+    back.start()
+    book.accept_result(claim, Result(run_id="r", identity="a" * 64))
+    back.join()
+    assert book.results("markets")[0].run_id == "r"
 
 
 def test_a_heartbeat_keeps_a_claim_longer_than_its_lease_and_tells_of_its_loss(url: str) -> None:
