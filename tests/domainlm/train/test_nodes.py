@@ -158,6 +158,19 @@ def test_nodes_apart_train_what_one_process_trains(
         assert here["loss"] == pytest.approx(there["loss"], rel=LOSS_TOLERANCE)
 
 
+def test_nodes_apart_get_the_adapter_that_they_go_on_from(
+    tune, another_node, tiny_base, plain_tokenizer, tmp_path
+) -> None:
+    first, before = tune("first", method="lora")
+    joining = another_node(tmp_path / "run", first.path, tiny_base.path, plain_tokenizer.path)
+    apart = {"processes": 1, "nodes": 2, "strategy": "ddp", "learning_rate": 1e-30, "max_steps": 1}
+    adapter, after = tune("run", method="lora", start=first, **apart)
+    assert joining.wait(PATIENCE_S) == 0, said(tmp_path)
+    assert after.started_from == first.digest
+    assert after.dev_bits_per_character_before == pytest.approx(before.dev_bits_per_character, rel=1e-4)
+    assert distance(weights(adapter.path), weights(first.path)) == 0
+
+
 def test_an_external_base_that_the_other_node_lacks_is_copied(
     outcome, two_processes, tune, another_node, tiny_base, plain_tokenizer, tmp_path
 ) -> None:

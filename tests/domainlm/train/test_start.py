@@ -200,3 +200,16 @@ def test_a_report_from_before_keeps_its_digest(tune) -> None:
     _, report = tune(max_steps=1)
     assert "started_from" not in report.model_dump(mode="json")
     assert "started_from" not in json.loads(report.model_dump_json())
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_processes_go_on_together(tune, strategy: str) -> None:
+    import torch
+
+    first, before = tune("first", method="lora")
+    many = {"processes": 2, "strategy": strategy, "batch_size": 4}
+    second, after = tune("second", method="lora", start=first, **many, **STILL)
+    assert after.dev_bits_per_character_before == pytest.approx(before.dev_bits_per_character, rel=1e-4)
+    assert after.started_from == first.digest
+    left, right = (load_file(str(folder.path / "adapter_model.safetensors")) for folder in (first, second))
+    assert all(torch.equal(left[name], right[name]) for name in left)
