@@ -142,7 +142,7 @@ def test_a_head_goes_on_only_from_a_head_for_its_labels(fit, toy_tasks, tmp_path
     first, _ = fit("first", max_steps=1)
     card = first.card
     first.write_card(**card | {"labels": card["labels"][::-1]})
-    with pytest.raises(ModelError, match="the recipe's tasks is good, bad, the adapter .* was made with bad, good"):
+    with pytest.raises(ModelError, match=r"the recipe's tasks is good, bad, the adapter .* was made with bad, good"):
         fit("second", start=first, max_steps=1)
     first.write_card(**card | {"objective": "instruction"})
     with pytest.raises(ModelError, match="objective"):
