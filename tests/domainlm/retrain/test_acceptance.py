@@ -13,14 +13,14 @@ import pytest
 
 from domainlm.errors import ConfigurationError, SourceError
 from domainlm.keys import KeyRing
-from domainlm.retrain import acceptance
+from domainlm.retrain import acceptance, past
 from domainlm.retrain.acceptance import Rules, accept, profile_sources
 from domainlm.retrain.batches import ACCEPTED, LANDED, QUARANTINED, WITHDRAWN, Batch, LandedFile, Result
 from domainlm.retrain.book import Book, open_book
 from domainlm.retrain.profile import Pack, Profile
 from domainlm.retrain.settings import FeedSettings
 from domainlm.retrain.signals import BASELINE, Signals, profiles_of
-from domainlm.sources import SourceSettings
+from domainlm.sources import RowStream, SourceSettings
 from domainlm.tasks import Task
 
 KEYS = KeyRing("one", b"1" * 32)
@@ -313,6 +313,48 @@ def test_labels_of_static_sources_count_too(book: Book, zone: Path) -> None:
     found = accept(book, land(book, zone, "a", headlines(30, differing=30)), CSV, rules)
     assert found.state == QUARANTINED and "20 of 30 texts" in found.reason
     assert accept(book, land(book, zone, "b", headlines(31)), CSV, rules).state == ACCEPTED
+
+
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files that are read from here on, as they are."""
+    found: list[str] = []
+    stream = RowStream
+
+    def noted(source: SourceSettings) -> RowStream:
+        found.extend(source.parts)
+        return stream(source)
+
+    monkeypatch.setattr(past, "RowStream", noted)
+    return found
+
+
+@pytest.mark.parametrize("of", [CSV, ASKED])
+def test_earlier_batches_are_read_once_in_a_process(
+    book: Book, zone: Path, monkeypatch: pytest.MonkeyPatch, of: FeedSettings
+) -> None:
+    def content(name: str) -> str:
+        return f"text,label\n{name},neutral\n" if of is CSV else f"instruction,response\n{name}?,{name}\n"
+
+    first = [accept(book, land(book, zone, name, content(name)), of, RULES) for name in "ab"]
+    found, rules = reads(monkeypatch), Rules(RULES.pack, KEYS)
+    for name in "cde":
+        assert accept(book, land(book, zone, name, content(name)), of, rules).state == ACCEPTED
+    assert found == ["a-0.csv", "b-0.csv"] and all(batch.state == ACCEPTED for batch in first)
+    # one that is taken back meanwhile is forgotten
+    book.withdraw(first[0].id, "asked by its owner", "anna")
+    accept(book, land(book, zone, "f", content("f")), of, rules)
+    assert found[2:] == ["b-0.csv", "c-0.csv", "d-0.csv", "e-0.csv"]
+
+
+def test_nothing_of_a_refused_batch_is_held_against_the_next(book: Book, zone: Path) -> None:
+    rules = Rules(RULES.pack, KEYS)
+    assert (
+        accept(book, land(book, zone, "a", "instruction,response\nWhat is FX?,money\n"), ASKED, rules).state == ACCEPTED
+    )
+    bad = "instruction,response\nWhat is a bond?,wrong\nWhat is FX?,other\n"
+    assert accept(book, land(book, zone, "b", bad), ASKED, rules).state == QUARANTINED
+    good = "instruction,response\nWhat is a bond?,a loan\n"
+    assert accept(book, land(book, zone, "c", good), ASKED, rules).state == ACCEPTED
 
 
 def test_a_feed_with_a_limit_or_an_unknown_task_is_a_fault_of_the_configuration(book: Book, zone: Path) -> None:
