@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from domainlm.errors import BookRefused, BookUnavailable, ConfigurationError
 from domainlm.retrain.book import store
 from domainlm.retrain.book.clock import Clock, stamp
+from domainlm.retrain.book.file import BookFile
 from domainlm.retrain.book.states import Hand
 
 PATIENCE_S = 15.0  # how long a call repeats itself while the database does not answer
@@ -54,6 +54,8 @@ class Connected:
     ) -> None:
         try:
             self._url = sa.make_url(url)
+            if self._url.get_backend_name() == "sqlite" and not self._url.database:
+                raise ArgumentError("in memory, nobody else would see it")
             self.engine = store.engine(self._url)
         except (ArgumentError, ImportError, SQLAlchemyError) as error:
             raise ConfigurationError(
@@ -63,7 +65,7 @@ class Connected:
         self._who = who
         self.patience_s, self.now = patience_s, now
         self.clock = Clock.of(self.engine.dialect.name)
-        self._open_file(create)
+        self._file = BookFile(self.file, create) if self.file else None
         self._check_version(create)
 
     @property
@@ -109,7 +111,7 @@ class Connected:
 
     def _streamed(self, query: sa.Select, rows: int) -> Iterator[sa.Row]:
         """Rows of a large answer, some thousand of them in memory at a time."""
-        self._after_fork()
+        self._ready()
         try:
             with self.engine.connect() as connection:
                 store.reading_long(connection)
@@ -117,13 +119,16 @@ class Connected:
         except SQLAlchemyError as error:
             raise self._unavailable(error) from None
 
-    def _after_fork(self) -> None:
-        if self._process != os.getpid():  # a child must not speak on its parent's connections
+    def _ready(self) -> None:
+        if self._file is not None:
+            self._file.check()
+        if self._process != os.getpid():  # a child must neither speak on its parent's connections nor close them
+            self._inherited = self.engine.pool
             self.engine.dispose(close=False)
             self._process = os.getpid()
 
     def _repeated(self, work: Callable[[sa.Connection], T], writing: bool, patience_s: float = 0.0) -> T:
-        self._after_fork()
+        self._ready()
         end = time.monotonic() + max(self.patience_s, patience_s)
         for turn in range(1 << 30):
             try:
@@ -146,32 +151,6 @@ class Connected:
         # what the driver says first names tables and addresses; what follows may quote a value
         said = next(iter(str(cause).strip().splitlines()), "no answer")[:200]
         return BookUnavailable(f"the batch book refuses: {type(cause).__name__}: {said}", self.place, _remedy(said))
-
-    def _open_file(self, create: bool) -> None:
-        """A SQLite file of mode 0600 (its log files take the mode over) in a folder of 0700."""
-        if self.file is None:
-            return
-        try:
-            if stat.S_ISDIR(self.file.stat().st_mode):
-                raise BookUnavailable("is a folder, not a batch book", str(self.file), "name a file")
-            return
-        except FileNotFoundError:
-            if not create:
-                raise BookUnavailable(
-                    "there is no batch book", str(self.file), "`domainlm watch` or `retrain` makes one; check the path"
-                ) from None
-        except OSError as error:
-            raise self._no_file(error) from None
-        try:
-            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self.file, os.O_WRONLY | os.O_CREAT, 0o600))
-        except OSError as error:
-            raise self._no_file(error) from None
-
-    def _no_file(self, error: OSError) -> BookUnavailable:
-        return BookUnavailable(
-            f"cannot be opened: {error.strerror}", str(self.file), "see to its folder and its rights"
-        )
 
     def _check_version(self, create: bool) -> None:
         def found(connection: sa.Connection) -> tuple[int | None, bool]:

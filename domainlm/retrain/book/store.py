@@ -12,6 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from domainlm.errors import BookUnavailable
+
 LOCK_S = 20  # how long a writer waits for its turn
 IDLE_S = 2  # how long a PostgreSQL server waits for the next word of a writer that was stopped or cut off
 VERSION = 1  # of the tables; a book of another one is refused
@@ -159,6 +161,11 @@ def _durable_sqlite(connection: Any, _record: Any) -> None:
 
 def _durable_postgresql(connection: Any, _record: Any) -> None:
     with connection.cursor() as cursor:
+        if cursor.execute("SHOW fsync").fetchone() == ("off",):
+            raise BookUnavailable(
+                "runs with fsync=off, so that a crash loses results", connection.info.host or "PostgreSQL",
+                "switch fsync on in postgresql.conf",
+            )  # fmt: skip
         cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED")
         cursor.execute(f"SET lock_timeout = {LOCK_S * 1000}")
         cursor.execute(f"SET idle_in_transaction_session_timeout = {IDLE_S * 1000}")
