@@ -96,6 +96,7 @@ def _enter(folder: Path | None) -> Path:
 
 
 def _play(workshop: Workshop, months, place: Path, trouble: bool, seeds: int, console: Console) -> Outcome:
+    from domainlm.retrain.acceptance import Rules
     from domainlm.retrain.book import open_book
     from domainlm.retrain.simulation import plots
     from domainlm.retrain.simulation.outcome import outcome_of
@@ -109,10 +110,15 @@ def _play(workshop: Workshop, months, place: Path, trouble: bool, seeds: int, co
         update={"zone": str(place / "landing"), "spool": str(place / "spool")}
     )
     book = open_book(f"sqlite:///{place}/book.sqlite", now=clock)
+    rules = Rules.read(
+        workshop.pack,
+        workshop.keys,
+        max_label_disagreement=configuration.step("prepare").max_label_disagreement,
+        sources=configuration.step("ingest").sources,
+    )
     player = Player(
-        detect, configuration.step("decide"), configuration.step("ingest").sources, configuration.pipeline.pack, book,
-        workshop.headlines, workshop.train, workshop.keys, clock, console.print,
-    )  # fmt: skip
+        detect, configuration.step("decide"), rules, book, workshop.headlines, workshop.train, clock, console.print
+    )
     played = player.play(timeline(months, trouble))
     replicas = []
     for seed in range(1, seeds):

@@ -79,8 +79,10 @@ class Workshop:
 
     def train(self, plan: RetrainingPlan, seed: int) -> Trained:
         """The model of a plan: its rows and the configuration's own sources, from redaction to the answers."""
-        data = digest_json([self._recipe("ingest", "redact", "prepare", "validate", "vocabulary"), plan.digests,
-                            plan.new_after, plan.replay_ratio, self.base.card["digest"]])  # fmt: skip
+        files = [[source.name, *source.parts] for source in plan.sources]  # below the zone, wherever that lies
+        data = digest_json([self._recipe("ingest", "redact", "prepare", "validate", "vocabulary"), files,
+                            sorted(plan.digests.values()), plan.new_after, plan.replay_ratio,
+                            self.base.card["digest"]])  # fmt: skip
         settings = self.configuration.step("train").model_copy(update={"seed": seed})
         texts = [headline.text for headline in self.headlines]
         place = self.folder / "trainings" / digest_json([data, settings.model_dump(mode="json"), texts])[:16]

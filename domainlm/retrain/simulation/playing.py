@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 from domainlm.errors import DomainLMError
 from domainlm.intervals import wilson
-from domainlm.keys import KeyRing
 from domainlm.retrain.acceptance import Rules, accept, profile_sources
 from domainlm.retrain.batches import ACCEPTED, LANDED, Batch, Decision, Result, RetrainingPlan
 from domainlm.retrain.book import Book
@@ -30,7 +29,6 @@ from domainlm.retrain.simulation.market import Headline
 from domainlm.retrain.simulation.trained import Trained, Trainer
 from domainlm.retrain.simulation.trouble import DAY_S, Act
 from domainlm.retrain.zone import Zone
-from domainlm.sources import SourceSettings
 
 LANE, TASK = "simulation", "sentiment"
 PERSON_DAYS = 30.0  # until a person promotes what may not promote itself
@@ -85,12 +83,10 @@ class Player:
     Args:
         detect: where the zone lies, and its feeds.
         wanted: when to retrain.
-        sources: what every training reads beside what landed; acceptance compares labels with them.
-        pack: the domain pack.
+        rules: what acceptance holds rows against; its sources are what every training reads beside what landed.
         book: the batch book.
         headlines: what every model answers, in order; their months are scored.
         train: trains a plan.
-        keys: profiles are counted under them.
         clock: the simulated time, by which the book must have been opened too.
         say: told each event as it happens.
     """
@@ -99,19 +95,17 @@ class Player:
         self,
         detect: DetectSettings,
         wanted: DecideSettings,
-        sources: Sequence[SourceSettings],
-        pack: str,
+        rules: Rules,
         book: Book,
         headlines: Sequence[Headline],
         train: Trainer,
-        keys: KeyRing,
         clock: Clock,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.detect, self.wanted, self.book, self.train = detect, wanted, book, train
         self.headlines, self.say = headlines, say
-        self.rules = Rules.read(pack, keys)
-        profile_sources(book, sources, self.rules)
+        self.rules = rules
+        profile_sources(book, rules.sources, rules)
         self.feeds = {feed.name: feed for feed in detect.feeds}
         self.clock = clock
         self.zone = Zone(detect, book, clock=self.clock, monotonic=self.clock)

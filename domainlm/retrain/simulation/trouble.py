@@ -197,7 +197,7 @@ _TROUBLE: dict[str, Callable[[Month], list[Act]]] = {
     "2023-10": _empty_first,
     "2023-12": _other_columns,
     "2024-02": _wrong_correction,
-    "2024-04": _gone_and_back,
+    "2024-05": _gone_and_back,
     "2024-07": _untrusted,
 }
 

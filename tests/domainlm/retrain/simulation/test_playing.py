@@ -13,6 +13,7 @@ from domainlm.config import RunConfiguration
 from domainlm.digests import digest_json
 from domainlm.errors import TrainingError
 from domainlm.keys import KeyRing
+from domainlm.retrain.acceptance import Rules
 from domainlm.retrain.batches import PROMOTED, QUARANTINED, TRAINED, Batch, RetrainingPlan
 from domainlm.retrain.book import Book, open_book
 from domainlm.retrain.settings import DecideSettings
@@ -74,9 +75,8 @@ def play(folder: Path, months: int, trouble: bool, fails: int = 0, **wanted: obj
     book = open_book(f"sqlite:///{folder}/book.sqlite", now=clock)
     rote = Rote(headlines, folder / "landing", fails=fails)
     settings = DecideSettings(**(configuration.step("decide").model_dump() | wanted))
-    player = Player(
-        detect, settings, (), str(ROOT / "domains" / "finance"), book, headlines, rote, KeyRing.new(), clock
-    )
+    rules = Rules.read(str(ROOT / "domains" / "finance"), KeyRing.new())
+    player = Player(detect, settings, rules, book, headlines, rote, clock)
     played = player.play(timeline(chosen, trouble))
     return Stage(played, book, rote, outcome_of(chosen, played, [], trouble))
 
@@ -148,12 +148,19 @@ def test_changed_columns_stop_at_the_contract_with_the_column_and_without_a_valu
     assert troubled.batch(f"{MARKET}/2023-12-mended").rows == len(MONTHS[11].headlines)
 
 
+def test_a_correction_that_swaps_labels_is_stopped_and_starts_no_training(troubled: Stage) -> None:
+    refused = troubled.batch(f"{MARKET}/2024-02-correction")
+    assert refused.state == QUARANTINED
+    assert "label" in refused.reason
+    assert not [headline for headline in MONTHS[13].headlines if headline.text in refused.reason]
+
+
 def test_what_is_removed_before_it_was_learnt_is_withdrawn_and_lands_again(troubled: Stage) -> None:
-    back = troubled.batch(f"{MARKET}/2024-04")
+    back = troubled.batch(f"{MARKET}/2024-05")
     states = [transition.after for transition in troubled.book.transitions(back.id)]
     gone = states.index("withdrawn")
     assert {"landed", "accepted"} & set(states[gone:])
-    assert back.rows == len(MONTHS[15].headlines)
+    assert back.rows == len(MONTHS[16].headlines)
 
 
 def test_what_learnt_from_an_untrusted_source_waits_for_a_person(troubled: Stage, calm: Stage) -> None:
