@@ -19,6 +19,7 @@ from domainlm.retrain.zone.places import Digests, Found, Local, Store, Unreadabl
 EMPTY = "is empty"
 MISMATCH = "does not fit its checksum file"
 _CHECKSUM_BYTES = 1 << 16
+_SOON_S = 0.1  # until the next look at a file that changed while it was read, where none has to settle
 _DIGITS = re.compile(r"[0-9a-fA-F]{32,128}\Z")
 
 
@@ -38,17 +39,18 @@ class Stillness:
         self._settle_s, self._monotonic = settle_s, monotonic
         self._since: dict[str, tuple[object, float]] = {}
         self._looked: set[str] = set()
+        self._restarted = False
 
     def begin(self) -> None:
         """A scan begins: what it does not ask for is forgotten at its end."""
-        self._looked = set()
+        self._looked, self._restarted = set(), False
 
     def end(self) -> float | None:
         """The scan is over: seconds until the next file will have settled, None where no time is waited for."""
         self._since = {path: kept for path, kept in self._since.items() if path in self._looked}
         now = self._monotonic()
         left = (since + self._settle_s - now for _, since in self._since.values())
-        return min((one for one in left if one > 0), default=None)
+        return min((one for one in left if one > 0), default=_SOON_S if self._restarted else None)
 
     def settled(self, found: Found) -> bool:
         """Whether a file has kept size and time for long enough; the first call begins to measure."""
@@ -62,6 +64,7 @@ class Stillness:
 
     def restart(self, found: Found) -> None:
         """It changed just now, whatever the listing said."""
+        self._restarted = True
         self._since[found.path] = (found.stamp, self._monotonic())
         self._looked.add(found.path)
 

@@ -14,6 +14,7 @@ from small_zones import SETTLE_S, feed
 from domainlm.errors import BookUnavailable
 from domainlm.retrain.batches import LANDED, WITHDRAWN
 from domainlm.retrain.zone import ZoneUnreachable, places
+from domainlm.retrain.zone.changes import batch_id
 from domainlm.retrain.zone.names import Names, fault_of, shown
 
 NOBODY = 65534
@@ -34,7 +35,8 @@ def as_nobody() -> Iterator[None]:
 
 @pytest.fixture
 def open_path(tmp_path: Path) -> None:
-    """Let others enter the test's folders, and write the book."""
+    """Let others enter the test's folders; load what they may not load, where the interpreter is root's own."""
+    batch_id("news", ["0"])
     for folder in (tmp_path, *tmp_path.parents[:3]):
         folder.chmod(0o777)
 
@@ -87,6 +89,17 @@ def test_permission_taken_away_from_a_landed_file_keeps_its_batch(desk, open_pat
     assert set(one.states().values()) == {LANDED}
     path.chmod(0o644)
     assert look(one).lines() == [] and len(one.book.batches()) == 2
+
+
+def test_a_zone_that_may_not_be_listed_is_unreachable(desk, open_path) -> None:
+    one = desk()
+    one.write("news/a.csv")
+    one.settle()
+    one.root.chmod(0)
+    with pytest.raises(ZoneUnreachable, match="Permission denied"):
+        look(one)
+    one.root.chmod(0o755)
+    assert look(one).lines() == []
 
 
 def test_no_symbolic_link_is_followed(desk, tmp_path: Path) -> None:
