@@ -67,8 +67,8 @@ def metrics_of(reports: dict[str, Report]) -> tuple[dict[str, float], dict[str, 
     scored: list[Any] = [reports[name] for name in ("evaluation_report", "contest_report") if name in reports]
     estimates = {name: one for report in scored for name, one in report.estimates().items()}
     found = {name: one for name, one in estimates.items() if all(map(math.isfinite, (one.value, one.low, one.high)))}
-    metrics = {name: value for report in scored for name, value in report.metrics().items()}  # some are ends of others
-    kept = {name: value for name, value in metrics.items() if name in found or name not in estimates}
+    metrics = {name: value for report in scored for name, value in report.metrics().items() if math.isfinite(value)}
+    kept = {name: value for name, value in metrics.items() if name in found or name not in estimates}  # ends of gains
     return kept, {name: [one.low, one.high] for name, one in found.items()}
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from domainlm.digests import digest_json
+from domainlm.evaluate.contest_report import ContestReport, ContestRow
+from domainlm.evaluate.report import Estimate
 from domainlm.ledger.run.manifest import FAILED, StepEntry
 from domainlm.ledger.trust.gate import identity
 from domainlm.licences import LicenceVerdict
@@ -88,6 +92,26 @@ def test_each_gate_says_its_verdict() -> None:
 def test_a_gate_whose_step_failed_says_so() -> None:
     steps = [StepEntry(name=name, status=FAILED) for name in ("base_redact", "validate", "train")]
     assert verdicts_of({}, steps) == {"base_redaction": {"verdict": FAILED}, "validation": {"verdict": FAILED}}
+
+
+def test_the_contests_figures_stand_beside_the_evaluations_and_only_finite_ones_count() -> None:
+    def found(value: float) -> Estimate:
+        return Estimate(value=value, low=value - 0.1, high=value + 0.1, method="BCa")
+
+    row = ContestRow(
+        task="sentiment", version=1, part="old", metric="accuracy", items=50, groups=20, champion=found(0.6),
+        challenger=found(0.7), gain=found(0.1), verdict="equal", reason="",
+    )  # fmt: skip
+    broken = row.model_copy(update={"part": "new", "gain": found(math.nan)})
+    report = ContestReport(
+        verdict="equal", reason="", champion="a" * 64, tolerance=0.05, confidence=0.95, resamples=1000,
+        rows=[row, broken], overall={}, digests={},
+    )  # fmt: skip
+    metrics, intervals = metrics_of({"contest_report": report})
+    assert metrics["contest/old/sentiment/gain"] == 0.1 and metrics["contest/old/sentiment/gain_low"] == 0.0
+    assert intervals["contest/old/sentiment/challenger"] == [0.7 - 0.1, 0.7 + 0.1]
+    assert set(metrics) == set(report.metrics()) - {"contest/new/sentiment/gain", "contest/new/sentiment/gain_low"}
+    assert set(intervals) == set(report.estimates()) - {"contest/new/sentiment/gain"}
 
 
 def test_a_run_that_did_not_come_so_far_has_no_model_and_no_metrics() -> None:
