@@ -1,4 +1,4 @@
-"""benchmarks/retraining/runners.py counts what goes wrong: a batch without a result, and one that was accepted twice."""
+"""benchmarks/retraining/runners.py counts what goes wrong: a batch without a result, one that was accepted twice."""
 
 from __future__ import annotations
 
