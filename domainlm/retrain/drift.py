@@ -37,14 +37,11 @@ class Drift(NamedTuple):
         distance: Jensen-Shannon distance of the two, 0 to 1, as it is.
         adjusted: the same beyond chance; 0 where it is no more than chance shows.
         beyond_chance: at most one of 1,000 random divisions is as far.
-        psi: population stability index, natural logarithm (Siddiqi 2006), with half a row added to every cell so that
-            it is finite; None for more than 100 kinds, for which nobody reads it.
     """
 
     distance: float
     adjusted: float
     beyond_chance: bool
-    psi: float | None
 
 
 def label_drift(new: Profile, known: Profile) -> Drift | None:
@@ -86,7 +83,7 @@ def _compared(pairs: tuple[tuple[int, int], ...], rows: tuple[int, int] | None) 
     expected = float(chance.mean())
     adjusted = max(0.0, (measured - expected) / (1 - expected)) if expected < 1 else 0.0
     beyond = bool((chance >= measured).sum() <= DIVISIONS // 1000)
-    return Drift(measured**0.5, adjusted**0.5, beyond, _psi(counts) if len(pairs) <= 100 else None)
+    return Drift(measured**0.5, adjusted**0.5, beyond)
 
 
 def _of_divisions(counts: np.ndarray, rows: tuple[int, int] | None) -> np.ndarray:
@@ -119,13 +116,6 @@ def _divergence(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     p, q = (side / np.maximum(side.sum(-1, keepdims=True), 1) for side in (one, other))
     both = (one.sum(-1) > 0) & (other.sum(-1) > 0)
     return np.where(both, np.clip(entropy((p + q) / 2) - (entropy(p) + entropy(q)) / 2, 0.0, 1.0), 0.0)
-
-
-def _psi(counts: np.ndarray) -> float:
-    import numpy as np
-
-    p, q = ((side + 0.5) / (side + 0.5).sum() for side in counts)
-    return float(((p - q) * np.log(p / q)).sum())
 
 
 def told_terms(new: Profile, known: Profile, most: int = 3) -> str:
