@@ -99,6 +99,14 @@ def _neighbour(filesystem: Any, path: str) -> str:
     return nearest(name, names) if names else "its folder is empty"
 
 
+def spelled(uri: str) -> str:
+    """The name that `locate` gives to the file of a URI, without asking its store."""
+    import fsspec
+
+    filesystem, path = fsspec.core.url_to_fs(uri if "://" in uri else str(resolve(uri)))
+    return filesystem.unstrip_protocol(path) if "://" in uri else path
+
+
 def display(file: str) -> str:
     """A file as messages and manifests name it: relative to the project where it lies inside it."""
     root = f"{project_root()}/" if "://" not in file else ""

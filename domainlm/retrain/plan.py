@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from domainlm.errors import ConfigurationError, nearest
 from domainlm.project import resolve
-from domainlm.reading import display
+from domainlm.reading import display, spelled
 from domainlm.retrain.batches import (
     ACCEPTED,
     PROMOTED,
@@ -209,7 +209,7 @@ def _folder(file: LandedFile) -> str:
 
 def _named(file: LandedFile) -> str:
     """As the manifest names the file."""
-    return display(_full(file.uri))
+    return display(spelled(file.uri))
 
 
 def _full(uri: str) -> str:

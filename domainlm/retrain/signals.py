@@ -142,7 +142,8 @@ def signals_of(book: Book, lane: str, now: datetime, view: LedgerView | None = N
     return Signals(
         now=now.isoformat(timespec="seconds"), champion=champion, candidate=candidate,
         base_now=view.base_now, policy_now=view.policy_now,
-        scores=_fresh(book.scores(scored.identity), scored.batches) if scored else (),
+        # rows that a candidate has learnt from are answered by it, also where the champion fails on them
+        scores=_fresh(book.scores(scored.identity), (candidate or scored).batches) if scored else (),
         last_start=book.last_start(lane), hours_used=book.hours_used(lane, f"{now:%Y-%m}"), busy=book.busy(lane),
     )  # fmt: skip
 

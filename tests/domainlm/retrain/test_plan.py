@@ -6,19 +6,24 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 from domainlm.errors import ConfigurationError
+from domainlm.keys import KeyRing
 from domainlm.reading import display
+from domainlm.retrain.acceptance import Rules, accept
 from domainlm.retrain.batches import Batch, Claim, Decision, LandedFile, Result, RetrainingPlan
 from domainlm.retrain.book import Book, BookRefused, open_book
 from domainlm.retrain.plan import make_plan, selected
+from domainlm.retrain.profile import Pack
 from domainlm.retrain.settings import DecideSettings, FeedSettings
 from domainlm.sources import RowStream
+from domainlm.tasks import Task
 
 LANE = "domainlm-finance"
 YES = Decision(id="1" * 64, decided="2026-11-21T12:00:00+00:00", retrain=True, reasons=())
-DEFAULT = DecideSettings()
+TASK = Task(name="sentiment", version=1, kind="classification", claim="c", labels=("neutral",))
 
 
 def feed(name: str = "news", **given: Any) -> FeedSettings:
@@ -82,6 +87,22 @@ def test_a_first_plan_has_only_new_rows(book: Book, zone: Path) -> None:
     assert [row.question for row in stream] == ["b 0", "b 1", "a 0", "a 1"]
     assert {file.uri: file.sha256 for file in stream.files} == found.digests
     assert found.sources[0].uri == display(str(zone)) and found.sources[0].resolved_format == "csv"
+
+
+@pytest.mark.parametrize("where", ["memory://landing", "file://{}", "{}/../zone"])
+def test_files_have_the_names_that_ingest_gives_them(book: Book, zone: Path, where: str) -> None:
+    root = where.format(zone)
+    content = b"text,label\nup,neutral\n"
+    with fsspec.open(f"{root}/news/a[1].csv", "wb") as stream:
+        stream.write(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    file = LandedFile(path="news/a[1].csv", uri=f"{root}/news/a[1].csv", sha256=sha256, size_bytes=1)
+    book.land(Batch(id="a" * 64, number=0, feed="news", name="a", files=(file,), landed="2026-11-01T00:00:00+00:00"))
+    rules = Rules(Pack({"sentiment": TASK}, {}), KeyRing("one", b"1" * 32))
+    found = plan(book, zone, claimed(book, accept(book, book.batch("a" * 64), feed(), rules)))
+    stream = RowStream(found.sources[0])
+    assert [row.question for row in stream] == ["up"]
+    assert {file.uri: file.sha256 for file in stream.files} == found.digests
 
 
 def test_new_rows_begin_after_those_of_trained_batches_whatever_landed_first(book: Book, zone: Path) -> None:

@@ -143,6 +143,19 @@ def test_fresh_scores_are_pooled_by_their_rows_and_known_batches_do_not_count(bo
     assert found.registered_sd == pytest.approx(0.04 / 3.92) and found.fresh_sd == pytest.approx(0.25 * 0.2 / 3.92)
 
 
+def test_rows_that_a_candidate_learnt_from_do_not_speak_for_another_training(book: Book) -> None:
+    trained(book, ONE, landed(book, 1))
+    failing, new = landed(book, 2), landed(book, 3)
+    book.score(ONE, "", "sentiment", 0.80, items=400)
+    book.score(ONE, failing.id, "sentiment", 0.30, items=100)
+    view = LedgerView(champion=ONE)
+    assert [score.fresh for score in signals_of(book, LANE, NOON, view).scores] == [0.30]
+    trained(book, TWO, failing)
+    assert signals_of(book, LANE, NOON, view).scores == ()
+    book.score(ONE, new.id, "sentiment", 0.75, items=100)
+    assert [score.fresh for score in signals_of(book, LANE, NOON, view).scores] == [0.75]
+
+
 def test_what_is_known_is_what_the_newest_model_learnt_from_and_the_static_sources(book: Book) -> None:
     trained(book, ONE, landed(book, 1, rows=10))
     trained(book, TWO, landed(book, 2, rows=20))
