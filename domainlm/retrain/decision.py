@@ -194,9 +194,10 @@ def _cool_down(settings: DecideSettings, signals: Signals) -> Reason:
     if hours < -max(wanted, 1.0):  # the clock was wrong then or is now: it must not hold training up for that long
         told = f"the last training began {-floor(hours)} h from now: the clock was set back"
         return Reason(code="cool-down", holds=False, measured=floor(hours), threshold=wanted, told=told)
+    hours = max(0.0, hours)  # two clocks, or one that was set back a little
     return Reason(
         code="cool-down", holds=hours < wanted, measured=floor(hours), threshold=wanted,
-        told=f"the last training began {max(0, floor(hours))} h ago, {wanted:g} h are kept between two",
+        told=f"the last training began {floor(hours)} h ago, {wanted:g} h are kept between two",
     )  # fmt: skip
 
 

@@ -180,6 +180,10 @@ def test_what_stands_against_a_training_wins_over_new_rows(given: dict, barred: 
     assert not quiet.retrain and not quiet.barred  # nothing to stand against
 
 
+def test_a_cool_down_of_nothing_holds_nobody_up() -> None:
+    assert decided(signals(last_start="2026-11-21T12:00:00.900+00:00"), new_rows=1, cool_down_h=0).retrain
+
+
 def test_a_persons_word_passes_cool_down_and_budget() -> None:
     against = signals(last_start=NOW, hours_used=500.0)
     assert decided(against, rows=0, asked=True).retrain and decided(against, rows=0, as_run="r1").retrain
