@@ -14,12 +14,12 @@ from domainlm.ledger.run.collecting import Finished, complete
 from domainlm.ledger.run.entering import ELSEWHERE, Entered, enter, receipt_of, seen_folder
 from domainlm.ledger.run.manifest import COMPLETED, DECLINED, FAILED, INTERRUPTED, Failure, RunManifest
 from domainlm.ledger.seals import no_key
-from domainlm.names import DECIDE
 from domainlm.pod_facts import PodFacts
 from steps.client_errors import reading
-from steps.declined import was_declined
+from steps.declined import declined
 from steps.keys import load_keys
 from steps.left_by_pods import left_of
+from steps.pod_claims import release_of
 from steps.rows import rows_of, with_rows
 from steps.run_view import manifest_of
 from steps.stacks import require_stack
@@ -32,7 +32,7 @@ def collect(
     run_id: UUID | str, pods: Pods | None = None, failure: Failure | None = None,
     stack: str = "", only_seen: bool = False,
 ) -> Finished:  # fmt: skip
-    """Write the manifest of a run that has ended, and enter it; a run that has its entry is not touched again.
+    """Write the manifest of a run that has ended, and enter it; one that has its entry is not touched again.
 
     Args:
         run_id: ZenML's id of the run.
@@ -46,8 +46,7 @@ def collect(
         SecretError: the key that seals are checked with is missing.
     """
     with reading(str(run_id)):
-        run = Client().get_pipeline_run(UUID(str(run_id)), hydrate=True)
-        require_stack(run, stack)
+        require_stack(run := Client().get_pipeline_run(UUID(str(run_id)), hydrate=True), stack)
         return _collect(run, pods or {}, failure, only_seen)
 
 
@@ -58,7 +57,8 @@ def _collect(run: PipelineRunResponse, pods: Pods, failure: Failure | None, only
     if failure is None and not run.status.is_finished:
         raise ArtifactError("the run is still at work", run.name, "wait for its end, or stop it")
     left = left_of(run)
-    status = DECLINED if was_declined(run.status, run.steps.get(DECIDE)) else _ENDED.get(run.status.value, FAILED)
+    status = DECLINED if declined(run) else _ENDED.get(run.status.value, FAILED)
+    release_of(run, f"the run ended as {status}")
     # also a run that its follower had to stop has failed: what it waited for is the reason, not that it was stopped
     found = manifest_of(run.id, status=FAILED if failure else status, begun=left.first())
     found = complete(found, left, pods, failure)

@@ -14,10 +14,10 @@ from zenml import get_step_context
 from zenml.client import Client
 from zenml.enums import ExecutionStatus
 from zenml.exceptions import RunStoppedException
-from zenml.models import StepRunResponse, StepRunUpdate
+from zenml.models import PipelineRunResponse, StepRunResponse, StepRunUpdate
 from zenml.orchestrators.publish_utils import publish_pipeline_run_status_update
 
-from domainlm.names import DECISION
+from domainlm.names import DECIDE, DECISION
 from domainlm.retrain.batches import NO_RETRAINING, Decision
 
 
@@ -52,6 +52,11 @@ def told(decision: Decision) -> dict[str, Any]:
 def decision_in(step: StepRunResponse | None) -> dict[str, Any]:
     """What the step `decide` of a run decided, as `told` put it; empty where it did not come so far."""
     return dict(step.get_hydrated_version().run_metadata.get(DECISION) or {}) if step else {}
+
+
+def declined(run: PipelineRunResponse) -> bool:
+    """As `was_declined`, of a run as ZenML's store has it."""
+    return was_declined(run.status, run.steps.get(DECIDE))
 
 
 def was_declined(status: ExecutionStatus, step: StepRunResponse | None) -> bool:

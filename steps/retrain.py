@@ -20,6 +20,7 @@ from steps.deciding import decided, result_of
 from steps.declined import decline, told
 from steps.detecting import look
 from steps.marks import mark_superseded
+from steps.pod_claims import lease_of_run
 from steps.stage import stage_step
 
 
@@ -42,7 +43,7 @@ def decide(
         Declined: nothing is to be trained; book and manifest have the reasons.
     """
     book, run = open_book(), compiled()
-    decision, claim = decided(book, settings, run, claims.lease_of_run(settings.lease_s))
+    decision, claim = decided(book, settings, run, lease_of_run(settings.lease_s))
     log_metadata({DECISION: told(decision)})
     book.record_decision(decision, run.run_id)
     if claim is None:
