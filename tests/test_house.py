@@ -20,6 +20,7 @@ STAGES = (
     "evaluate",
     "register",
     "compare",
+    "retrain",
 )
 FOLDERS = (*STAGES, "audit", "cluster")  # no steps: one reads what all of them leave, one says where they run
 LAYERS = ("cli", "pipelines", "steps", "materializers", "domainlm")  # an arrow may only run to the right
