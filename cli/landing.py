@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli.environment import enter_stack
 from domainlm.config import RunConfiguration
-from domainlm.errors import ConfigurationError, DomainLMError
-from domainlm.project import resolve
+from domainlm.errors import ConfigurationError, DomainLMError, NoticeNotSent
+from domainlm.project import SOURCE_ROOT, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from domainlm.retrain.signals import LedgerView
     from domainlm.retrain.zone import Zone
 
+SLACK_S = 40.0  # less than a channel has (`domainlm.retrain.notices.delivery`)
 CONFIGURATION = "configs/retrain.yaml"  # what the two commands read where no other is named
 
 
@@ -117,15 +121,24 @@ def there_is_a_book() -> bool:
     return not url.startswith("sqlite:///") or Path(url.removeprefix("sqlite:///")).exists()
 
 
-def following(terms: Terms, book: Book) -> list[str]:
-    """What follows earlier runs, and what is told of it, in lines."""
+def following(terms: Terms, book: Book, stack: str | None = None) -> list[str]:
+    """What follows earlier runs, and what is told of it, in lines.
+
+    Args:
+        stack: whose registries show the champion; entered only where there is one to show.
+    """
+    from domainlm.retrain.notices import deliver
     from steps.followup import follow_up
 
-    from domainlm.retrain.notices import deliver
+    def promote(name: str, version: str) -> object:
+        if stack and "zenml" not in sys.modules:  # a training has entered it
+            enter_stack(stack)
+        from steps.promoting import promote_in_stack
 
-    lines = [str(outcome) for outcome in follow_up(book, terms.lane, terms.settle)]
-    deliver(book, terms.settle)
-    return lines
+        return promote_in_stack(name, version)
+
+    lines = [str(outcome) for outcome in follow_up(book, terms.lane, terms.settle, promote)]
+    return lines + [f"a notice waits: {line}" for line in deliver(book, terms.settle, post_in_slack)]
 
 
 def notify(terms: Terms, book: Book, kind: str, **said: str) -> None:
@@ -134,11 +147,31 @@ def notify(terms: Terms, book: Book, kind: str, **said: str) -> None:
 
     with suppress(DomainLMError, OSError):
         tell(book, Notice(kind=kind, **said))
-        deliver(book, terms.settle)
+        deliver(book, terms.settle, post_in_slack)
 
 
 def notify_quarantined(terms: Terms, book: Book, batch: Batch) -> None:
     """Tell people that a batch waits for them."""
-    short = batch.id[:12]
-    notify(terms, book, "landed-quarantined", cause=f"batch {short} of {batch.feed}: {batch.reason}",
-           next_action=f"domainlm batches show {short}", key=f"quarantined/{batch.id}")  # fmt: skip
+    from domainlm.retrain.notices import deliver, quarantined, tell
+
+    with suppress(DomainLMError, OSError):
+        tell(book, quarantined(batch))
+        deliver(book, terms.settle, post_in_slack)
+
+
+def post_in_slack(text: str) -> None:
+    """Post by a process of its own: ZenML, whose alerter does it, takes seconds and 200 MB.
+
+    Raises:
+        NoticeNotSent: it was not posted.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "steps.alert"], input=text, text=True, capture_output=True, timeout=SLACK_S,
+            check=False, cwd=SOURCE_ROOT,
+        )  # fmt: skip
+        failed = "" if done.returncode == 0 else f"exit code {done.returncode}"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        failed = type(error).__name__
+    if failed:
+        raise NoticeNotSent(f"it was not posted ({failed})", "Slack", "python -m steps.alert < FILE says why")

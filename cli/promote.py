@@ -26,13 +26,10 @@ def promote(
     enter_project()
     quiet_libraries()
     enter_stack(stack)
-    from domainlm.audit.decisions.promotion import promote
     from domainlm.audit.decisions.statements import printable
     from domainlm.errors import ConfigurationError
-    from domainlm.ledger import entries
-    from domainlm.ledger.client import submit
-    from domainlm.ledger.settings import AuditSettings
-    from steps.examined import examined, present_ledger
+    from steps.examined import examined
+    from steps.promoting import promote_in_stack
     from steps.registry import StackRegistries
 
     if check:
@@ -42,11 +39,7 @@ def promote(
     if not version:
         raise ConfigurationError("names no version", "promote", "for example `domainlm promote 3`")
     verification, evidence = examined()
-    done = promote(
-        name or _only_name(evidence), version, examine=lambda: (verification, evidence),
-        ledger=present_ledger(AuditSettings.load()), registries=StackRegistries(), dry_run=dry_run,
-        append=lambda act: submit(entries.PROMOTION, {act.model: act.identity}, act.model_dump(mode="json")),
-    )  # fmt: skip
+    done = promote_in_stack(name or _only_name(evidence), version, lambda: (verification, evidence), dry_run)
     for line in done.warnings:
         typer.echo(printable(line), err=True)
     if done.already:

@@ -153,7 +153,7 @@ def _once(started: _Started, patience_s: float, as_json: bool) -> int:
     round = Round(
         terms, book, zone_of(terms, book), view_of(started.configuration, terms),
         accept=acceptance_of(started.configuration, book), launch=lambda decision: _launch(started, decision),
-        follow_up=lambda: following(started.terms, book), say=started.say,
+        follow_up=lambda: following(started.terms, book, started.stack), say=started.say,
     )  # fmt: skip
     report = round.once(patience_s)
     for id in report.quarantined:
@@ -178,7 +178,7 @@ def _accept(started: _Started, batches: list[str]) -> int:
 def _follow(started: _Started) -> int:
     from domainlm.retrain.book import open_book
 
-    for line in following(started.terms, open_book()):
+    for line in following(started.terms, open_book(), started.stack):
         started.say(line)
     return GOOD
 

@@ -16,7 +16,15 @@ import typer
 
 from cli.environment import enter_project, quiet_libraries
 from cli.follow import StackOfRun
-from cli.landing import configuration_path, local_folder, overrides_of, there_is_a_book, view_of, zone_of
+from cli.landing import (
+    configuration_path,
+    local_folder,
+    overrides_of,
+    post_in_slack,
+    there_is_a_book,
+    view_of,
+    zone_of,
+)
 from cli.retrain import ConfigurationOption, Overrides
 from domainlm.config import RunConfiguration
 from domainlm.errors import ConfigurationError, DomainLMError, places_of
@@ -144,7 +152,7 @@ class _Source:
             follow=[] if self._dry else self._command(copy, "--follow-only"),
         )  # fmt: skip
         if self._courier is None and not self._dry:  # what waits from before is sent too
-            self._courier = Courier(self._book, self._settle, say=say).start()
+            self._courier = Courier(self._book, self._settle, post_in_slack, say).start()
         return self._setup
 
     def tell(self, said: Tell) -> None:

@@ -5,27 +5,32 @@ Called again and again, by several processes at once too: the ledger adds one pr
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from domainlm.audit.decisions.candidates import candidates
-from domainlm.audit.decisions.promotion import promote
 from domainlm.audit.evidence import Evidence
 from domainlm.candidacy import BY_STANDING, CHAMPION, NOT_ENTERED, OVERTAKEN, PROMOTED, Candidate
 from domainlm.errors import DomainLMError
-from domainlm.ledger import entries
-from domainlm.ledger.client import evidence_entries, new_gate, submit
+from domainlm.ledger.client import evidence_entries, new_gate
 from domainlm.ledger.run.entering import has_ledger
-from domainlm.ledger.settings import AuditSettings
 from domainlm.retrain import outcomes
 from domainlm.retrain.book import Book
 from domainlm.retrain.book.rows import AcceptedResult
 from domainlm.retrain.notices import tell
 from domainlm.retrain.outcomes import Outcome
 from domainlm.retrain.settings import SettleSettings
-from steps.examined import examined, present_ledger
+from steps.promoting import promote_in_stack
+
+Promote = Callable[[str, str], object]
 
 
-def follow_up(book: Book, lane: str, settings: SettleSettings) -> list[Outcome]:
+def follow_up(book: Book, lane: str, settings: SettleSettings, promote: Promote = promote_in_stack) -> list[Outcome]:
     """Promote what may be promoted by itself, and tell people of the rest; one outcome for each model of which there is
     something to say.
+
+    Args:
+        lane: the registered name.
+        promote: makes NAME, VERSION the champion, or raises.
 
     Raises:
         EvidenceRefused: the ledger holds an entry that does not pass the gate; nothing was done.
@@ -34,14 +39,15 @@ def follow_up(book: Book, lane: str, settings: SettleSettings) -> list[Outcome]:
     results = [result for result in book.results(lane) if result.version.rpartition("/")[0] == lane]
     if all(result.promoted_at for result in results):
         return []
-    found = [outcomes.no_ledger(results[-1])] if not has_ledger() else _followed(book, lane, results, settings)
+    may_stand = settings.promote == "standing"
+    found = _followed(book, lane, results, may_stand, promote) if has_ledger() else [outcomes.no_ledger(results[-1])]
     for outcome in found:
         if outcome.notice is not None:
             tell(book, outcome.notice)
     return found
 
 
-def _followed(book: Book, lane: str, results: list[AcceptedResult], settings: SettleSettings) -> list[Outcome]:
+def _followed(book: Book, lane: str, results: list[AcceptedResult], may_stand: bool, promote: Promote) -> list[Outcome]:
     evidence = Evidence(evidence_entries(), new_gate())
     versions, found = [(result.version, result.identity) for result in results], []
     for result, candidate in zip(results, candidates(evidence, lane, versions), strict=True):
@@ -52,23 +58,17 @@ def _followed(book: Book, lane: str, results: list[AcceptedResult], settings: Se
         elif candidate.state == NOT_ENTERED:
             found.append(outcomes.not_entered(result))
         elif candidate.state != OVERTAKEN:
-            found.append(_newest(book, result, candidate, settings.promote == "standing"))
+            found.append(_newest(book, result, candidate, may_stand, promote))
     return found
 
 
-def _newest(book: Book, result: AcceptedResult, candidate: Candidate, may_stand: bool) -> Outcome:
+def _newest(book: Book, result: AcceptedResult, candidate: Candidate, may_stand: bool, promote: Promote) -> Outcome:
     # the book's own word on its batches, beside the manifest's on its sources
     untrusted = bool(candidate.untrusted) or any(not book.batch(one).trusted for one in result.batches)
     if candidate.state != BY_STANDING or untrusted or not may_stand:
         return outcomes.waiting(result, candidate, untrusted, may_stand)
-    from steps.registry import StackRegistries
-
-    name, _, version = result.version.rpartition("/")
     try:
-        promote(
-            name, version, examine=examined, ledger=present_ledger(AuditSettings.load()), registries=StackRegistries(),
-            append=lambda act: submit(entries.PROMOTION, {act.model: act.identity}, act.model_dump(mode="json")),
-        )  # fmt: skip
+        promote(*result.version.rsplit("/", 1))
     except DomainLMError as error:
         return outcomes.refused(result, type(error).__name__)
     book.promoted(result.identity)

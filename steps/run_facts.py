@@ -8,11 +8,10 @@ from typing import Any
 from domainlm.digests import digest_json
 from domainlm.ledger.run.manifest import FAILED, ModelRecord, Source, StepEntry
 from domainlm.ledger.trust.gate import identity
+from domainlm.names import CONTEST
 from domainlm.reports import Report
 
-CONTEST = "contest"  # with the champion: a verdict of `domainlm.risk`
-# step -> verdict
-GATES = {"redact": "redaction", "validate": "validation", "evaluate": "evaluation", CONTEST: CONTEST}
+GATES = {"redact": "redaction", "validate": "validation", "evaluate": "evaluation", CONTEST: CONTEST}  # by step
 TERMS = "name uri rows licence consent purpose jurisdiction language handling jurisdictions languages trusted".split()
 _OF_BASE = "base_"
 
@@ -22,14 +21,10 @@ def sources_of(reports: dict[str, Report]) -> list[Source]:
     found = []
     for name, stage in (("base_source_manifest", "base_ingest"), ("source_manifest", "ingest")):
         for entry in getattr(reports.get(name), "sources", ()):
-            found.append(
-                Source(
-                    stage=stage,
-                    files={file.uri: file.sha256 for file in entry.files},
-                    steward=identity(entry.steward) if entry.steward else "",
-                    **{term: getattr(entry, term) for term in TERMS},
-                )
-            )
+            files = {file.uri: file.sha256 for file in entry.files}
+            steward = identity(entry.steward) if entry.steward else ""
+            terms = {term: getattr(entry, term) for term in TERMS}
+            found.append(Source(stage=stage, files=files, steward=steward, **terms))
     return found
 
 

@@ -22,12 +22,12 @@ from domainlm.ledger.findings import Finding
 from domainlm.ledger.run.manifest import COMPLETED, RunManifest
 from domainlm.ledger.trust import gate as trust
 from domainlm.ledger.trust.gate import OFFICER, VALIDATOR, Policy
+from domainlm.names import CONTEST
 from domainlm.reports import Report
 from domainlm.risk import BETTER, EQUAL, HIGHEST, LOWEST, NO_CHAMPION
 
 DECIDERS = (OFFICER, VALIDATOR)
 SHOWN = "shown"  # an evaluation's verdict (`domainlm.register`)
-CONTEST = "contest"  # the step, and the verdict, of champion against challenger (`steps.run_facts`)
 
 
 class OpenCondition(Condition):

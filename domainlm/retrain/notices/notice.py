@@ -10,7 +10,8 @@ from pydantic import Field, field_validator
 from domainlm.digests import digest_json
 from domainlm.errors import DomainLMError
 from domainlm.reports import Report
-from domainlm.retrain.notices.words import plain
+from domainlm.retrain.batches import Batch
+from domainlm.retrain.notices.words import named, plain
 
 Kind = Literal[
     "landed-quarantined", "schema-changed", "decided", "failed", "waits-for-person", "promoted", "superseded",
@@ -31,6 +32,8 @@ TITLES: dict[str, str] = {
     "configuration-refused": "a changed configuration was refused",
     "child-failing": "a process of the watcher fails",
 }
+# how acceptance begins to say that a file's columns are others
+_COLUMNS = ("has no column", "has no '", "has other columns", "its columns ")
 _NOT_OF_A_NAME = re.compile(r"[^A-Za-z0-9_.-]")
 
 
@@ -86,3 +89,17 @@ class Notice(Report):
         """For people."""
         said = {"run": self.run, "step": self.step, "cause": self.cause, "next action": self.next_action}
         return [f"domainlm: {self.title}", *(f"{name}: {text}" for name, text in said.items() if text)]
+
+
+def quarantined(batch: Batch) -> Notice:
+    """That a batch waits for a person: its reason, with its files by a digest of their names."""
+    reason = batch.reason
+    for path in sorted({name for file in batch.files for name in (file.uri, file.path)}, key=len, reverse=True):
+        for name in (path, path.rsplit("/", 1)[-1]):
+            reason = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", named(path), reason)
+    changed = any(sign in reason for sign in _COLUMNS)
+    short = batch.id[:12]
+    return Notice(
+        kind="schema-changed" if changed else "landed-quarantined", cause=f"batch {short} of {batch.feed}: {reason}",
+        next_action=f"domainlm batches show {short}", key=f"quarantined/{batch.id}",
+    )  # fmt: skip

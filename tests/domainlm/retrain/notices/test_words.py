@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlm.errors import SourceError
-from domainlm.retrain.notices import KINDS, Notice
+from domainlm.retrain.batches import Batch, LandedFile
+from domainlm.retrain.notices import KINDS, Notice, quarantined
 from domainlm.retrain.notices.notice import TITLES
 from domainlm.retrain.notices.words import MAX_CHARACTERS, named, plain
 
@@ -83,3 +84,22 @@ def test_a_notice_is_known_by_its_key_or_by_what_it_says():
 
 def test_every_kind_has_its_title():
     assert set(TITLES) == set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("Kim Min-su letter, row 3 (line 4): has no label in column 'label'", "landed-quarantined"),
+        ("in/Kim Min-su letter: has no column 'response' (for response)", "schema-changed"),
+        ("Kim Min-su letter: its columns are not those of the files before it: new: reply", "schema-changed"),
+    ],
+)
+def test_a_batch_that_waits_is_told_with_its_reason_and_without_its_files_names(reason, kind):
+    file = LandedFile(path="in/Kim Min-su letter", uri="/zone/in/Kim Min-su letter", sha256="a" * 64, size_bytes=1)
+    batch = Batch(
+        id="b" * 64, number=1, feed="letters", name="in/Kim", files=(file,), landed="2026-11-21", reason=reason
+    )
+    found = quarantined(batch)
+    assert found.kind == kind and "Min-su" not in str(found.lines()) and named(file.path) in found.cause
+    assert found.cause.startswith(f"batch {'b' * 12} of letters: ") and reason.rpartition(": ")[2] in found.cause
+    assert found.next_action == f"domainlm batches show {'b' * 12}" and found.about == f"quarantined/{'b' * 64}"
