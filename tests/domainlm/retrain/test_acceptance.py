@@ -7,9 +7,12 @@ import json
 import re
 import tracemalloc
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from domainlm.errors import ConfigurationError, SourceError
 from domainlm.keys import KeyRing
@@ -134,6 +137,29 @@ def test_faults_of_json_lines_are_told_the_same_way(book: Book, zone: Path, cont
     found = accept(book, land(book, zone, "bad", content, suffix="jsonl"), JSONL, RULES)
     assert found.state == QUARANTINED and told in found.reason, found.reason
     assert not [part for part in NAME.split() if part in found.reason]
+
+
+PIECES = st.sampled_from(
+    ["Minsu", "Minsu's", "'Minsu'", '"', "'", ",", "\n", "{", "}", ":", '"text"', '"label"', "text", "label", "neutral",
+     "2024-03-01", "timestamp", "\\", "known: ", " ", "\r\n", "\x00", "\u2028", '"Minsu": "Minsu"'],
+)  # fmt: skip
+
+
+@given(st.lists(PIECES, max_size=25), st.booleans(), st.booleans())
+@settings(max_examples=120, deadline=None)
+def test_no_mangled_file_makes_a_message_repeat_it(pieces: list[str], lines_of_json: bool, before: bool) -> None:
+    suffix, of = ("jsonl", JSONL) if lines_of_json else ("csv", CSV)
+    with TemporaryDirectory() as folder:
+        book, zone = open_book(f"sqlite:///{folder}/book.sqlite"), Path(folder)
+        if before:
+            good = lines({"text": "up", "label": "neutral"}) if lines_of_json else GOOD
+            accept(book, land(book, zone, "good", good, suffix=suffix), of, RULES)
+        start = '{"text": "' if lines_of_json else "text,label\n"
+        for content in ("".join(pieces), start + "".join(pieces)):
+            found = accept(book, land(book, zone, "bad", content, suffix=suffix), of, RULES)
+            known = found.reason.replace("new Minsu", "")  # beside columns that are known, one that is not is named
+            assert "Minsu" not in known and found.state in (ACCEPTED, QUARANTINED), found.reason
+        book.close()
 
 
 def test_labels_may_be_mapped_and_an_unmapped_one_stops(book: Book, zone: Path) -> None:
