@@ -10,6 +10,7 @@ from domainlm.ledger.client import evidence_entries, new_gate, open_ledger
 from domainlm.ledger.run.entering import has_ledger
 from domainlm.ledger.run.manifest import ModelRecord
 from domainlm.register.champion import champions
+from domainlm.retrain.book import open_book
 from steps.registry import StackRegistries, tracking_uri
 
 
@@ -62,3 +63,8 @@ def present_champion(name: str = "") -> tuple[str, str]:
     if known is None:
         return name, shown.get(name, ("", ""))[1]
     return name, known[0].identity if known[0] else ""
+
+
+def promoted_in_book(lane: str) -> set[str]:
+    """Identities that the batch book knows as promoted: whoever follows up where the ledger is notes it there."""
+    return {result.identity for result in open_book().results(lane) if result.promoted_at}

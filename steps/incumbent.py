@@ -12,7 +12,8 @@ from domainlm.keys import MODE_VARIABLE, PRODUCTION
 from domainlm.names import REGISTER
 from domainlm.register.incumbent import IncumbentReport, of_ledger, of_registry
 from domainlm.retrain.batches import LandedData
-from steps.champion import champion_of_ledger
+from steps.champion import champion_of_ledger, promoted_in_book
+from steps.place import in_pod
 from steps.registry import StackRegistries, tracking_uri
 from steps.stage import stage_step
 from steps.workspace import workspace
@@ -32,7 +33,7 @@ def incumbent(landed: LandedData, champion: str = "") -> Parts:
 
     Args:
         landed: names the registered model.
-        champion: the identity that whoever submitted the run knows it by, for a pod, which has no ledger.
+        champion: the identity that whoever submitted the run knows it by; a pod has no ledger to ask.
 
     Raises:
         EvidenceRefused, RegistrationError: ledger and registry disagree, or the registry holds something else.
@@ -42,8 +43,9 @@ def incumbent(landed: LandedData, champion: str = "") -> Parts:
         if known is not None:
             found = of_ledger(tracking_uri(), *known, place.folder)
         else:
-            production = os.environ.get(MODE_VARIABLE) == PRODUCTION
-            found = of_registry(tracking_uri(), landed.lane, place.folder, champion, production)
+            stated = {champion, *promoted_in_book(landed.lane)} - {""}
+            strict = in_pod() or os.environ.get(MODE_VARIABLE) == PRODUCTION
+            found = of_registry(tracking_uri(), landed.lane, place.folder, stated, strict)
     log_metadata(found.report.summary())
     return found.adapter, found.tokenizer, found.base, found.report
 

@@ -1,13 +1,14 @@
 """The champion that a new model is held against, as files, and how it is known that it is the champion.
 
 An alias in a registry can be moved by whoever reaches the store. So it names the champion only where nobody knows
-better: where there is a ledger, its latest promotion does; where there is none (a pod of a cluster), whoever submitted
-the run may state the identity. In either case what the registry holds must be exactly that: the files are digested
-here, and the identity is made over them again.
+better: where there is a ledger, its latest promotion does; where there is none (a pod of a cluster), the identity must
+be one that the batch book knows as promoted, or that whoever submitted the run stated. In any case what the registry
+holds must be exactly that: the files are digested here, and the identity is made over them again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -20,7 +21,7 @@ from domainlm.register.champion import StoredVersion, champions, fetched_version
 from domainlm.register.serving import ADAPTER, BASE, TOKENIZER
 from domainlm.reports import Report
 
-LEDGER, CALLER, ALIAS, NOBODY = "ledger", "caller", "alias", "nobody"
+LEDGER, STATED, ALIAS, NOBODY = "ledger", "stated", "alias", "nobody"
 
 
 class IncumbentReport(Report):
@@ -29,7 +30,7 @@ class IncumbentReport(Report):
     Fields:
         label: NAME/VERSION.
         identity: what an approval approved; 64 digits.
-        known_by: ledger, caller (the submission stated its identity), alias (development: the registry alone), nobody.
+        known_by: ledger, stated (by the batch book or the submission), alias (development: the registry alone), nobody.
         base_digest, tokenizer_digest, adapter_digest: of its parts.
         handling, licences: of what it learnt from; a model that goes on from it inherits them.
         erased: it learnt from data that were erased since.
@@ -38,7 +39,7 @@ class IncumbentReport(Report):
     has: bool
     label: str = ""
     identity: str = ""
-    known_by: Literal["ledger", "caller", "alias", "nobody"] = NOBODY
+    known_by: Literal["ledger", "stated", "alias", "nobody"] = NOBODY
     base_digest: str = ""
     tokenizer_digest: str = ""
     adapter_digest: str = ""
@@ -113,36 +114,38 @@ def of_ledger(uri: str, model: ModelRecord | None, erased: bool, place: Path) ->
     return _checked(stored, model.identity, place, LEDGER, model.handling, model.licences, erased)
 
 
-def of_registry(uri: str, name: str, place: Path, stated: str = "", trusted: bool = False) -> Incumbent:
+def of_registry(
+    uri: str, name: str, place: Path, stated: Collection[str] = (), need_statement: bool = False
+) -> Incumbent:
     """The champion that MLflow's alias names, where this machine has no ledger.
 
     Args:
         uri: MLflow's store and registry.
         name: the registered model.
         place: an empty folder for its files.
-        stated: the identity that whoever submitted the run knows the champion by; empty where nobody said.
-        trusted: an alias alone does not suffice (production).
+        stated: identities that somebody else knows as promoted; none where nobody said.
+        need_statement: an alias alone does not suffice (a pod, or production).
 
     Raises:
         RegistrationError: the registry lacks the champion or holds something else, or nobody but an alias names it.
     """
     version, identity = champions(uri).get(name, ("", ""))
-    if stated and stated != identity:
+    if stated and identity not in stated:
         raise RegistrationError(
-            f"shows {identity[:12] or 'no version'} as the champion, and the run was told {stated[:12]}",
+            f"shows {identity[:12] or 'no version'} as the champion; neither batch book nor submission knows it as one",
             f"MLflow {name}",
-            "start the run again; if it stays so, see `domainlm promote --check`",
+            "let `domainlm retrain` follow up where the ledger is, and see `domainlm promote --check` there",
         )
     if not version:
         return none(place)
-    if trusted and not stated:
+    if need_statement and not stated:
         raise RegistrationError(
-            "only an alias says that it is the champion, and in production that does not do",
+            "only an alias says that it is the champion, and in a pod or in production that does not do",
             f"{name}/{version}",
-            "run where the ledger is, or state the champion's identity at the submission",
+            "let `domainlm retrain` follow up where the ledger is, or state the champion's identity at the submission",
         )
     stored = fetched_version(uri, name, version, place)
-    return _checked(stored, identity, place, CALLER if stated else ALIAS, stored.handling, stored.licences, False)
+    return _checked(stored, identity, place, STATED if stated else ALIAS, stored.handling, stored.licences, False)
 
 
 def _checked(

@@ -18,7 +18,7 @@ from domainlm.errors import EvidenceRefused, RegistrationError
 from domainlm.ledger import entries
 from domainlm.ledger.acts import Erasure
 from domainlm.register.incumbent import IncumbentReport
-from domainlm.retrain.batches import LandedData
+from domainlm.retrain.batches import LandedData, Result
 from domainlm.sources import SourceSettings
 from steps.incumbent import incumbent, start
 
@@ -179,13 +179,40 @@ def test_without_a_ledger_the_alias_serves_in_development_only(
     set_champion(tracking_uri(), no_ledger.name, "1")
     assert hold()["incumbent_report"].known_by == "alias"
     report = hold(champion=model.identity)["incumbent_report"]
-    assert (report.known_by, report.identity, report.handling) == ("caller", model.identity, "public")
-    with pytest.raises(RegistrationError, match="and the run was told"):
+    assert (report.known_by, report.identity, report.handling) == ("stated", model.identity, "public")
+    with pytest.raises(RegistrationError, match="neither batch book nor submission knows it"):
         hold(champion="e" * 64)
     monkeypatch.setenv("DOMAINLM_MODE", "production")
-    with pytest.raises(RegistrationError, match="in production that does not do"):
+    with pytest.raises(RegistrationError, match="in a pod or in production that does not do"):
         hold()
     assert hold(champion=model.identity)["incumbent_report"].has
+
+
+def test_a_pod_believes_the_alias_only_where_the_batch_book_knows_the_promotion(
+    no_ledger: Bank, hold: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from domainlm.register.champion import set_champion
+    from domainlm.retrain.book import open_book
+    from steps.registry import tracking_uri
+
+    monkeypatch.setattr("steps.incumbent.in_pod", lambda: True)
+    model = no_ledger.register(1)
+    no_ledger.register(2)
+    assert not hold()["incumbent_report"].has
+    set_champion(tracking_uri(), no_ledger.name, "1")
+    with pytest.raises(RegistrationError, match="in a pod or in production that does not do"):
+        hold()
+    book = open_book()
+    claim = book.claim(no_ledger.name, "test", 60, allow_empty=True)
+    book.accept_result(claim, Result(run_id="r" * 8, identity=model.identity, version=f"{no_ledger.name}/1"))
+    with pytest.raises(RegistrationError, match="in a pod or in production that does not do"):
+        hold()
+    book.promoted(model.identity)
+    report = hold()["incumbent_report"]
+    assert (report.known_by, report.identity) == ("stated", model.identity)
+    set_champion(tracking_uri(), no_ledger.name, "2")
+    with pytest.raises(RegistrationError, match="neither batch book nor submission knows it"):
+        hold()
 
 
 def test_without_a_ledger_files_and_tags_must_still_make_one_identity(no_ledger: Bank, hold: Callable) -> None:
