@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from domainlm.errors import BookRefused
 from domainlm.retrain.batches import ACCEPTED, LANDED, QUARANTINED, WITHDRAWN, Batch, LandedFile
-from domainlm.retrain.book.connection import Connected
-from domainlm.retrain.book.rows import Transition
+from domainlm.retrain.book.catalogue import Catalogue, found_batch
 from domainlm.retrain.book.states import Change, move, record
 from domainlm.retrain.book.store import BATCHES, CLAIMS, FILES, HOLDS, STATE, TRANSITIONS
 
-PREFIX_DIGITS = 8  # of an id: enough to name a batch
 _MANY = 500  # batches of one transaction: a first scan may land a hundred thousand
-_SHOWN = [column for column in BATCHES.c if column.name not in ("profile", "person")]
 
 
-class Landings(Connected):
+class Landings(Catalogue):
     """What landed, and what became of it until it is trained on."""
 
     def land(self, batch: Batch) -> Batch:
@@ -61,7 +58,7 @@ class Landings(Connected):
         """
 
         def work(connection: sa.Connection) -> Batch:
-            batch = _found(connection, id)
+            batch = found_batch(connection, id)
             if files and [file.sha256 for file in files] != [file.sha256 for file in batch.files]:
                 raise BookRefused("has other files", f"batch {id[:12]}", "land what is in the zone now")
             if batch.state == ACCEPTED and batch.rows == rows:
@@ -75,7 +72,7 @@ class Landings(Connected):
             for place, file in enumerate(files):
                 here = (FILES.c.batch == batch.id) & (FILES.c.place == place)
                 connection.execute(sa.update(FILES).where(here).values(rows=file.rows))
-            return _found(connection, id)
+            return found_batch(connection, id)
 
         return self._write(work)
 
@@ -87,7 +84,7 @@ class Landings(Connected):
         """
 
         def work(connection: sa.Connection) -> Batch:
-            batch = _found(connection, id)
+            batch = found_batch(connection, id)
             if batch.state != QUARANTINED:
                 if batch.state == WITHDRAWN:
                     raise BookRefused("is withdrawn", f"batch {id[:12]}", "there is nothing to hold back")
@@ -96,7 +93,7 @@ class Landings(Connected):
                         "is being trained on", f"batch {id[:12]}", "wait until its claim ended; a failed gate ends it"
                     )
                 move(connection, batch.id, QUARANTINED, self._hand(), reason, reason=reason)
-            return _found(connection, id)
+            return found_batch(connection, id)
 
         return self._write(work)
 
@@ -112,14 +109,14 @@ class Landings(Connected):
         """
 
         def work(connection: sa.Connection) -> Batch:
-            batch = _found(connection, id)
+            batch = found_batch(connection, id)
             if batch.state != WITHDRAWN:
                 move(connection, batch.id, WITHDRAWN, self._hand(by), reason, reason=reason, person=by)
             elif by:  # a person's word stands above the zone's
                 values = {"person": by, "reason": reason}
                 connection.execute(sa.update(BATCHES).where(BATCHES.c.id == batch.id).values(**values))
                 record(connection, self._hand(by), Change(batch.id, WITHDRAWN, WITHDRAWN, reason))
-            return _found(connection, id)
+            return found_batch(connection, id)
 
         return self._write(work)
 
@@ -137,13 +134,13 @@ class Landings(Connected):
         """
 
         def work(connection: sa.Connection) -> Batch:
-            batch = _found(connection, id)
+            batch = found_batch(connection, id)
             if batch.state not in (QUARANTINED, WITHDRAWN):
                 raise BookRefused(f"is {batch.state}", f"batch {id[:12]}", "nothing holds it back")
             counted = batch.state == QUARANTINED and batch.rows > 0 and not check_again
             state, why = (ACCEPTED, "released") if counted else (LANDED, "released, to be looked into again")
             move(connection, batch.id, state, self._hand(by), why, reason="", person="" if check_again else by)
-            return _found(connection, id)
+            return found_batch(connection, id)
 
         return self._write(work)
 
@@ -151,81 +148,13 @@ class Landings(Connected):
         """Some files of a batch are no longer in the zone, or are there again; its state stays."""
 
         def work(connection: sa.Connection) -> Batch:
-            batch = _found(connection, id)
+            batch = found_batch(connection, id)
             for path in paths:
                 here = (FILES.c.batch == batch.id) & (FILES.c.path == path)
                 connection.execute(sa.update(FILES).where(here).values(removed=removed))
-            return _found(connection, id)
+            return found_batch(connection, id)
 
         return self._write(work)
-
-    def batches(
-        self,
-        state: str | Iterable[str] | None = None,
-        feed: str | None = None,
-        since: str = "",
-        until: str = "",
-    ) -> list[Batch]:
-        """Batches in order of landing.
-
-        Args:
-            state: one, or several; None: any.
-            since, until: ISO 8601 days, both included: batches that hold data of a day in between. Where rows have no
-                timestamp, the day of landing counts.
-        """
-        wanted = sa.true()
-        if state is not None:
-            wanted &= BATCHES.c.state.in_([state] if isinstance(state, str) else list(state))
-        if feed is not None:
-            wanted &= BATCHES.c.feed == feed
-        landed = sa.func.substr(BATCHES.c.landed, 1, 10)
-        if since:
-            wanted &= sa.case((BATCHES.c.last_day != "", BATCHES.c.last_day), else_=landed) >= since[:10]
-        if until:
-            wanted &= sa.case((BATCHES.c.first_day != "", BATCHES.c.first_day), else_=landed) <= until[:10]
-        return self._read(lambda connection: _batches(connection, wanted))
-
-    def batch(self, prefix: str) -> Batch:
-        """A batch by its id, or by the first digits of it (8 or more).
-
-        Raises:
-            BookRefused: there is none, or there are several.
-        """
-        return self._read(lambda connection: _found(connection, prefix))
-
-    def profile(self, id: str) -> dict[str, Any] | None:
-        """What `accept` was given."""
-        return self._read(
-            lambda connection: connection.execute(
-                sa.select(BATCHES.c.profile).where(BATCHES.c.id == _found(connection, id).id)
-            ).scalar()
-        )
-
-    def released_by(self, id: str) -> str:
-        """The person who released the batch from quarantine as it is, so that acceptance asks no second time."""
-        return self._read(
-            lambda connection: (
-                connection.execute(
-                    sa.select(BATCHES.c.person).where(
-                        (BATCHES.c.id == _found(connection, id).id) & BATCHES.c.state.in_([LANDED, ACCEPTED])
-                    )
-                ).scalar()
-                or ""
-            )
-        )
-
-    def transitions(self, id: str) -> list[Transition]:
-        """The history of a batch, the oldest change first."""
-
-        def work(connection: sa.Connection) -> list[Transition]:
-            rows = connection.execute(
-                sa.select(TRANSITIONS)
-                .where(TRANSITIONS.c.batch == _found(connection, id).id)
-                .order_by(TRANSITIONS.c.number)
-            ).mappings()
-            return [Transition(**{name: value for name, value in row.items() if name != "number"}) for row in rows]
-
-        return self._read(work)
 
     def _land(self, connection: sa.Connection, batches: Sequence[Batch]) -> list[Batch]:
         ids = [batch.id for batch in batches]
@@ -271,7 +200,7 @@ class Landings(Connected):
             reason = why if before == QUARANTINED else ""
             why = "its content landed again"
             move(connection, batch.id, before, self._hand(), why, reason=reason, name=batch.name)
-        return _found(connection, batch.id)
+        return found_batch(connection, batch.id)
 
     def _holder(self, connection: sa.Connection, batch: str) -> int | None:
         """The token of the claim that holds a batch and is alive."""
@@ -280,19 +209,6 @@ class Landings(Connected):
         ).one_or_none()
         now = self.clock.now(connection)
         return row.token if row and self.clock.holds(row.clock, row.renewed, row.lease_s, now) else None
-
-
-def _found(connection: sa.Connection, prefix: str) -> Batch:
-    if len(prefix) < PREFIX_DIGITS:
-        raise BookRefused("names no batch", prefix, f"give {PREFIX_DIGITS} digits or more of its id")
-    same = BATCHES.c.id == prefix
-    if len(prefix) < 64:
-        same = (BATCHES.c.id >= prefix) & (BATCHES.c.id < prefix + "g")  # digits are hexadecimal
-    found = _batches(connection, same)
-    if len(found) != 1:
-        what = "names several batches" if found else "is no batch of this book"
-        raise BookRefused(what, prefix[:12], "`domainlm batches list` shows them")
-    return found[0]
 
 
 def _before_withdrawal(connection: sa.Connection, batch: str) -> tuple[str, str]:
@@ -304,15 +220,3 @@ def _before_withdrawal(connection: sa.Connection, batch: str) -> tuple[str, str]
     ).all()
     state = next(row.before for row in history if row.after == WITHDRAWN and row.before != WITHDRAWN)
     return state, next(row.why for row in history if row.after == state)
-
-
-def _batches(connection: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[Batch]:
-    files: dict[str, list[LandedFile]] = {}
-    rows = connection.execute(
-        sa.select(FILES).join(BATCHES, BATCHES.c.id == FILES.c.batch).where(wanted).order_by(FILES.c.place)
-    ).mappings()
-    for row in rows:
-        content = {name: value for name, value in row.items() if name not in ("batch", "place")}
-        files.setdefault(row["batch"], []).append(LandedFile(**content))
-    found = connection.execute(sa.select(*_SHOWN).where(wanted).order_by(BATCHES.c.number)).mappings()
-    return [Batch(**row, files=tuple(files.get(row["id"], ()))) for row in found]

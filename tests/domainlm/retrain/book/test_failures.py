@@ -100,7 +100,7 @@ def test_a_server_that_is_down_is_named_without_its_password(cluster: Cluster) -
     book = patient(url)
     accepted(book, 1)
     claim = book.claim("markets", "tina", 60)
-    cluster.stop("immediate")
+    cluster.stop()
     try:
         for call in (lambda: book.renew(claim), lambda: book.batches(), lambda: patient(url)):
             with pytest.raises(BookUnavailable, match="is it up") as refused:

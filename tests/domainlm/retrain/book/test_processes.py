@@ -142,7 +142,7 @@ def test_a_heartbeat_outlives_a_restart_of_the_server(cluster: Cluster) -> None:
     accepted(book, 1)
     claim = book.claim("markets", "tina", 3.0)
     with book.keep_alive(claim) as beat:
-        cluster.stop("immediate")
+        cluster.stop()
         cluster.start()
         before = book.claims()[0].seen
         until(lambda: book.claims()[0].seen > before)
@@ -154,7 +154,7 @@ def test_a_result_waits_for_a_server_that_comes_back(cluster: Cluster) -> None:
     book = open_book(fresh(cluster), patience_s=0.1)
     accepted(book, 1)
     claim = book.claim("markets", "tina", 60)
-    cluster.stop("immediate")
+    cluster.stop()
     with pytest.raises(BookUnavailable):
         book.renew(claim)
     with pytest.raises(BookUnavailable):
