@@ -30,7 +30,7 @@ def plain(text: str, most: int = MAX_CHARACTERS) -> str:
     """Words that may leave the house: on one line, printable, of bounded length.
 
     >>> plain("landing/news/Hong Gildong.csv, row 3: has no label")
-    'file 26f24ca7, row 3: has no label'
+    'file 62b3f5be, row 3: has no label'
     """
     words = " ".join(text.split())
     words = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)
