@@ -218,6 +218,9 @@ def _faults(content: dict[str, Any]) -> list[Fault]:
         step = steps.get(name) or {}
         if name in steps and isinstance(step, dict):
             faults += model_faults(settings_type(name), step.get("parameters") or {}, ("steps", name, "parameters"))
+    for name in ("base_ingest", "ingest"):
+        if name in steps and not faults and not _sources(steps, name) and not (name == "ingest" and _feeds(steps)):
+            faults.append((("steps", name, "parameters", "sources"), "must name at least one source"))
     parameters = content.get("parameters") or {}
     faults += model_faults(PipelineSettings, parameters, ("parameters",))
     faults += settings_faults(content) + _environment_faults(content)

@@ -20,8 +20,11 @@ def ingest(settings: IngestSettings) -> SourceManifest:
         settings: the sources.
 
     Raises:
-        SourceError: a file is missing, empty, malformed, or two of its rows contradict each other.
+        SourceError: there is no source; or a file is missing, empty, malformed, or two of its rows contradict each
+            other.
     """
+    if not settings.sources:
+        raise SourceError("there is nothing to read", "sources", "name a source, or let a batch land")
     sources = tuple(_inspect(source, settings.allow_conflicting_answers) for source in settings.sources)
     return SourceManifest(sources=sources, split_salt=settings.split_salt)
 

@@ -11,7 +11,9 @@ from domainlm.sources import SourceSettings
 class IngestSettings(Settings):
     """Which sources a run reads."""
 
-    sources: tuple[SourceSettings, ...] = Field(min_length=1, description="one entry a file or set of equal files")
+    sources: tuple[SourceSettings, ...] = Field(
+        default=(), description="one entry a file or set of equal files; a retraining may live on what lands alone"
+    )
     split_salt: str = Field(
         default="domainlm-1", min_length=1, description="another salt gives another split of the groups"
     )

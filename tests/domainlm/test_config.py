@@ -198,3 +198,35 @@ def test_a_run_of_ones_own_machine_is_not_said_to_be_in_a_pod() -> None:
     with pytest.raises(ConfigurationError, match=r"environment.DOMAINLM_PLACE: goes only with settings.orchestrator"):
         RunConfiguration.load(ROOT / "zenml_config.yaml", ["environment={DOMAINLM_PLACE: pod}"])
     RunConfiguration.load(ROOT / "zenml_config.yaml", ["environment={NCCL_DEBUG: WARN}"])
+
+
+FEED = SOURCE.replace("name: corpus", "name: news").replace("uri: corpus/*.md", "uri: news/*.md")
+RETRAINING = f"""
+steps:
+  base_ingest:
+    parameters:
+      sources:{SOURCE}
+  detect:
+    parameters:
+      feeds:{FEED}
+"""
+
+
+def test_a_retraining_may_live_on_what_lands_alone_and_a_fine_tuning_may_not(tmp_path: Path) -> None:
+    RunConfiguration.load(write(tmp_path, RETRAINING))
+    RunConfiguration.load(write(tmp_path, RETRAINING + "  ingest:\n    parameters: {split_salt: other}\n"))
+    without = GOOD.replace(f"  ingest:\n    parameters:\n      sources:{SOURCE}", "  ingest:\n    parameters: {}\n")
+    assert "steps.ingest.parameters.sources: must name at least one source" in refusal(tmp_path, without)
+
+
+def test_a_feed_is_checked_as_a_source_is(tmp_path: Path) -> None:
+    assert "did you mean 'new_rows'" in refusal(tmp_path, RETRAINING + "  decide:\n    parameters: {new_row: 3}\n")
+    forbidden = RETRAINING.replace("CC0-1.0", "CC-BY-NC-4.0")
+    message = refusal(tmp_path, forbidden.replace("CC-BY-NC-4.0", "CC0-1.0", 1))
+    assert "steps.detect.parameters.feeds.0.licence" in message, "its terms bind as those of any source"
+
+
+def test_a_landed_task_may_be_scored(tmp_path: Path) -> None:
+    feed = FEED.replace("form: documents", "form: labelled\n          task: sentiment").replace("*.md", "*.csv")
+    text = RETRAINING.replace(FEED, feed) + "  evaluate:\n    parameters: {tasks: [sentiment]}\n"
+    RunConfiguration.load(write(tmp_path, text)).require_scored_rows()
