@@ -19,7 +19,7 @@ from domainlm.retrain.settings import DetectSettings
 from domainlm.retrain.zone.changes import batch_id
 
 _TIMES = count(1_700_000_000)  # two changes within one tick of the disk's clock have a test of their own
-NAMES = st.sampled_from([f"{folder}/{name}.csv" for folder in "pq" for name in "abc"])
+NAMES = st.sampled_from([f"{folder}/{name}.csv" for folder in "pq" for name in "ab"])
 CONTENTS = st.sampled_from(["", "one", "two", "six", "three"])  # three of them of one size
 ACTS = st.one_of(
     st.tuples(st.just("write"), NAMES, CONTENTS),
@@ -28,6 +28,8 @@ ACTS = st.one_of(
     st.tuples(st.just("delete"), NAMES),
     st.tuples(st.just("rename folder"), st.just("p"), st.just("q")),
     st.tuples(st.just("scan"), st.sampled_from([0.0, 1.0, SETTLE_S, 70.0])),
+    st.tuples(st.just("settle")),
+    st.tuples(st.just("settle")),
     st.tuples(st.just("train"), st.integers(0, 5)),
     st.tuples(st.just("another process")),
 )
@@ -37,6 +39,8 @@ def act(one: Desk, what: str, *values: object) -> None:
     if what == "scan":
         one.pass_time(values[0])
         one.scan()
+    elif what == "settle":
+        one.settle()
     elif what == "another process":
         one.zone = one.another()
     elif what == "train":
@@ -74,7 +78,7 @@ def contents(one: Desk) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(acts=st.lists(ACTS, max_size=14))
+@given(acts=st.lists(ACTS, max_size=12))
 def test_the_book_holds_what_lies_in_the_zone(kind: str, acts: list[tuple]) -> None:
     with tempfile.TemporaryDirectory() as name:
         (root := Path(name) / "zone").mkdir()
