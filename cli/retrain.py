@@ -83,7 +83,7 @@ def retrain(
 ) -> None:
     """Retrain where new data ask for it: look into the landing zone, decide with reasons, train, follow up."""
     config = config.resolve() if config else None  # counts from where the user stands
-    root = enter_project()
+    root = enter_project(ready=stack is None)  # a pod of a cluster has no set-up of its own
     path = configuration_path(config, root)
     said = [*(overrides or []), *overrides_of("", since, until, batches or [], as_run, asked)]
     configuration = RunConfiguration.load(in_force or path, said)

@@ -7,6 +7,8 @@ import json
 import os
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,10 +36,12 @@ if TYPE_CHECKING:
     from domainlm.retrain.book import Book
     from domainlm.retrain.notices import Courier
     from domainlm.retrain.settings import SettleSettings
+    from domainlm.retrain.signals import LedgerView
     from domainlm.retrain.watching import Setup, Tell
 
 HEARTBEAT = "watch.json"
 BOOK_PATIENCE_S = 2.0  # of one call; the watcher itself waits longer, and says so
+LEDGER_S = 300.0  # how long the watcher takes the ledger's word for: a decision is made each minute
 
 
 def watch(
@@ -71,7 +75,7 @@ def watch(
     if zone and "://" not in zone:
         zone = str(Path(zone).resolve())  # counts from where the user stands
     config = config.resolve() if config else None
-    root = enter_project()
+    root = enter_project(ready=stack is None)  # a pod of a cluster has no set-up of its own
     quiet_libraries()
     with ExitStack() as until_the_end:
         if dry_run:
@@ -144,7 +148,7 @@ class _Source:
             raise ConfigurationError("changes while it is read", str(self._path), "wait until it is written")
         copy = self._copied(before)
         self._book = self._book or open_book(patience_s=BOOK_PATIENCE_S)
-        round = Round(terms, self._book, zone_of(terms, self._book), view_of(configuration, terms))
+        round = Round(terms, self._book, zone_of(terms, self._book), _remembered(view_of(configuration, terms)))
         self._setup = Setup(
             round, local_folder(terms), self._poll_s or terms.detect.poll_s,
             accept=lambda ids: self._command(copy, "--accept-only", *(word for id in ids for word in ("--batch", id))),
@@ -194,6 +198,18 @@ class _Source:
         if self._stack:
             given += ["-s", self._stack]
         return [sys.executable, "-m", "cli.main", "retrain", *given, *arguments]
+
+
+def _remembered(view: Callable[[], LedgerView | None]) -> Callable[[], LedgerView | None]:
+    """A ledger of thousands of entries takes seconds to verify; the child that trains reads it anew."""
+    known: list[tuple[float, LedgerView | None]] = []
+
+    def remembered() -> LedgerView | None:
+        if not known or time.monotonic() > known[0][0] + LEDGER_S:
+            known[:] = [(time.monotonic(), view())]
+        return known[0][1]
+
+    return remembered
 
 
 def _work_on_copies(folder: Path) -> None:

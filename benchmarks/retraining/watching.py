@@ -64,6 +64,7 @@ class Watched:
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("DOMAINLM_")} | {
             "DOMAINLM_HOME": str(self.home), "DOMAINLM_PROJECT": str(ROOT), "PYTHONPATH": str(ROOT),
         }  # fmt: skip
+        self._python("from domainlm.keys import create_development_key; create_development_key()")
         if known:
             self._know(known, zone)
         self._landed: queue.Queue[float] = queue.Queue()
@@ -141,8 +142,10 @@ class Watched:
         for number in range(count):
             (folder / f"{number}.csv").write_text(f"headline,label\nheadline {number},neutral\n")
         (folder / "_SUCCESS").touch()
-        detect = json.dumps(_configuration(zone)["steps"]["detect"]["parameters"])
-        subprocess.run([sys.executable, "-c", _KNOW, detect], env=self.environment, cwd=ROOT, check=True, timeout=600)
+        self._python(_KNOW, json.dumps(_configuration(zone)["steps"]["detect"]["parameters"]))
+
+    def _python(self, *arguments: str) -> None:
+        subprocess.run([sys.executable, "-c", *arguments], env=self.environment, cwd=ROOT, check=True, timeout=600)
 
 
 _KNOW = """

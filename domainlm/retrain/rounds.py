@@ -168,7 +168,7 @@ class Round:
         report.decision = decision
         self.note(decision)
         if not decision.retrain:
-            report.outcome = "busy" if decision.barred == ("busy",) else "no"
+            report.outcome = "busy" if "busy" in decision.barred else "no"
         elif dry:
             report.outcome = "would-train"
         else:

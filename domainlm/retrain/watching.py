@@ -99,7 +99,7 @@ class Watcher:
         self._bell = Bell()
         self._signals = Signals(self._bell)
         self._children = Children(logs, self._bell.ring, say)
-        self._rung = self._notice_waits = False
+        self._rung = False
         self._said: dict[str, frozenset[str]] = {}
         self._trouble = self._looks = 0
         self._last_look = self._cost_s = 0.0
@@ -249,8 +249,7 @@ class Watcher:
         self._next_follow = now + FOLLOW_S
         if not self._setup.follow or FOLLOW in self._children or RETRAIN in self._children:
             return
-        if self._notice_waits or self._setup.round.has_open_result():
-            self._notice_waits = False
+        if self._setup.round.has_open_result():
             self._children.start(FOLLOW, self._setup.follow)
 
     # ------------------------------------------------------------------------------------------ after a child
@@ -283,7 +282,6 @@ class Watcher:
         pause = self._patience[name].held_s(keys[0])
         self._say(f"{what} {child.told()}, {times} times by now; next try in {pause:.0f} s; log {child.log}")
         self._tell(Tell("child-failing", f"{what} {child.told()}", f"read {child.log}", f"{name}/{keys[0]}"))
-        self._told_for_slack()
 
     def _keep(self, act: Callable[[], Any]) -> Any:
         """Do what the book has to remember; where it is away, what this process remembers must do."""
@@ -311,12 +309,6 @@ class Watcher:
     def _tell_people(self, kind: str, cause: str, next_action: str, key: str) -> None:
         """Of this very occasion: one of a key is sent once, and the next outage is another."""
         self._tell(Tell(kind, cause, next_action, f"{key}/{datetime.now(UTC).isoformat(timespec='seconds')}"))
-        self._told_for_slack()
-
-    def _told_for_slack(self) -> None:
-        """Slack is reached by a child alone: the alerter is ZenML's."""
-        if self._setup.round.terms.settle.slack:
-            self._notice_waits, self._next_follow = True, time.monotonic()
 
     def _say_scan(self, scan: Scan) -> None:
         self._once("scan", [*scan.lines(), *(f"belongs to no feed: {one}" for one in scan.unknown)])

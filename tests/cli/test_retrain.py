@@ -1,0 +1,149 @@
+"""`domainlm retrain --once`, as processes: what cron, CI or Airflow gets to see. Trainings are tests/end_to_end's."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from small_landing import SmallLanding
+
+from cli import retrain
+from domainlm.retrain.batches import Result
+from domainlm.retrain.book import open_book
+from domainlm.retrain.rounds import Launched
+
+LANE = "domainlm-finance"
+
+
+@pytest.fixture
+def landing(tmp_path: Path, home: Path) -> SmallLanding:
+    return SmallLanding(tmp_path, home, new_rows=3)
+
+
+def with_a_model(rows: int = 0) -> None:
+    """A lane that has a model, so that nothing is asked for only because there is none."""
+    book = open_book()
+    claim = book.claim(LANE, "olga", 60, allow_empty=True)
+    assert claim is not None
+    book.accept_result(claim, Result(run_id="r", identity="a" * 64, version=f"{LANE}/1"))
+
+
+def content(home: Path) -> list[str]:
+    """Every row of the book."""
+    with closing(sqlite3.connect(home / "retrain" / "book.sqlite")) as book:
+        return list(book.iterdump())
+
+
+def test_a_no_is_exit_code_0_recorded_with_its_reasons_and_not_twice(landing: SmallLanding) -> None:
+    with_a_model()
+    landing.drop("one.csv", "Shares rise")
+    first = landing.report()
+    assert first["outcome"] == "no" and len(first["landed"]) == 1 and first["waiting_rows"] == 1
+    [reason] = [one for one in first["decision"]["reasons"] if one["code"] == "new-rows"]
+    assert (reason["measured"], reason["threshold"], reason["holds"]) == (1, 3, False)
+    out, _ = landing.do("retrain", "--once")
+    assert [one.decision.retrain for one in open_book().decisions()] == [False]
+    assert (
+        "0 batches landed" in out
+        and "- new-rows: 1 rows of 1 batches wait, 3 rows count" in out
+        and out.rstrip().endswith("nothing is trained")
+    )
+
+
+def test_a_dry_run_says_what_would_be_and_changes_nothing(landing: SmallLanding) -> None:
+    landing.drop("one.csv", "Shares rise", "Shares fall", "Shares rest")
+    report = landing.report("--dry-run")
+    assert report["outcome"] == "would-train" and report["waiting_rows"] == 3 and report["run_id"] == ""
+    assert any(line.startswith("cost: no earlier training") for line in report["told"])
+    assert "feed news: 1 files, new after row 0" in report["told"]
+    assert not list(landing.home.rglob("book.sqlite"))  # not even a book
+    with_a_model()
+    before = content(landing.home)
+    report = landing.report("--dry-run", "--asked")
+    assert report["outcome"] == "would-train" and any("about 0.00 h" in line for line in report["told"])
+    assert content(landing.home) == before
+
+
+def test_what_breaks_its_contract_is_quarantined_and_holds_up_nothing(landing: SmallLanding) -> None:
+    with_a_model()
+    landing.drop("good.csv", "Shares rise")
+    landing.drop("bad.csv", "Shares fall", label="sideways")
+    report = landing.report()
+    assert len(report["quarantined"]) == 1 and report["waiting_rows"] == 1
+    [bad] = open_book().batches(state="quarantined")
+    assert "Shares fall" not in bad.reason and "sideways" not in bad.reason
+
+
+def test_looking_into_some_batches_only(landing: SmallLanding) -> None:
+    from small_landing import FEED
+
+    from domainlm.retrain.settings import DetectSettings
+    from domainlm.retrain.zone import Zone
+
+    landing.drop("one.csv", "Shares rise")
+    landing.drop("two.csv", "Shares fall")
+    book = open_book()
+    first, second = Zone(DetectSettings(zone=str(landing.zone), feeds=[FEED], settle_s=0.1), book).settled(10).landed
+    landing.do("retrain", "--accept-only", "--batch", first.id[:12])
+    assert [one.state for one in book.batches()] == ["accepted", "landed"] and second.state == "landed"
+
+
+def test_another_runner_at_work_is_75(landing: SmallLanding) -> None:
+    landing.drop("one.csv", "Shares rise", "Shares fall", "Shares rest")
+    assert open_book().claim(LANE, "tina", 300, allow_empty=True) is not None
+    assert landing.report(code=75)["decision"]["barred"] == ["cool-down", "busy"]
+
+
+def test_a_zone_or_a_book_that_is_away_is_75_and_says_what_to_do(landing: SmallLanding) -> None:
+    landing.zone.rename(landing.zone.with_name("away"))
+    out, _ = landing.do("retrain", code=75)
+    assert "later: " in out and "->" in out
+    landing.zone.with_name("away").rename(landing.zone)
+    landing.environment["DOMAINLM_BOOK"] = "postgresql+psycopg://nobody:secret@127.0.0.1:1/none"
+    out, err = landing.do("retrain", code=75)
+    assert "later: " in out and "secret" not in out + err
+
+
+def test_a_configuration_without_feeds_or_with_a_wrong_key_is_refused(landing: SmallLanding) -> None:
+    text = landing.configuration.read_text()
+    landing.configuration.write_text(text.replace("settle_s", "settle_sec"))
+    _, err = landing.do("retrain", code=1)
+    assert "settle_s" in err and "retrain.yaml" in err
+    landing.configuration = Path("zenml_config.yaml")
+    _, err = landing.do("retrain", code=1)
+    assert "steps.detect.parameters.feeds" in err
+
+
+@pytest.mark.parametrize(("outcome", "code"), [("trained", 0), ("no", 0), ("failed", 1), ("busy", 75)])
+def test_the_exit_code_says_what_became_of_the_run(
+    outcome: str, code: int, landing: SmallLanding, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process, with the pipeline left out."""
+    asked: list[object] = []
+
+    def launch(started: object, decision: object) -> Launched:
+        asked.append(decision)
+        return Launched(outcome, "run-1")  # type: ignore[arg-type]
+
+    monkeypatch.setattr(retrain, "_launch", launch)
+    monkeypatch.setattr(retrain, "following", lambda terms, book, stack: ["what follows"])
+    landing.drop("one.csv", "Shares rise", "Shares fall", "Shares rest")
+    with pytest.raises(SystemExit) as end:
+        retrain.retrain(config=landing.configuration, patience_s=10.0, overrides=["steps.decide.parameters.new_rows=2"])
+    assert end.value.code == code and len(asked) == 1
+    assert "what follows" in capsys.readouterr().out
+
+
+def test_what_a_library_says_when_it_breaks_is_not_printed(
+    landing: SmallLanding, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def breaks(*given: object) -> int:
+        raise ValueError("cannot parse 'Hong Gildong, 900101-1234567'")
+
+    monkeypatch.setattr(retrain, "_once", breaks)
+    with pytest.raises(SystemExit) as end:
+        retrain.retrain(config=landing.configuration)
+    said = capsys.readouterr()
+    assert end.value.code == 1 and "ValueError" in said.out and "Hong" not in said.out + said.err
