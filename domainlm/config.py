@@ -82,6 +82,8 @@ STEP_SETTINGS: dict[str, str] = {
     "control_shuffled_labels": "domainlm.train.settings:ControlSettings",
     "control_from_scratch": "domainlm.train.settings:ControlSettings",
     "evaluate": "domainlm.evaluate.settings:EvaluateSettings",
+    "incumbent": "domainlm.reports:Settings",
+    "start": "domainlm.reports:Settings",
     "contest": "domainlm.evaluate.settings:ContestSettings",
     "probe": "domainlm.evaluate.settings:ProbeSettings",
     "register": "domainlm.register.settings:RegisterSettings",

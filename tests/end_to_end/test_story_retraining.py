@@ -185,3 +185,27 @@ def test_a_file_that_was_replaced_stops_the_run_and_frees_its_batch(bank: Projec
     found = book_of(bank)
     assert found["claims"][0]["state"] == "given up" and "ingest" in found["claims"][0]["why"]
     assert found["batches"][2]["state"] == "accepted" and found["starts"]["lost"] == 0
+
+
+def test_the_champion_is_asked_about_what_landed_since_and_once(bank: Project) -> None:
+    """The file that was replaced lands anew; nothing is trained on it, and the next decision has a score to look at."""
+    command = "zenml pipeline run pipelines.probing.probing_pipeline -c configs/retrain.yaml"
+    bank.do("bash", "-ec", f". .domainlm/activate; {command}")
+    probed, first = bank.last(), next(run for run in bank.manifests() if run["model"])
+    assert (probed["status"], probed["pipeline"], probed["model"]) == ("completed", "probing_pipeline", None)
+    assert not {"train", "ingest_landed", "pretrain"} & {step["name"] for step in probed["steps"]}
+    assert not [rows for rows in probed["rows"] if rows["use"] == "training"], "nothing learnt from them"
+    code = (
+        "import json; from domainlm.retrain.book import open_book; print(json.dumps("
+        f"[one.model_dump(mode='json') for one in open_book().scores('{first['model']['identity']}')]))"
+    )
+    scores = json.loads(bank.do(sys.executable, "-c", code).splitlines()[-1])
+    fresh = {batch["id"] for batch in book_of(bank)["batches"] if batch["state"] == "accepted"}
+    (score,) = [one for one in scores if one["batch"]]
+    assert {score["batch"]} == fresh and score["task"] == "sentiment" and score["items"] > 20
+    assert 0 <= score["low"] <= score["value"] <= score["high"] <= 1
+    assert any(one["batch"] == "" and one["task"] == "sentiment" for one in scores), "the score at registration"
+
+    bank.do("bash", "-ec", f". .domainlm/activate; {command}")
+    again = bank.last()
+    assert again["status"] == "declined" and "was not asked about" in again["verdicts"]["decision"]["reasons"]
