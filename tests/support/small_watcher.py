@@ -3,7 +3,8 @@
     python small_watcher.py watch FOLDER | accept FOLDER ID... | retrain FOLDER
 
 FOLDER holds `zone/`, `home/` and `setup.yaml`: {detect: ..., decide: ..., retrain: good|fails|killed|slow}. What is
-told to people goes to `told.jsonl`, each start of a child to `starts`.
+told to people goes to `told.jsonl`, each start of a child to `starts`. While a file `fault` holds a number, a look into
+the zone ends with that errno, or hangs where it holds `hangs`; a file `clock` holds seconds by which the clock is off.
 """
 
 from __future__ import annotations
@@ -164,7 +165,10 @@ def _watch(folder: Path, rest: list[str]) -> None:
     from domainlm.retrain.rounds import Round
     from domainlm.retrain.signals import LedgerView
     from domainlm.retrain.watching import Setup, Tell, Watcher
-    from domainlm.retrain.zone import Zone
+
+    def clock() -> float:
+        off = folder / "clock"
+        return time.time() + (float(off.read_text()) if off.exists() else 0.0)
 
     command = [sys.executable, __file__]
     opened = []
@@ -173,7 +177,8 @@ def _watch(folder: Path, rest: list[str]) -> None:
         terms = _terms(folder)
         if not opened:
             opened.append(open_book(patience_s=0.5))
-        round = Round(terms, opened[0], Zone(terms.detect, opened[0]), LedgerView)
+        zone = _zone_class(folder)(terms.detect, opened[0], clock)
+        round = Round(terms, opened[0], zone, LedgerView, clock=clock)
         local = Path(terms.detect.zone) if "polls" not in rest else None
         return Setup(
             round, local, terms.detect.poll_s, lambda ids: [*command, "accept", str(folder), *ids],
@@ -193,6 +198,25 @@ def _watch(folder: Path, rest: list[str]) -> None:
     Watcher(load, changed, home / "logs", pulse, lambda line: print(line, flush=True), tell).run()
     if "modules" in rest:
         print("modules", *sorted(sys.modules), flush=True)
+
+
+def _zone_class(folder: Path) -> Any:
+    from domainlm.retrain.zone import Scan, Zone
+
+    class Faulty(Zone):
+        """Breaks as long as the test wants."""
+
+        def scan(self) -> Scan:
+            fault = folder / "fault"
+            what = fault.read_text() if fault.exists() else ""
+            if what == "hangs":
+                print("a look hangs", flush=True)
+                time.sleep(300)
+            if what:
+                raise OSError(int(what), os.strerror(int(what)))
+            return super().scan()
+
+    return Faulty
 
 
 def _started(folder: Path, name: str) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -196,12 +199,68 @@ def test_the_heartbeat_goes_on_through_it_all(watcher: SmallWatcher) -> None:
     assert watcher.stop() == 0 and not file.exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not Path("/usr/bin/faketime").exists(), reason="no faketime")
-def test_a_jump_of_the_clock_moves_nothing(watcher: SmallWatcher) -> None:
-    """Under a clock that runs a thousand times too fast the monotonic one, which every pause is by, does not."""
-    watcher.start(before=("faketime", "-f", "+0 x1000"))
+def test_a_clock_that_jumps_holds_nothing_up(watcher: SmallWatcher) -> None:
+    watcher.start()
     watcher.drop("one.csv")
     trained(watcher, 1)
+    for count, off in ((2, 86400.0 * 400), (3, -86400.0 * 400)):
+        (watcher.folder / "clock").write_text(str(off))
+        watcher.drop(f"{count}.csv")
+        trained(watcher, count)
+    assert watcher.starts("retrain") == 3
+
+
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EMFILE, errno.EROFS])
+def test_a_machine_that_is_short_of_something_is_waited_for(watcher: SmallWatcher, fault: int) -> None:
+    (watcher.folder / "fault").write_text(str(fault))
+    watcher.start()
+    watcher.drop("one.csv")
+    watcher.until_said("the machine is short of something; try 3, the next in ")
+    assert os.strerror(fault) in watcher.said()
+    assert [one["kind"] for one in watcher.told()] == ["machine"]
+    (watcher.folder / "fault").unlink()
+    trained(watcher, 1)
+
+
+def test_another_error_of_the_system_is_a_fault_of_ours_and_ends_it(watcher: SmallWatcher) -> None:
+    (watcher.folder / "fault").write_text(str(errno.EINVAL))
+    watcher.start()
+    assert watcher.process is not None and watcher.process.wait(timeout=60) != 0
+
+
+def test_it_ends_at_once_where_a_look_hangs(watcher: SmallWatcher) -> None:
+    (watcher.folder / "fault").write_text("hangs")
+    watcher.start()
+    watcher.until_said("a look hangs")
+    assert watcher.stop(seconds=20) == 0
+
+
+def test_a_disk_that_is_really_full_is_waited_for(tmp_path: Path) -> None:
+    """The book lies on a file system of 1 MB, which somebody fills."""
+    small = SmallWatcher(tmp_path / "w")
+    home = small.folder / "home"
+    home.mkdir(exist_ok=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(home)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("this user may mount nothing")
+    try:
+        small.start()
+        small.drop("one.csv")
+        trained(small, 1)
+        filler = home / "filler"
+        with open(filler, "wb", buffering=0) as out, suppress(OSError):
+            while out.write(b"x" * 4096):
+                pass
+        small.drop("two.csv")
+        small.until_said("try 2")
+        filler.unlink()
+        small.until(lambda: len(small.states()) == 2)
+        small.until(lambda: small.states().count("trained") == 2, 120)
+        small.stop()
+    finally:
+        if small.process is not None and small.process.poll() is None:
+            small.stop()
+        subprocess.run(["umount", "-l", str(home)], check=False)
 
 
 @pytest.mark.skipif(binaries() is None, reason="there is no PostgreSQL here")
