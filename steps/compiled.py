@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from zenml import get_step_context
 from zenml.client import Client
 
-from domainlm.config import STEP_SETTINGS
+from domainlm.config import STEP_SETTINGS, PipelineSettings
 from steps.ledger_view import settings_in
 
 
@@ -16,12 +16,12 @@ class Compiled(NamedTuple):
 
     Args:
         run_id: ZenML's id of it.
-        pipeline: the pipeline's parameters.
+        pipeline: the pipeline's parameters, defaults filled in.
         steps: step -> its parameters, of every step of the DAG.
     """
 
     run_id: str
-    pipeline: dict[str, Any]
+    pipeline: PipelineSettings
     steps: dict[str, dict[str, Any]]
 
     def settings(self, step: str) -> Any:
@@ -42,4 +42,7 @@ def compiled() -> Compiled:
     run = Client().get_pipeline_run(get_step_context().pipeline_run.id, hydrate=True)
     steps = run.snapshot.step_configurations if run.snapshot else {}
     told = {name: dict(step.config.parameters) for name, step in steps.items()}
-    return Compiled(str(run.id), dict(run.config.parameters or {}), told)
+    known = {
+        name: value for name, value in (run.config.parameters or {}).items() if name in PipelineSettings.model_fields
+    }
+    return Compiled(str(run.id), PipelineSettings(**known), told)

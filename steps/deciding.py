@@ -58,7 +58,7 @@ def result_of(registration: Registration, contest: ContestReport, run: Compiled)
 
 
 def _standing(run: Compiled) -> Standing:
-    return standing_on(run.pipeline["base"], run.pipeline["pack"], run.steps)
+    return standing_on(run.pipeline.base, run.pipeline.pack, run.steps)
 
 
 def _require_as_run(earlier: str, run: Compiled) -> None:

@@ -20,9 +20,9 @@ def look(book: Book, settings: DetectSettings, run: Compiled) -> Detection:
     scan = Zone(settings, book).settled(PATIENCE * settings.settle_s)
     feeds = {feed.name: feed for feed in settings.feeds}
     ingest = run.settings(INGEST)
-    keys = load_keys(run.pipeline.get("mode") or None)
+    keys = load_keys(run.pipeline.mode or None)
     rules = Rules.read(
-        run.pipeline["pack"], keys, ingest.allow_conflicting_answers,
+        run.pipeline.pack, keys, ingest.allow_conflicting_answers,
         run.settings(PREPARE).max_label_disagreement, ingest.sources,
     )  # fmt: skip
     profile_sources(book, rules.sources, rules)
