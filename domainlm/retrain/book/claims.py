@@ -157,8 +157,8 @@ class Claims(Accounts):
         """
 
         def work(connection: sa.Connection) -> None:
-            state = connection.execute(sa.select(CLAIMS.c.state).where(CLAIMS.c.token == claim.token)).scalar()
-            if state == HELD:
+            row = _kept(connection, claim)
+            if row is not None and row.state == HELD:
                 connection.execute(sa.delete(HOLDS).where(HOLDS.c.token == claim.token))
                 self._seen(connection, claim.token, state=GIVEN_UP, why=reason)
 
@@ -203,9 +203,16 @@ def _finite(result: Result) -> dict[str, Any]:
     return result.model_dump() | {"figures": figures}
 
 
+def _kept(connection: sa.Connection, claim: Claim) -> sa.Row | None:
+    """The claim as the book has it. The number alone would not do: an older copy that was put in the book's place
+    gives the numbers of claims that it does not know once more."""
+    same = (CLAIMS.c.token == claim.token) & (CLAIMS.c.lane == claim.lane) & (CLAIMS.c.owner == claim.owner)
+    return connection.execute(sa.select(CLAIMS.c.state, CLAIMS.c.why).where(same)).one_or_none()
+
+
 def _own(connection: sa.Connection, claim: Claim) -> None:
     """Raises LeaseLost unless the claim is the newest on all that it took."""
-    row = connection.execute(sa.select(CLAIMS.c.state, CLAIMS.c.why).where(CLAIMS.c.token == claim.token)).one_or_none()
+    row = _kept(connection, claim)
     if row is None or row.state != HELD:
         how = "is not in this book" if row is None else f"is {row.state}" + (f": {row.why}" if row.why else "")
         raise LeaseLost(how, f"claim {claim.token}", "stop: what comes of it is not accepted")

@@ -301,3 +301,15 @@ def test_a_claim_of_another_book_is_not_this_one_s(book: Book) -> None:
     with pytest.raises(LeaseLost, match="not in this book"):
         book.renew(foreign)
     book.give_up(foreign, "nothing to give up")
+
+
+def test_a_number_that_an_older_copy_gives_again_is_another_claim(book: Book) -> None:
+    accepted(book, 1)
+    claim = book.claim(LANE, "tina, run 1", 60)
+    earlier = claim.model_copy(update={"owner": "olga, run 9"})  # of the book that was there before the copy
+    for act in (lambda: book.renew(earlier), lambda: book.accept_result(earlier, result())):
+        with pytest.raises(LeaseLost, match="not in this book"):
+            act()
+    book.give_up(earlier, "its run failed")
+    assert book.busy(LANE)
+    book.accept_result(claim, result())
