@@ -19,6 +19,7 @@ from cli import (
     erase,
     follow,
     keys,
+    probe,
     promote,
     retrain,
     run,
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("watch")(watch.watch)
 app.command("retrain")(retrain.retrain)
+app.command("probe")(probe.probe)
 app.command("simulate")(simulate.simulate)
 app.command("compare")(compare.compare)
 app.command("follow")(follow.follow)

@@ -55,6 +55,13 @@ class ProbeReport(Report):
         told = {f"{one.task}, batch {one.batch[:12]}": str(one.score) for one in self.scores}
         return {"identity": self.identity, "learnt": self.learnt, "unscored": len(self.unscored)} | told
 
+    def lines(self) -> list[str]:
+        """For people: a line a batch and task."""
+        told = [
+            f"batch {one.batch[:12]}, {one.task}: {one.metric} {one.score}, {one.items} rows" for one in self.scores
+        ]
+        return told + [f"batch {batch[:12]}: nothing to score" for batch in self.unscored]
+
 
 def probe(
     records: Dataset,
