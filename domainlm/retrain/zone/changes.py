@@ -64,6 +64,7 @@ class Changes:
         self._completeness, self._stillness, self._clock = completeness, stillness, clock
         self._redigest_all = redigest_all
         self._rows: list[SeenFile] = []
+        self._last_rows: list[SeenFile] = []  # of paths that a batch left: only noted when that batch is settled
         self._landing: list[Batch] = []
         self._written = time.monotonic()
         self._read_again: dict[str, str] = {}  # path -> digest of what only looked unchanged
@@ -110,6 +111,8 @@ class Changes:
         self._write()
         for id, paths in self._lost.items():
             self._settle_lost(id, paths)
+        self._rows = self._last_rows
+        self._write()
 
     def _take_leave(self, unit: Unit) -> None:
         """Note what is gone. A file of which one of equal size is settling may only have got another name: it waits."""
@@ -118,7 +121,7 @@ class Changes:
             if row.batch and (row.feed, row.size_bytes) in self._settling:
                 self._lost.pop(row.batch, None)
                 continue
-            self._rows.append(row._replace(state=REMOVED, note=""))
+            self._last_rows.append(row._replace(state=REMOVED, note=""))
             if row.batch:
                 self._scan.removed.append(shown(path))
 
@@ -175,7 +178,8 @@ class Changes:
                 self._leaves(unit, row)
             self._where.setdefault(id, {})[unit.name, path] = sha256
             if row is None or row.batch != id or path in unit.pending:
-                self._rows.append(SeenFile(unit.feed.name, path, *files[path].stamp, sha256, self._clock(), id))
+                rows = self._last_rows if id in self._lost or (row is not None and row.batch != id) else self._rows
+                rows.append(SeenFile(unit.feed.name, path, *files[path].stamp, sha256, self._clock(), id))
         return True
 
     def _contents(self, unit: Unit) -> dict[str, str]:
@@ -223,7 +227,7 @@ class Changes:
         elif row is not None:
             sha256, batch = row.sha256, row.batch
         stamped = (*one.stamp, sha256, self._clock(), batch)
-        self._rows.append(SeenFile(unit.feed.name, one.path, *stamped, UNREADABLE, reason))
+        self._last_rows.append(SeenFile(unit.feed.name, one.path, *stamped, UNREADABLE, reason))
 
     def _batches(self, unit: Unit, contents: dict[str, str]) -> dict[str, str]:
         """Path -> batch of its content; what the book shall have anew is put down to land."""
@@ -269,7 +273,11 @@ class Changes:
         return LandedFile(path=path, uri=f"{self._root}/{path}", sha256=sha256, size_bytes=size_bytes)
 
     def _write(self) -> None:
-        """Land what is complete, then note its files: after a crash in between it lands again, and nothing changes."""
+        """Land what is complete, then note its files.
+
+        A file is noted last of all: whatever a crash leaves undone is found again by the next scan, and what was done
+        already changes nothing a second time.
+        """
         if self._landing:
             self._scan.landed += [batch for batch in self._book.land_all(self._landing) if batch.state in _OPEN]
             self._landing = []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -32,6 +34,7 @@ ACTS = st.one_of(
     st.tuples(st.just("settle")),
     st.tuples(st.just("train"), st.integers(0, 5)),
     st.tuples(st.just("another process")),
+    st.tuples(st.just("crash"), st.integers(1, 6), st.booleans()),
 )
 
 
@@ -39,6 +42,8 @@ def act(one: Desk, what: str, *values: object) -> None:
     if what == "scan":
         one.pass_time(values[0])
         one.scan()
+    elif what == "crash":
+        crash(one, *values)
     elif what == "settle":
         one.settle()
     elif what == "another process":
@@ -61,6 +66,33 @@ def act(one: Desk, what: str, *values: object) -> None:
             source.unlink()
         elif not target.exists() or not any(target.iterdir()):
             source.replace(target)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def crash(one: Desk, at: int, before: bool) -> None:
+    """A scan whose process dies at its `at`-th change of the book, before or after that was made."""
+    changes = count(1)
+
+    def dying(method: Callable[..., object]) -> Callable[..., object]:
+        def called(*given: object, **named: object) -> object:
+            mine = next(changes)
+            if mine == at and before:
+                raise Killed
+            done = method(*given, **named)
+            if mine == at:
+                raise Killed
+            return done
+
+        return called
+
+    with pytest.MonkeyPatch.context() as patched, suppress(Killed):
+        for name in ("land_all", "observe", "mark_removed", "withdraw", "set_value"):
+            patched.setattr(one.book, name, dying(getattr(one.book, name)))
+        one.settle()
+    one.zone = one.another()
 
 
 def come_to_rest(one: Desk) -> None:
