@@ -332,6 +332,13 @@ def test_a_few_other_labels_or_few_common_texts_do_not_stop(book: Book, zone: Pa
     assert accept(book, land(book, zone, "c", headlines(19, differing=19)), CSV, RULES).state == ACCEPTED
 
 
+def test_labels_of_a_file_that_was_taken_away_do_not_count(book: Book, zone: Path) -> None:
+    first = accept(book, land(book, zone, "a", headlines(30)), CSV, RULES)
+    book.mark_removed(first.id, ["a-0.csv"])
+    rules = Rules(RULES.pack, KEYS)
+    assert accept(book, land(book, zone, "b", headlines(31, differing=31)), CSV, rules).state == ACCEPTED
+
+
 def test_labels_of_static_sources_count_too(book: Book, zone: Path) -> None:
     (zone / "static.csv").write_text(headlines(30))
     static = SourceSettings(name="static", uri=f"{zone}/static.csv", form="labelled", task="sentiment", **TERMS)

@@ -92,6 +92,12 @@ def test_labels_that_drifted_alarm_from_enough_rows_on() -> None:
     assert "positive 50% to 90%" in told
 
 
+def test_a_drift_that_chance_shows_too_does_not_alarm_however_large() -> None:
+    few = Profiles(new=(labelled(8, 2),), known=(labelled(500, 500),))
+    found = reason(decided(profiles=few, label_drift=0.05, min_drift_rows=10), "label-drift")
+    assert not found.holds and (found.measured or 0) > 0.05 and "no more than chance shows" in found.told
+
+
 def test_the_feed_that_drifted_most_is_told_and_profiles_of_another_key_are_not_compared() -> None:
     known = (labelled(500, 500), labelled(500, 500, "intent", source="desk"))
     new = (labelled(100, 100), labelled(190, 10, "intent", source="desk"))
