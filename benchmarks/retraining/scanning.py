@@ -17,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
 FILES, QUICK_FILES, A_FOLDER = 100_000, 2_000, 1000
 TIMEOUT_S = 1800
 _LOOKS = ("first", "nothing new", "one file new", "all read again")
@@ -104,7 +105,7 @@ def measure(quick: bool = False, files: int = 0, book: str = "") -> dict[str, fl
 def _look_elsewhere(zone: str, book: str, redigest_h: float) -> dict[str, float | int]:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.retraining.scanning", "--look", zone, book, str(redigest_h)],
-        capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
+        capture_output=True, text=True, timeout=TIMEOUT_S, check=False, cwd=ROOT,
     )  # fmt: skip
     if done.returncode:
         raise RuntimeError(f"a look failed: {done.stderr[-1000:]}")
