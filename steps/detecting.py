@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from domainlm.errors import SourceError
+from domainlm.errors import BookRefused, SourceError
 from domainlm.names import INGEST, PREPARE
 from domainlm.retrain.acceptance import Rules, accept, profile_sources
 from domainlm.retrain.batches import ACCEPTED, LANDED, QUARANTINED, Detection
@@ -31,7 +31,7 @@ def look(book: Book, settings: DetectSettings, run: Compiled) -> Detection:
         if batch.feed in feeds:
             try:
                 seen.append(accept(book, batch, feeds[batch.feed], rules))
-            except SourceError:  # its store cannot be read now: it stays landed, and the next run looks again
+            except (SourceError, BookRefused):  # its store cannot be read now, or another runner moved it on meanwhile
                 unread += 1
     return Detection(
         files=scan.files,

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from domainlm.errors import BookRefused
-from domainlm.retrain.batches import ACCEPTED, LANDED, QUARANTINED, WITHDRAWN, Batch, LandedFile
+from domainlm.retrain.batches import ACCEPTED, LANDED, PROMOTED, QUARANTINED, TRAINED, WITHDRAWN, Batch, LandedFile
 from domainlm.retrain.book.catalogue import Catalogue, found_batch
 from domainlm.retrain.book.states import Change, move, record
 from domainlm.retrain.book.store import BATCHES, CLAIMS, FILES, HOLDS, STATE, TRANSITIONS
@@ -61,7 +61,7 @@ class Landings(Catalogue):
             batch = found_batch(connection, id)
             if files and [file.sha256 for file in files] != [file.sha256 for file in batch.files]:
                 raise BookRefused("has other files", f"batch {id[:12]}", "land what is in the zone now")
-            if batch.state == ACCEPTED and batch.rows == rows:
+            if batch.state in (ACCEPTED, TRAINED, PROMOTED) and batch.rows == rows:  # somebody was faster
                 return batch
             if batch.state in (QUARANTINED, WITHDRAWN):
                 raise BookRefused(

@@ -129,6 +129,15 @@ def test_batches_are_found_by_state_feed_days_and_digits(book: Book) -> None:
             book.batch(wrong)
 
 
+def test_who_accepts_a_batch_that_another_runner_trained_on_by_now_changes_nothing(book: Book) -> None:
+    batch = accepted(book, 1)
+    book.accept_result(book.claim("markets", "tina", 60), Result(run_id="r", identity="a" * 64))
+    assert book.accept(batch.id, 10, profile={"other": 1}).state == "trained"
+    assert book.profile(batch.id) == {"labels": {"up": 1}}
+    with pytest.raises(BookRefused):
+        book.accept(batch.id, 11)
+
+
 def test_many_batches_land_at_once(book: Book) -> None:
     book.land(batch_of(600))
     book.withdraw(batch_of(600).id, "its files are gone")
