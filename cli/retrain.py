@@ -31,9 +31,12 @@ from cli.landing import (
     zone_of,
 )
 from domainlm.config import RunConfiguration
-from domainlm.errors import BookUnavailable, DomainLMError, places_of
+from domainlm.errors import BookUnavailable, ConfigurationError, DomainLMError, places_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cli.launch import Launch
     from domainlm.retrain.batches import Decision
     from domainlm.retrain.rounds import Launched, Round, RoundReport, Terms
 
@@ -146,6 +149,8 @@ class _Started(NamedTuple):
 
 
 def _once(started: _Started, patience_s: float, as_json: bool) -> int:
+    if started.configuration.content.get("schedule"):
+        return _schedule(started)
     from domainlm.retrain.book import open_book
     from domainlm.retrain.rounds import Round
 
@@ -231,30 +236,50 @@ def _plan(round: Round, decision: Decision | None) -> list[str]:
 
 
 def _launch(started: _Started, decision: Decision) -> Launched:
-    from cli.launch import Launch, effective, launched, let_hub, show_card
+    from cli.launch import launched, let_hub, show_card
     from domainlm.ledger.run import manifest as manifests
-    from domainlm.ledger.run.asked import Asked
     from domainlm.retrain.rounds import Launched
 
     for line in decision.lines():
         started.say(line)
     let_hub(started.configuration)
-
-    def start(stated: dict[str, Any]) -> Any:
-        from pipelines.retraining import retraining_pipeline
-
-        path = effective(started.configuration.content, stated)
-        return retraining_pipeline.with_options(config_path=str(path))()
-
     began = time.monotonic()
-    asked = Asked(str(started.path), overridden=started.overridden)
-    finished = launched(start, Launch(started.configuration, asked, started.stack), started.console, started.log)
+    finished = launched(_pipeline(started), _what(started), started.console, started.log)
     if finished is None:
         return Launched("failed", _tell_failure(started))
     manifest = manifests.read(finished.path)
     if manifest.status == manifests.DECLINED:
         return Launched("no", finished.run_id)
     return Launched("trained" if show_card(finished, started.console, began) else "failed", finished.run_id)
+
+
+def _schedule(started: _Started) -> int:
+    """Make the schedule that the configuration names. Nothing is decided here: each of its runs looks for itself."""
+    from cli.launch import launched
+
+    if not started.stack:
+        raise ConfigurationError("a schedule works on a cluster alone", "schedule", "name its stack: -s kubernetes")
+    done = launched(_pipeline(started), _what(started), started.console, started.log)  # exits with 0 where it stands
+    return FAILED if done is None else GOOD
+
+
+def _pipeline(started: _Started) -> Callable[[dict[str, Any]], Any]:
+    def start(stated: dict[str, Any]) -> Any:
+        from cli.launch import effective
+        from pipelines.retraining import retraining_pipeline
+
+        path = effective(started.configuration.content, stated)
+        return retraining_pipeline.with_options(config_path=str(path))()
+
+    return start
+
+
+def _what(started: _Started) -> Launch:
+    from cli.launch import Launch
+    from domainlm.ledger.run.asked import Asked
+
+    asked = Asked(str(started.path), overridden=started.overridden)
+    return Launch(started.configuration, asked, started.stack)
 
 
 def _tell_failure(started: _Started) -> str:
