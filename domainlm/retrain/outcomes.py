@@ -28,8 +28,8 @@ class Outcome(Report):
 
 
 def no_ledger(result: AcceptedResult) -> Outcome:
-    """Development: nobody can sign."""
-    told = "promotion is by people and the ledger, and this project has none (domainlm audit init)"
+    """Development, or a watcher apart from the cluster's ledger, whose collector follows up."""
+    told = "promotion is by people and the ledger, and there is none here (domainlm audit init makes one)"
     return Outcome(label=result.version, state=NO_LEDGER, told=told)
 
 
