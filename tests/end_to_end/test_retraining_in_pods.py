@@ -1,11 +1,12 @@
 """A retraining whose steps are pods, on a stub of Kubernetes with real services: what a "no" leaves, and who knows the
-book. Training in pods is the story of `test_story_kubernetes.py`. About 90 CPU seconds."""
+book. Training in pods is the story of `test_story_kubernetes.py`. About 150 CPU seconds."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from cluster_project import CONFIGURATION, NAMESPACE, ClusterProject, cluster_project
+from kubernetes_stub_pods import finished
 from small_project import ROOT
 
 pytestmark = [pytest.mark.crowded, pytest.mark.timeout(1500)]
@@ -120,3 +122,21 @@ def test_a_step_that_fails_without_the_book_does_not_keep_the_batches(bank: Clus
     (claim,) = found["claims"]
     assert (claim["state"], claim["run_id"]) == ("given up", failed["run_id"])
     assert claim["batches"] == 1 and with_book(bank) <= {"detect", "decide", "incumbent"}, "no step with data knows it"
+
+
+def test_a_schedule_is_a_cron_job_whose_runs_decide_by_themselves(bank: ClusterProject) -> None:
+    nightly = json.dumps({"name": "nightly", "cron_expression": "30 2 * * *"})
+    told = ["-s", "kubernetes", "-c", CONFIGURATION, "--set", f"schedule={nightly}",
+            "--set", "steps.decide.parameters.until='2000-01-01'"]  # what landed is of other days  # fmt: skip
+    assert "the schedule stands" in bank.domainlm("retrain", "--once", *told)
+    before = book_of(bank)
+    (schedule,) = bank.cluster.list("CronJob")
+    name = bank.cluster.fire(schedule["metadata"]["name"])["metadata"]["name"]
+    deadline = time.monotonic() + 600
+    while not finished(bank.cluster.objects.get("Job", NAMESPACE, name)):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    bank.domainlm("audit", "collect", "-s", "kubernetes")
+    no, after = bank.last(), book_of(bank)
+    assert no["status"] == "declined" and no["verdicts"]["decision"]["verdict"] == "no retraining"
+    assert len(before["decisions"]) + 1 == len(after["decisions"]) and after["decisions"][0] == [False, no["run_id"]]
