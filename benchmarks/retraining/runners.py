@@ -45,7 +45,7 @@ RUNNERS, BATCHES, QUICK_BATCHES = 8, 1000, 120
 PAYLOAD_MS = (1, 12)
 KILL_EVERY_S = 0.25  # the mean of the pauses between two kills, which are random
 STOPPED = 0.05  # share of the kills that are a stop for longer than the lease instead
-LIMIT_S = 540.0
+LIMIT_S = 1200.0
 _FORK = multiprocessing.get_context("fork")  # a runner is there in milliseconds, so that many can be killed
 
 
