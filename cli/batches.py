@@ -62,7 +62,12 @@ def list_batches(
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("number", "batch", "feed", "name", "state", "rows", "days", "landed", "reason"):
-        table.add_column(column, justify="right" if column in ("number", "rows") else "left", overflow="fold")
+        table.add_column(
+            column,
+            justify="right" if column in ("number", "rows") else "left",
+            overflow="fold",
+            no_wrap=column in ("batch", "days"),
+        )
     for one in batches:
         cells = (
             one.number,
@@ -72,7 +77,7 @@ def list_batches(
             one.state,
             one.rows or "",
             _days(one),
-            one.landed[:19],
+            one.landed[:10],
         )
         table.add_row(*(_plain(cell) for cell in (*cells, one.reason)))
     console = Console(highlight=False, markup=False)
