@@ -79,6 +79,9 @@ def retrain(
     accept_only: Annotated[
         bool, typer.Option("--accept-only", help="Look into what landed, and stop: no scan, no decision.")
     ] = False,
+    probe_only: Annotated[
+        bool, typer.Option("--probe-only", help="Ask the champion about what landed since it was trained, and stop.")
+    ] = False,
     follow_only: Annotated[
         bool, typer.Option("--follow-only", help="Look after what is open of earlier runs, and stop.")
     ] = False,
@@ -102,6 +105,8 @@ def retrain(
     try:
         if accept_only:
             code = _accept(started, batches or [])
+        elif probe_only:
+            code = GOOD if _probe(started) else FAILED
         elif follow_only:
             code = _follow(started)
         elif dry_run:
@@ -158,6 +163,7 @@ def _once(started: _Started, patience_s: float, as_json: bool) -> int:
     round = Round(
         terms, book, zone_of(terms, book), view_of(started.configuration, terms),
         accept=acceptance_of(started.configuration, book), launch=lambda decision: _launch(started, decision),
+        probe=lambda: _probe(started),
         follow_up=lambda: following(started.terms, book, started.stack), say=started.say,
     )  # fmt: skip
     report = round.once(patience_s)
@@ -233,6 +239,25 @@ def _plan(round: Round, decision: Decision | None) -> list[str]:
     hours = round.hours_of_a_training()
     cost = "no earlier training to tell the cost by" if hours is None else f"about {hours:.2f} h, as earlier ones took"
     return [*lines, f"from: {plan.start}; with {kept}; {trust}", f"cost: {cost}"]
+
+
+def _probe(started: _Started) -> bool:
+    """Whether the champion could be asked; where it could not, the decision goes without its score."""
+    from cli.launch import Launch, effective, launched, let_hub
+    from domainlm.ledger.run.asked import Asked
+
+    started.say("the champion is asked about what landed since it was trained")
+    let_hub(started.configuration)
+
+    def start(stated: dict[str, Any]) -> Any:
+        from pipelines.probing import probing_pipeline
+
+        path = effective(started.configuration.content, stated)
+        return probing_pipeline.with_options(config_path=str(path))()
+
+    asked = Asked(str(started.path), overridden=started.overridden)
+    launch = Launch(started.configuration, asked, started.stack)
+    return launched(start, launch, started.console, started.log) is not None
 
 
 def _launch(started: _Started, decision: Decision) -> Launched:

@@ -152,6 +152,7 @@ class _Source:
         self._setup = Setup(
             round, local_folder(terms), self._poll_s or terms.detect.poll_s,
             accept=lambda ids: self._command(copy, "--accept-only", *(word for id in ids for word in ("--batch", id))),
+            probe=[] if self._dry else self._command(copy, "--probe-only"),
             retrain=[] if self._dry else self._command(copy, "--once"),
             follow=[] if self._dry else self._command(copy, "--follow-only"),
         )  # fmt: skip

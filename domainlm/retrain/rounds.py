@@ -119,6 +119,7 @@ class Round:
         view: what the ledger says now of the champion.
         accept: looks into one landed batch and enters what it found (heavy).
         launch: runs the pipeline (heavy).
+        probe: asks the champion about rows that landed since, so that a decay of its score is seen (heavy).
         follow_up: what follows a run, or is still open of earlier ones, in lines (heavy).
         say: tells a person a line.
         clock: seconds since the epoch.
@@ -132,12 +133,14 @@ class Round:
         view: Callable[[], LedgerView | None],
         accept: Callable[[Batch, FeedSettings], Batch] | None = None,
         launch: Callable[[Decision], Launched] | None = None,
+        probe: Callable[[], None] | None = None,
         follow_up: Callable[[], Sequence[str]] = lambda: (),
         say: Callable[[str], None] = lambda line: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.terms, self.book, self.zone, self._view, self._clock = terms, book, zone, view, clock
-        self._accept, self._launch, self._follow_up, self._say = accept, launch, follow_up, say
+        self._accept, self._probe, self._launch = accept, probe, launch
+        self._follow_up, self._say = follow_up, say
 
     def once(self, patience_s: float = 0.0, dry: bool = False) -> RoundReport:
         """The whole round in this process.
@@ -163,6 +166,9 @@ class Round:
             unheard=tuple(unheard),
         )
         decision = self.decided()
+        if self._probe is not None and self.to_probe(decision):
+            self._probe()
+            decision = self.decided()
         waiting = self.waiting()
         report.waiting, report.waiting_rows = tuple(b.id for b in waiting), sum(b.rows for b in waiting)
         report.decision = decision
@@ -252,6 +258,22 @@ class Round:
         signals = signals_of(self.book, self.terms.lane, now, self._view())
         waiting = self.waiting()
         return decide(self.terms.decide, waiting, profiles_of(self.book, waiting, signals), signals)
+
+    def to_probe(self, decision: Decision) -> list[Batch]:
+        """Batches about which the champion should be asked before a "no" is believed; none where it does not matter.
+
+        It costs a run, so it waits for as many rows as drift does: fewer show no decay.
+        """
+        from domainlm.retrain.probing import to_probe
+
+        asked = self.terms.decide
+        if decision.retrain or decision.barred or asked.score_decay is None:
+            return []
+        view = self._view()
+        if view is None or not view.champion:
+            return []
+        found = to_probe(self.book, view.champion, self.terms.detect.feeds)
+        return found if sum(batch.rows for batch in found) >= asked.min_drift_rows else []
 
     def decide(self) -> Decision:
         """The decision of now; a "no" is noted."""

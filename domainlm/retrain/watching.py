@@ -38,7 +38,7 @@ BATCHES_OF_CHILD = 100  # looked into by one child
 SAID_AFTER = 3  # trouble is told to people when it was met so often in a row; a hiccup is only a line
 CHECK_CONFIGURATION_S = 1.0
 FOLLOW_S = 3600.0  # what is still open of earlier runs is looked after so often: a person's approval may have come
-ACCEPT, RETRAIN, FOLLOW = "accept", "retrain", "follow"
+ACCEPT, PROBE, RETRAIN, FOLLOW = "accept", "probe", "retrain", "follow"
 SHORT_OF = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 
 
@@ -59,6 +59,7 @@ class Setup(NamedTuple):
         folder: the zone, where the kernel may tell of its changes; None where somebody must look.
         poll_s: seconds between two looks where nothing tells of changes.
         accept: the command that looks into batches, given their ids.
+        probe: the command that asks the champion about what landed since; empty for none.
         retrain: the command that trains; empty where nothing may be started.
         follow: the command that looks after what is open of earlier runs; empty for none.
     """
@@ -67,6 +68,7 @@ class Setup(NamedTuple):
     folder: Path | None
     poll_s: float
     accept: Callable[[Sequence[str]], list[str]]
+    probe: Sequence[str] = ()
     retrain: Sequence[str] = ()
     follow: Sequence[str] = ()
 
@@ -100,6 +102,7 @@ class Watcher:
         self._signals = Signals(self._bell)
         self._children = Children(logs, self._bell.ring, say)
         self._rung = False
+        self._went_well: dict[str, str] = {}  # kind of child -> what it worked on
         self._said: dict[str, frozenset[str]] = {}
         self._trouble = self._looks = 0
         self._last_look = self._cost_s = 0.0
@@ -128,7 +131,7 @@ class Watcher:
 
     def _take(self, setup: Setup) -> None:
         self._setup = setup
-        self._patience = {name: Patience(setup.round.book, name) for name in (ACCEPT, RETRAIN)}
+        self._patience = {name: Patience(setup.round.book, name) for name in (ACCEPT, PROBE, RETRAIN)}
         self._answer, self._how = "", ""
         now = time.monotonic()
         self._next_look = self._next_decision = now
@@ -225,22 +228,46 @@ class Watcher:
 
     def _decide(self) -> None:
         now = time.monotonic()
-        if now < self._next_decision or ACCEPT in self._children or RETRAIN in self._children:
+        if now < self._next_decision or any(name in self._children for name in (ACCEPT, PROBE, RETRAIN)):
             return  # what a child finds comes first; it rings when it has ended
         self._next_decision = now + min(DECIDE_S, self._held_s)
         decision = self._setup.round.decide()
         self._say_decision(decision)
         if not decision.retrain:
+            self._ask_champion(decision)
             return
         if not self._setup.retrain:
             self._once("dry", ["a training would start now; this is a dry run"])
             return
         key = digest_json([batch.id for batch in self._setup.round.waiting()])[:16]
+        self._look_back(RETRAIN, key)
         if left := self._patience[RETRAIN].held_s(key):
             self._next_decision = now + min(DECIDE_S, self._held_s, left)
         else:
             child = self._children.start(RETRAIN, self._setup.retrain, [key])
             self._say(f"a training begins: process {child.pid}, log {child.log}")
+
+    def _ask_champion(self, decision: Decision) -> None:
+        """A child for what landed since: a decay of its score may turn this "no" into a "yes"."""
+        if not self._setup.probe or not (fresh := self._setup.round.to_probe(decision)):
+            return
+        key = digest_json([batch.id for batch in fresh])[:16]
+        self._look_back(PROBE, key)
+        if not self._patience[PROBE].held_s(key):
+            child = self._children.start(PROBE, self._setup.probe, [key])
+            self._say(f"the champion is asked about {len(fresh)} batches: process {child.pid}, log {child.log}")
+
+    def _look_back(self, name: str, key: str) -> None:
+        """Work that is asked for again right after it went well: nothing came of it, and it is left alone as if it had
+        failed. So no disagreement between this decision and the run's own becomes a hot loop."""
+        if not (before := self._went_well.pop(name, "")):
+            return
+        if before != key:
+            self._patience[name].succeeded(before)
+        else:
+            self._patience[name].failed(key)
+            pause = self._patience[name].held_s(key)
+            self._say(f"{name} went well, and the same is asked for again; next try in {pause:.0f} s")
 
     def _follow(self) -> None:
         now = time.monotonic()
@@ -262,16 +289,19 @@ class Watcher:
             self._failed(name, child)
         elif name == RETRAIN:
             self._say(f"the training's command ended well after {child.seconds:.0f} s; log {child.log}")
-            self._keep(lambda: self._patience[RETRAIN].succeeded(*child.keys))
+            self._went_well[name] = child.keys[0]
+        elif name == PROBE:
+            self._went_well[name] = child.keys[0]
         else:
             child.forget_log()  # it says nothing that the book does not
-            self._keep(lambda: self._patience[ACCEPT].succeeded(*child.keys))
+            if name == ACCEPT:
+                self._keep(lambda: self._patience[ACCEPT].succeeded(*child.keys))
 
     def _failed(self, name: str, child: Child) -> None:
         if name == FOLLOW:
             self._say(f"what follows earlier runs could not be looked after ({child.told()}); log {child.log}")
             return
-        what, keys = "the training", child.keys
+        what, keys = "the training" if name == RETRAIN else "asking the champion", child.keys
         if name == ACCEPT:
             left = self._keep(lambda: {batch.id for batch in self._setup.round.landed()}) or set()
             keys = tuple(one for one in child.keys if one in left) or keys[:1]

@@ -1,8 +1,8 @@
 """A real watcher in a process of its own, over a real zone and a real book, whose children do trivial work.
 
-    python small_watcher.py watch FOLDER | accept FOLDER ID... | retrain FOLDER
+    python small_watcher.py watch FOLDER | accept FOLDER ID... | probe FOLDER | retrain FOLDER
 
-FOLDER holds `zone/`, `home/` and `setup.yaml`: {detect: ..., decide: ..., retrain: good|fails|killed|slow}. What is
+FOLDER holds `zone/`, `home/` and `setup.yaml`: {detect: ..., decide: ..., retrain: good|killed|slow|...}. What is
 told to people goes to `told.jsonl`, each start of a child to `starts`. While a file `fault` holds a number, a look into
 the zone ends with that errno, or hangs where it holds `hangs`; a file `clock` holds seconds by which the clock is off.
 """
@@ -61,7 +61,7 @@ class SmallWatcher:
             "retrain": "good",
         }  # fmt: skip
         for name, value in given.items():
-            content[name] = content[name] | value if isinstance(value, dict) else value
+            content[name] = content.get(name, {}) | value if isinstance(value, dict) else value
         place = self.folder / ".setup"
         place.write_text(yaml.safe_dump(content))
         place.replace(self.folder / "setup.yaml")
@@ -98,6 +98,11 @@ class SmallWatcher:
 
         return open_book(self.url)
 
+    def book_made(self) -> Any:
+        """The book before there is a watcher."""
+        (self.folder / "home").mkdir(mode=0o700, exist_ok=True)
+        return self.book()
+
     def states(self) -> list[str]:
         return [batch.state for batch in self.book().batches()]
 
@@ -133,7 +138,7 @@ class SmallWatcher:
 
 def main() -> None:
     what, folder, *rest = sys.argv[1:]
-    {"watch": _watch, "accept": _accept, "retrain": _retrain}[what](Path(folder), rest)
+    {"watch": _watch, "accept": _accept, "probe": _probe, "retrain": _retrain}[what](Path(folder), rest)
 
 
 def _content(folder: Path) -> dict[str, Any]:
@@ -178,11 +183,12 @@ def _watch(folder: Path, rest: list[str]) -> None:
         if not opened:
             opened.append(open_book(patience_s=0.5))
         zone = _zone_class(folder)(terms.detect, opened[0], clock)
-        round = Round(terms, opened[0], zone, LedgerView, clock=clock)
+        champion = str(_content(folder).get("champion", ""))
+        round = Round(terms, opened[0], zone, lambda: LedgerView(champion=champion), clock=clock)
         local = Path(terms.detect.zone) if "polls" not in rest else None
         return Setup(
             round, local, terms.detect.poll_s, lambda ids: [*command, "accept", str(folder), *ids],
-            [*command, "retrain", str(folder)],
+            [*command, "probe", str(folder)], [*command, "retrain", str(folder)],
         )  # fmt: skip
 
     def changed() -> object:
@@ -240,6 +246,16 @@ def _accept(folder: Path, ids: list[str]) -> None:
             book.accept(id, sum(one.count("\n") - 1 for one in text))
 
 
+def _probe(folder: Path, rest: list[str]) -> None:
+    from domainlm.retrain.batches import ACCEPTED
+    from domainlm.retrain.book import open_book
+
+    _started(folder, "probe")
+    book, champion = open_book(), str(_content(folder)["champion"])
+    for batch in book.batches(state=ACCEPTED):
+        book.score(champion, batch.id, "sentiment", 0.2, 0.1, 0.3, 100)
+
+
 def _retrain(folder: Path, rest: list[str]) -> None:
     from domainlm.retrain.batches import Result
     from domainlm.retrain.book import open_book
@@ -248,6 +264,8 @@ def _retrain(folder: Path, rest: list[str]) -> None:
     how = str(_content(folder)["retrain"])
     if how == "fails":
         raise SystemExit(1)
+    if how == "declines":
+        return
     if how == "busy":
         raise SystemExit(75)
     if how == "killed":

@@ -15,6 +15,7 @@ import pytest
 from postgresql_cluster import Cluster, binaries, postgresql
 from small_watcher import SmallWatcher
 
+from domainlm.retrain.batches import Result
 from domainlm.retrain.health import read_heartbeat
 
 HEAVY = ("torch", "datasets", "pandas", "pyarrow", "zenml", "mlflow", "transformers", "numpy")
@@ -91,6 +92,28 @@ def test_a_no_is_recorded_once_and_again_only_for_other_grounds(watcher: SmallWa
     assert first.exists()
 
 
+def test_a_no_is_believed_when_the_champion_was_asked_about_what_landed_since(watcher: SmallWatcher) -> None:
+    """Once for each set of batches, and only where there are rows enough; its score of .9 at registration decayed."""
+    champion = "c" * 64
+    decide = {"new_rows": 1000, "min_drift_rows": 4, "score_decay": 0.1, "label_drift": None, "vocabulary_drift": None}
+    watcher.configure(decide=decide | {"term_drift": None}, champion=champion)
+    book = watcher.book_made()
+    claim = book.claim("small", "tina", 60, allow_empty=True)
+    book.accept_result(claim, Result(run_id="r", identity=champion))
+    book.promoted(champion)
+    book.score(champion, "", "sentiment", 0.9, 0.85, 0.95, 400)
+    watcher.start()
+    watcher.drop("one.csv", "a", "b")
+    watcher.until(lambda: watcher.states() == ["accepted"])
+    time.sleep(1.0)
+    assert watcher.starts("probe") == 0  # two rows show nothing
+    watcher.drop("two.csv", "c", "d")
+    watcher.until(lambda: watcher.starts("probe") == 1)
+    watcher.until_said("retrain; score-decay")
+    trained(watcher, 2)
+    assert watcher.starts("probe") == 1
+
+
 def test_a_training_that_fails_again_and_again_is_left_alone_and_told_of(watcher: SmallWatcher) -> None:
     watcher.configure(retrain="killed")
     watcher.start()
@@ -104,6 +127,15 @@ def test_a_training_that_fails_again_and_again_is_left_alone_and_told_of(watcher
     watcher.until_said("retrain")
     time.sleep(2.0)
     assert watcher.starts("retrain") == 1
+
+
+def test_a_run_that_decides_otherwise_is_not_started_again_and_again(watcher: SmallWatcher) -> None:
+    watcher.configure(retrain="declines")
+    watcher.start()
+    watcher.drop("one.csv")
+    watcher.until_said("retrain went well, and the same is asked for again; next try in 30 s")
+    time.sleep(1.5)
+    assert watcher.starts("retrain") == 1 and watcher.told() == []
 
 
 def test_one_batch_that_ends_its_child_holds_up_no_other(watcher: SmallWatcher) -> None:
