@@ -1,5 +1,5 @@
 """A retraining whose steps are pods, on a stub of Kubernetes with real services: what a "no" leaves, and who knows the
-book. Training in pods is the story of `test_story_kubernetes.py`. About 150 CPU seconds."""
+book. Training in pods is the story of `test_story_kubernetes.py`. About 220 CPU seconds."""
 
 from __future__ import annotations
 
