@@ -3,7 +3,7 @@
     python -m benchmarks.retraining.scanning [--files 100000] [--book URL]
 
 Each look is a process of its own, so that the memory that it needed at most is its own. The files are small and lie in
-folders of 1,000; the first look digests and lands each as a batch. The wanted figure is at most 10 s when nothing is new.
+folders of 1,000; the first look digests and lands each as a batch. Wanted: at most 10 s when nothing is new.
 """
 
 from __future__ import annotations
