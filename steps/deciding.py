@@ -17,7 +17,7 @@ from domainlm.retrain.book import Book
 from domainlm.retrain.decision import decide
 from domainlm.retrain.plan import selected
 from domainlm.retrain.settings import DecideSettings
-from domainlm.retrain.signals import profiles_of, signals_of
+from domainlm.retrain.signals import of_feed, profiles_of, signals_of
 from domainlm.retrain.standing import Standing
 from steps.compiled import Compiled
 from steps.ledger_view import ledger_view, standing_on
@@ -55,6 +55,13 @@ def result_of(registration: Registration, contest: ContestReport, run: Compiled)
         version=f"{registration.name}/{registration.version}", base=stands.base, policy=stands.policy,
         figures={name: value for name, value in contest.metrics().items() if math.isfinite(value)},
     )  # fmt: skip
+
+
+def note_scores(book: Book, identity: str, contest: ContestReport) -> None:
+    """What decay is measured from: the scores at registration, of each task and of each feed in it."""
+    for place, tasks in {"": contest.registration_scores(), **contest.feed_scores()}.items():
+        for task, (score, items) in tasks.items():
+            book.score(identity, of_feed(place) if place else "", task, score.value, score.low, score.high, items)
 
 
 def _standing(run: Compiled) -> Standing:

@@ -16,7 +16,7 @@ from domainlm.retrain.plan import make_plan
 from domainlm.retrain.settings import DecideSettings, DetectSettings, SettleSettings
 from steps import claims
 from steps.compiled import compiled
-from steps.deciding import decided, result_of
+from steps.deciding import decided, note_scores, result_of
 from steps.declined import decline, told
 from steps.detecting import look
 from steps.marks import mark_superseded
@@ -71,8 +71,7 @@ def settle(
         if result.identity not in {one.identity for one in book.results(plan.claim.lane)}:
             mark_superseded(registration.name, registration.version, error.what)
         raise
-    for task, (score, items) in contest.registration_scores().items():
-        book.score(result.identity, "", task, score.value, score.low, score.high, items)
+    note_scores(book, result.identity, contest)
     found = Settlement(token=plan.claim.token, lane=plan.claim.lane, batches=plan.claim.batches, result=result)
     log_metadata(found.summary())
     return found

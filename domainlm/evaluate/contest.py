@@ -81,6 +81,7 @@ def contest(
             outcomes[name] = answers(system, items, tasks, settings)
     rows: list[ContestRow] = []
     overall: dict[str, TaskScore] = {}
+    feeds: dict[str, dict[str, TaskScore]] = {}
     with tempfile.TemporaryDirectory() as cache:
         for task in dict.fromkeys(name for name, _ in items):
             scored = Scored(cache, tasks[task], settings)
@@ -89,7 +90,12 @@ def contest(
             for part, own in parts:
                 rows.append(scored.row(part, own, {name: said[name][part] for name in systems}, settings.tolerance))
             together = {name: [one for part, _ in parts for one in said[name][part]] for name in systems}
-            overall[task] = scored.whole([record for _, own in parts for record in own], together)
+            asked = [record for _, own in parts for record in own]
+            overall[task] = scored.whole(asked, together)
+            for feed in sorted({record["source"] for record in asked}.intersection(new_after)):
+                places = [place for place, record in enumerate(asked) if record["source"] == feed]
+                its = {name: [said[place] for place in places] for name, said in together.items() if said}
+                feeds.setdefault(feed, {})[task] = scored.whole([asked[place] for place in places], its)
     rows += [_without_rows(tasks[task]) for task in only_trained]
     verdict, reason = verdict_of(rows)
     return ContestReport(
@@ -101,6 +107,7 @@ def contest(
         resamples=settings.resamples,
         rows=rows,
         overall=overall,
+        feeds=feeds,
         digests={
             "data": digest_dataset(records),
             **{

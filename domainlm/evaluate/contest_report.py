@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
+
+from pydantic import Field
 
 from domainlm.evaluate.report import Estimate
 from domainlm.reports import Report
@@ -63,6 +66,7 @@ class ContestReport(Report):
         champion: identity of the champion that it was held against; empty where there is none.
         tolerance: loss that is borne, in units of each task's metric.
         overall: by task.
+        feeds: by feed and task, on the feed's own test rows, old and new: a feed is harder or easier than other text.
         digests: of data, and of both systems' base, tokenizer and adapter.
     """
 
@@ -75,6 +79,7 @@ class ContestReport(Report):
     rule: str = RULE
     rows: list[ContestRow]
     overall: dict[str, TaskScore]
+    feeds: dict[str, dict[str, TaskScore]] = Field(default_factory=dict)
     digests: dict[str, str]
 
     def summary(self) -> dict[str, Any]:
@@ -98,8 +103,11 @@ class ContestReport(Report):
 
     def registration_scores(self) -> dict[str, tuple[Estimate, int]]:
         """The challenger's score by task, with how many rows it rests on: what decay is measured from."""
-        scored = {task: found for task, found in self.overall.items() if found.rising and found.challenger is not None}
-        return {task: (found.challenger, found.items) for task, found in scored.items()}
+        return _scored(self.overall)
+
+    def feed_scores(self) -> dict[str, dict[str, tuple[Estimate, int]]]:
+        """The same by feed, on the feed's own test rows."""
+        return {feed: _scored(tasks) for feed, tasks in self.feeds.items()}
 
     def lines(self) -> list[str]:
         """For people: the verdict, and a line a part."""
@@ -108,6 +116,11 @@ class ContestReport(Report):
             sides = f"{row.metric}: champion {row.champion or '-'}, challenger {row.challenger or '-'}"
             told.append(f"{row.task}, {row.part} ({row.items} rows): {row.verdict} ({sides}; {row.reason})")
         return told
+
+
+def _scored(tasks: Mapping[str, TaskScore]) -> dict[str, tuple[Estimate, int]]:
+    scored = {task: found for task, found in tasks.items() if found.rising and found.challenger is not None}
+    return {task: (found.challenger, found.items) for task, found in scored.items()}
 
 
 def verdict_of(rows: list[ContestRow]) -> tuple[Outcome, str]:

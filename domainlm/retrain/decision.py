@@ -159,7 +159,8 @@ def _decay(settings: DecideSettings, signals: Signals) -> Reason:
 
     worst = max(signals.scores, key=drop)
     beyond, by = drop(worst)
-    told = f"{worst.task}: {worst.registered:.3f} at registration, {worst.fresh:.3f} on {worst.items} fresh rows"
+    scores = f"{worst.registered:.3f} at registration, {worst.fresh:.3f} on {worst.items} fresh rows"
+    told = f"{worst.feed}, {worst.task}: {scores}"
     return Reason(
         code="score-decay", holds=beyond and by >= threshold, measured=round(by, 4), threshold=threshold,
         told=told + ("" if beyond or by < threshold else ", no more than chance shows"),

@@ -77,6 +77,7 @@ class FreshScore(Report):
     """
 
     task: str
+    feed: str = ""
     registered: float
     fresh: float
     registered_sd: float = 0.0
@@ -143,7 +144,7 @@ def signals_of(book: Book, lane: str, now: datetime, view: LedgerView | None = N
         now=now.isoformat(timespec="seconds"), champion=champion, candidate=candidate,
         base_now=view.base_now, policy_now=view.policy_now,
         # rows that a candidate has learnt from are answered by it, also where the champion fails on them
-        scores=_fresh(book.scores(scored.identity), (candidate or scored).batches) if scored else (),
+        scores=_fresh(book, scored.identity, (candidate or scored).batches) if scored else (),
         last_start=book.last_start(lane), hours_used=book.hours_used(lane, f"{now:%Y-%m}"), busy=book.busy(lane),
     )  # fmt: skip
 
@@ -203,21 +204,36 @@ def _learnt(results: list[AcceptedResult]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(batch for result in results for batch in result.batches))
 
 
-def _fresh(scores: list[Score], learnt: tuple[str, ...]) -> tuple[FreshScore, ...]:
-    """For each task, all fresh rows together: each batch counts by its rows."""
-    registered = {score.task: score for score in scores if not score.batch}
+def of_feed(feed: str) -> str:
+    """Under what, in place of a batch, the book keeps a model's score at registration on the test rows of a feed."""
+    return f"feed/{feed}"
+
+
+def _fresh(book: Book, identity: str, learnt: tuple[str, ...]) -> tuple[FreshScore, ...]:
+    """For each feed and task, all fresh rows together: each batch counts by its rows.
+
+    They are put beside the score at registration on the feed's own test rows where there is one, since a feed may be
+    harder for good than the sources that most test rows are of; else beside that on all test rows of the task.
+
+    Args:
+        learnt: batches whose rows a model of the lane has learnt from: not fresh.
+    """
+    scores = book.scores(identity)
+    registered = {(score.batch, score.task): score for score in scores}
+    fresh: dict[tuple[str, str], list[Score]] = {}
+    for score in scores:
+        if score.batch and not score.batch.startswith(of_feed("")) and score.batch not in learnt and score.items:
+            fresh.setdefault((book.batch(score.batch).feed, score.task), []).append(score)
     found = []
-    for task, first in sorted(registered.items()):
-        fresh = [score for score in scores if score.task == task and score.batch and score.batch not in learnt]
-        items = sum(score.items for score in fresh)
-        if items:
-            weights = [score.items / items for score in fresh]
-            variance = sum((weight * _sd(score)) ** 2 for weight, score in zip(weights, fresh, strict=True))
-            value = sum(weight * score.value for weight, score in zip(weights, fresh, strict=True))
+    for (feed, task), parts in sorted(fresh.items()):
+        first = registered.get((of_feed(feed), task)) or registered.get(("", task))
+        if first is not None:
+            items = sum(score.items for score in parts)
             found.append(
                 FreshScore(
-                    task=task, registered=first.value, fresh=value, registered_sd=_sd(first),
-                    fresh_sd=variance**0.5, items=items,
+                    feed=feed, task=task, registered=first.value, registered_sd=_sd(first), items=items,
+                    fresh=sum(score.items * score.value for score in parts) / items,
+                    fresh_sd=sum((score.items * _sd(score)) ** 2 for score in parts) ** 0.5 / items,
                 )
             )  # fmt: skip
     return tuple(found)

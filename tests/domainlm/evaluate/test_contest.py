@@ -132,6 +132,20 @@ def test_without_a_champion_the_challenger_alone_is_scored(held) -> None:
     assert {name.rpartition("/")[2] for name in report.metrics()} == {"challenger"}
 
 
+def test_a_feed_has_a_score_of_its_own_at_registration(held, rows) -> None:
+    parted = rows.map(lambda record: {"source": "wire" if record["row"] % 3 else "desk"})
+    report = held("good", "poor", records=parted, new_after={"wire": 160, "desk": 160})
+    (score, items), feeds = report.registration_scores()["sentiment"], report.feed_scores()
+    test = [record for record in parted.to_list() if record["split"] == "test" and record["task"] == "sentiment"]
+    own = {feed: feeds[feed]["sentiment"] for feed in ("desk", "wire")}
+    assert {feed: count for feed, (_, count) in own.items()} == {
+        feed: sum(record["source"] == feed for record in test) for feed in own
+    }
+    # accuracy is a mean over rows, so that those of the parts give that of the whole
+    assert sum(one.value * count for one, count in own.values()) / items == pytest.approx(score.value, abs=1e-5)
+    assert held(new_after={}).feed_scores() == {}  # static sources alone
+
+
 def test_a_row_that_the_champion_learnt_from_is_refused(held, rows) -> None:
     leaked = next(record for record in rows.to_list() if record["split"] == "test")
     with pytest.raises(EvaluationError, match="trained on 1 rows that are test rows now") as refused:

@@ -134,8 +134,8 @@ def test_a_score_decays_beyond_threshold_and_chance(score: FreshScore, yes: bool
 
 
 def test_a_drop_beyond_chance_is_told_before_a_larger_one_that_is_not() -> None:
-    sure = FreshScore(task="sure", registered=0.8, fresh=0.74, registered_sd=0.005, fresh_sd=0.01, items=900)
-    noisy = FreshScore(task="noisy", registered=0.8, fresh=0.6, registered_sd=0.1, fresh_sd=0.1, items=20)
+    sure = FreshScore(feed="sure", task="t", registered=0.8, fresh=0.74, registered_sd=0.005, fresh_sd=0.01, items=900)
+    noisy = FreshScore(feed="noisy", task="t", registered=0.8, fresh=0.6, registered_sd=0.1, fresh_sd=0.1, items=20)
     found = decided(signals(scores=(noisy, sure)), score_decay=0.05)
     assert found.retrain and reason(found, "score-decay").told.startswith("sure")
 

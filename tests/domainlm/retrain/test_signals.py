@@ -10,7 +10,7 @@ import pytest
 from domainlm.retrain.batches import Batch, LandedFile, Result
 from domainlm.retrain.book import Book, open_book
 from domainlm.retrain.profile import Profile
-from domainlm.retrain.signals import BASELINE, SOURCES, LedgerView, profiles_of, signals_of
+from domainlm.retrain.signals import BASELINE, SOURCES, LedgerView, of_feed, profiles_of, signals_of
 
 LANE = "domainlm-finance"
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -37,10 +37,10 @@ def book(tmp_path: Path, clock: Clock) -> Book:
     return open_book(f"sqlite:///{tmp_path}/book.sqlite", now=clock)
 
 
-def landed(book: Book, number: int, rows: int = 10, task: str = "sentiment") -> Batch:
+def landed(book: Book, number: int, rows: int = 10, task: str = "sentiment", feed: str = "f") -> Batch:
     id = f"{number:064x}"
     file = LandedFile(path=f"{number}.csv", uri=f"/zone/{number}.csv", sha256=id, size_bytes=1)
-    book.land(Batch(id=id, number=0, feed="f", name=str(number), files=(file,), landed="2026-11-01"))
+    book.land(Batch(id=id, number=0, feed=feed, name=str(number), files=(file,), landed="2026-11-01"))
     profile = Profile(key="k", task=task, rows=rows, labels={"positive": rows})
     return book.accept(id, rows, files=(file,), profile=profile.model_dump(mode="json"))
 
@@ -141,6 +141,17 @@ def test_fresh_scores_are_pooled_by_their_rows_and_known_batches_do_not_count(bo
     assert (found.task, found.registered, found.items) == ("sentiment", 0.80, 400)
     assert found.fresh == pytest.approx(0.25 * 0.70 + 0.75 * 0.60)
     assert found.registered_sd == pytest.approx(0.04 / 3.92) and found.fresh_sd == pytest.approx(0.25 * 0.2 / 3.92)
+
+
+def test_a_feed_is_measured_by_its_own_score_at_registration(book: Book) -> None:
+    trained(book, ONE, landed(book, 1))
+    market, wire = landed(book, 2), landed(book, 3, feed="wire")
+    book.score(ONE, "", "sentiment", 0.80, items=400)
+    book.score(ONE, of_feed("f"), "sentiment", 0.55, 0.45, 0.65, 40)
+    for batch, value in ((market, 0.54), (wire, 0.70)):
+        book.score(ONE, batch.id, "sentiment", value, items=100)
+    found = signals_of(book, LANE, NOON, LedgerView(champion=ONE)).scores
+    assert [(one.feed, one.registered, one.fresh) for one in found] == [("f", 0.55, 0.54), ("wire", 0.80, 0.70)]
 
 
 def test_rows_that_a_candidate_learnt_from_do_not_speak_for_another_training(book: Book) -> None:
