@@ -83,7 +83,7 @@ def line(wanted: Wanted, figures: dict[str, float | int]) -> str:
     value = figures[wanted.figure]
     bound = figures[wanted.equals] if wanted.equals else wanted.most
     said = "" if bound is None else f"wanted {'' if wanted.equals or bound == 0 else 'at most '}{bound:g}"
-    return f"{wanted.figure:<30}{value:>10.4g}  {said:<16}{'' if met(wanted, figures) else 'NOT MET  '}{wanted.told}"
+    return f"{wanted.figure:<30}{value:>10.4g}  {said:<18}{'' if met(wanted, figures) else 'NOT MET  '}{wanted.told}"
 
 
 def met(wanted: Wanted, figures: dict[str, float | int]) -> bool:

@@ -24,7 +24,8 @@ WHOLE = PrepareSettings(test_fraction=0.0, dev_fraction=0.0)  # a year is scored
 BATCH = 4  # passages of one optimizer step
 TERMS = {
     "form": "documents", "format": "text", "language": "en", "consent": "public", "purpose": "model-training",
-    "jurisdiction": "us", "handling": "public", "max_document_characters": LONGEST_CHARACTERS,
+    "jurisdiction": "us", "handling": "public",
+    "document_separator": "file", "max_document_characters": LONGEST_CHARACTERS,
 }  # fmt: skip
 
 
@@ -51,17 +52,18 @@ class ReadingRoom:
             update={"objective": "continued_pretraining", "max_steps": steps, "batch_size": BATCH, "tasks": (),
                     "batching": "random", "too_long": "drop"}
         )  # fmt: skip
-        sources = [
-            SourceSettings(name=str(year), uri=str(folder), parts=tuple(names), licence=licence, **TERMS)
+        sources = [  # a source a text: its name says the year, and which pieces are of one text
+            SourceSettings(name=f"{year}-{number}", uri=str(folder), parts=(name,), licence=licence, **TERMS)
             for year, names in files.items()
+            for number, name in enumerate(names, start=1)
         ]
         self._records = workshop.redacted(IngestSettings(sources=tuple(sources)))
         everything, _ = prepare(self._records, WHOLE, workshop.base)
         validate(everything, workshop.corpus_suite, workshop.configuration.step("base_validate")).require()
         self._digest = digest_json([one.model_dump(mode="json") for one in sources] + list(self._records["id"]))
-        self._years = [int(name) for name in self._records["source"]]
+        self._years = [int(name.partition("-")[0]) for name in self._records["source"]]
         self.passages = {
-            year: [Passage(question(record), record["group"]) for record in self._of([year])] for year in files
+            year: [Passage(question(record), record["source"]) for record in self._of([year])] for year in files
         }
 
     def teach(self, years: Sequence[int]) -> Reader:
