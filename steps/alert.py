@@ -1,6 +1,6 @@
 """Notices in Slack, through the alerter of the active stack (docs/notices.md).
 
-    python -m steps.alert < text        in a process of its own, for one that must stay light: ZenML is 200 MB
+python -m steps.alert < text        in a process of its own, for one that must stay light: ZenML is 200 MB
 """
 
 from __future__ import annotations
