@@ -243,8 +243,7 @@ def _plan(round: Round, decision: Decision | None) -> list[str]:
 
 def _probe(started: _Started) -> bool:
     """Whether the champion could be asked; where it could not, the decision goes without its score."""
-    from cli.launch import Launch, effective, launched, let_hub
-    from domainlm.ledger.run.asked import Asked
+    from cli.launch import effective, launched, let_hub
 
     started.say("the champion is asked about what landed since it was trained")
     let_hub(started.configuration)
@@ -255,9 +254,7 @@ def _probe(started: _Started) -> bool:
         path = effective(started.configuration.content, stated)
         return probing_pipeline.with_options(config_path=str(path))()
 
-    asked = Asked(str(started.path), overridden=started.overridden)
-    launch = Launch(started.configuration, asked, started.stack)
-    return launched(start, launch, started.console, started.log) is not None
+    return launched(start, _what(started), started.console, started.log) is not None
 
 
 def _launch(started: _Started, decision: Decision) -> Launched:
@@ -284,8 +281,11 @@ def _schedule(started: _Started) -> int:
 
     if not started.stack:
         raise ConfigurationError("a schedule works on a cluster alone", "schedule", "name its stack: -s kubernetes")
-    done = launched(_pipeline(started), _what(started), started.console, started.log)  # exits with 0 where it stands
-    return FAILED if done is None else GOOD
+    try:
+        launched(_pipeline(started), _what(started), started.console, started.log)
+    except typer.Exit as stands:
+        return stands.exit_code
+    return FAILED  # which has been said
 
 
 def _pipeline(started: _Started) -> Callable[[dict[str, Any]], Any]:
