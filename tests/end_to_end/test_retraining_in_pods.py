@@ -46,6 +46,7 @@ print(json.dumps({
     "decisions": [[one.decision.retrain, one.run_id] for one in book.decisions(9)],
     "claims": [one.model_dump(mode="json") for one in book.claims()],
     "batches": [batch.state for batch in book.batches()],
+    "leases": [book.claim_of(one.token).lease_s for one in book.claims()],
 }))
 """
 
@@ -108,6 +109,7 @@ def test_a_no_in_pods_ends_well(bank: ClusterProject) -> None:
 def test_a_step_that_fails_without_the_book_does_not_keep_the_batches(bank: ClusterProject) -> None:
     content = yaml.safe_load((bank.root / CONFIGURATION).read_text())
     content["steps"]["decide"]["parameters"]["new_rows"] = 1
+    content["settings"]["orchestrator.kubernetes"]["active_deadline_seconds"] = 7200
     content["steps"]["ingest"]["parameters"]["sources"][0]["uri"] = "domains/finance/not_there.csv"
     (bank.root / "configs" / "broken.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     month = Path(content["steps"]["detect"]["parameters"]["zone"]) / "market" / "2023-01"
@@ -121,6 +123,7 @@ def test_a_step_that_fails_without_the_book_does_not_keep_the_batches(bank: Clus
     assert found["batches"] == ["accepted"] and found["decisions"][0] == [True, failed["run_id"]]
     (claim,) = found["claims"]
     assert (claim["state"], claim["run_id"]) == ("given up", failed["run_id"])
+    assert found["leases"] == [7200], "nobody renews it while a step without the book is at work"
     assert claim["batches"] == 1 and with_book(bank) <= {"detect", "decide", "incumbent"}, "no step with data knows it"
 
 
