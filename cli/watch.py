@@ -143,6 +143,9 @@ class _Source:
 
         before = self._content()
         configuration = RunConfiguration.load(self._path, self._said)
+        if configuration.content.get("schedule"):
+            remedy = "comment it out, or do without a watcher"
+            raise ConfigurationError("ZenML's schedule would run beside the watcher", f"{self._path}: schedule", remedy)
         terms = Terms.of(configuration)
         if self._content() != before:
             raise ConfigurationError("changes while it is read", str(self._path), "wait until it is written")

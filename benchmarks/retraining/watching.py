@@ -116,6 +116,7 @@ class Watched:
 
     def idle(self, seconds: float) -> dict[str, float]:
         """CPU in percent of one core, and resident megabytes (2^20 bytes), over so long without any change."""
+        time.sleep(8.0)  # its first look and decision are over
         before = _cpu_s(self.process.pid)
         time.sleep(seconds)
         cpu = (_cpu_s(self.process.pid) - before) / seconds * 100

@@ -32,11 +32,12 @@ DECIDE_S = 60.0  # a decision is taken anew so often without anything new: ages 
 SAFETY_S = 30.0  # where the kernel tells of changes, a look of one's own so often all the same
 GAP_S = 0.1  # between two looks, however often the bell rings
 SETTLE_LEAST_S = 0.02  # before a look at what settles
-SHARE = 0.003  # looks without a cause take at most this share of a core: a large zone is looked into less often
+SHARE = 0.003  # looks, and decisions, without a cause take at most this share of a core each: large ones come seldom
 POLL_SHARE = 0.05  # and where nothing tells of changes
 BATCHES_OF_CHILD = 100  # looked into by one child
 SAID_AFTER = 3  # trouble is told to people when it was met so often in a row; a hiccup is only a line
 CHECK_CONFIGURATION_S = 1.0
+NEVER_S = float("inf")
 FOLLOW_S = 3600.0  # what is still open of earlier runs is looked after so often: a person's approval may have come
 ACCEPT, PROBE, RETRAIN, FOLLOW = "accept", "probe", "retrain", "follow"
 SHORT_OF = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
@@ -106,7 +107,7 @@ class Watcher:
         self._said: dict[str, frozenset[str]] = {}
         self._trouble = self._looks = 0
         self._last_look = self._cost_s = 0.0
-        self._held_s = DECIDE_S  # until the next batch may be looked into again
+        self._held_s = NEVER_S  # until the next batch may be looked into again
         self._answer = ""
 
     def run(self) -> None:
@@ -222,7 +223,7 @@ class Watcher:
         if ACCEPT in self._children:
             return
         held = {batch.id: self._patience[ACCEPT].held_s(batch.id) for batch in self._setup.round.landed()}
-        self._held_s = min((left for left in held.values() if left), default=DECIDE_S)
+        self._held_s = min((left for left in held.values() if left), default=NEVER_S)
         if due := [id for id, left in held.items() if not left][:BATCHES_OF_CHILD]:
             self._children.start(ACCEPT, self._setup.accept(due), due)
 
@@ -230,8 +231,10 @@ class Watcher:
         now = time.monotonic()
         if now < self._next_decision or any(name in self._children for name in (ACCEPT, PROBE, RETRAIN)):
             return  # what a child finds comes first; it rings when it has ended
-        self._next_decision = now + min(DECIDE_S, self._held_s)
+        spent = time.process_time()
         decision = self._setup.round.decide()
+        pause = max(DECIDE_S, (time.process_time() - spent) / SHARE)
+        self._next_decision = now + min(pause, self._held_s)
         self._say_decision(decision)
         if not decision.retrain:
             self._ask_champion(decision)
@@ -242,7 +245,7 @@ class Watcher:
         key = digest_json([batch.id for batch in self._setup.round.waiting()])[:16]
         self._look_back(RETRAIN, key)
         if left := self._patience[RETRAIN].held_s(key):
-            self._next_decision = now + min(DECIDE_S, self._held_s, left)
+            self._next_decision = now + min(pause, self._held_s, left)
         else:
             child = self._children.start(RETRAIN, self._setup.retrain, [key])
             self._say(f"a training begins: process {child.pid}, log {child.log}")

@@ -150,6 +150,8 @@ def test_a_zone_of_the_command_line_counts_from_where_the_user_stands(landing: S
 def test_what_cannot_be_used_is_refused_at_the_start(landing: SmallLanding) -> None:
     _, err = landing.do("watch", "--on-stop", "whatever", code=1)
     assert "stop or leave" in err
+    _, err = landing.do("watch", "--set", "schedule={name: nightly, cron_expression: '30 2 * * *'}", code=1)
+    assert "beside the watcher" in err
     landing.configuration = Path("configs/nowhere.yaml")
     _, err = landing.do("watch", code=1)
     assert "nowhere.yaml" in err
