@@ -32,11 +32,13 @@ Alert = Callable[[str], None]  # posts a text in Slack (`steps.alert`), or raise
 
 
 def tell(book: Book, notice: Notice) -> bool:
-    """Put a notice into the outbox, unless one of its key ever was; whether it was put in.
+    """Put a notice into the outbox, unless one of its key ever was (of a trouble that comes back: today); whether it
+    was put in.
 
     Raises:
         BookUnavailable: the book is away.
     """
+    notice = notice.dated()
     return book.post_notice(notice.about, notice.model_dump(mode="json"))
 
 
@@ -139,6 +141,7 @@ class Courier:
 
     def post(self, notice: Notice) -> None:
         """Have a notice delivered; returns at once."""
+        notice = notice.dated()
         self._direct[notice.about] = notice
         self._bell.set()
 

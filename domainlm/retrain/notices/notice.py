@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Literal, get_args
 
 from pydantic import Field, field_validator
@@ -34,6 +35,9 @@ TITLES: dict[str, str] = {
 }
 # how acceptance begins to say that a file's columns are others
 _COLUMNS = ("has no column", "has no '", "has other columns", "its columns ")
+# troubles that end by themselves and come again: told once a day (UTC), by however many watchers
+COMING_BACK = ("zone-unreachable", "book-unavailable", "machine")
+_DATED = re.compile(r"/\d{4}-\d{2}-\d{2}$")
 _NOT_OF_A_NAME = re.compile(r"[^A-Za-z0-9_.-]")
 
 
@@ -79,6 +83,12 @@ class Notice(Report):
     def id(self) -> str:
         """By which a receiver knows a notice that came twice."""
         return digest_json(["notice", self.about])[:32]
+
+    def dated(self) -> Notice:
+        """With today in the key, where it may be told again on another day."""
+        if self.kind not in COMING_BACK or _DATED.search(self.key):
+            return self
+        return self.model_copy(update={"key": f"{self.about[:180]}/{time.strftime('%Y-%m-%d', time.gmtime())}"})
 
     @property
     def title(self) -> str:

@@ -21,6 +21,7 @@ from domainlm.retrain.book import outbox as outboxes
 from domainlm.retrain.notices import Courier, Notice, deliver, tell
 from domainlm.retrain.notices import delivery as deliveries
 from domainlm.retrain.notices import mail as mails
+from domainlm.retrain.notices import notice as notices
 from domainlm.retrain.notices import webhook as webhooks
 from domainlm.retrain.settings import EmailSettings, SettleSettings, WebhookSettings
 
@@ -361,8 +362,20 @@ def test_where_the_book_is_away_a_courier_sends_by_itself_and_once(book, trusted
         courier.post(FAILED)
         wait_for(lambda: len(made.got) == 2)
         courier.stop()
-        assert [headers["webhook-id"] for _, headers, _ in made.got] == [down.id, FAILED.id]
+        assert [headers["webhook-id"] for _, headers, _ in made.got] == [down.dated().id, FAILED.id]
     assert not tell(book, down), "the book knows that it was told"
+
+
+def test_a_trouble_that_comes_back_is_told_once_a_day_and_under_one_id(book, monkeypatch):
+    down = Notice(kind="zone-unreachable", cause="away", key="zone-unreachable")
+    monkeypatch.setattr(notices.time, "gmtime", lambda *given: time.struct_time((2026, 11, 21, 0, 0, 0, 5, 325, 0)))
+    assert tell(book, down) and not tell(book, down)
+    first = Notice(**book.take_notice().notice)
+    monkeypatch.setattr(notices.time, "gmtime", lambda *given: time.struct_time((2026, 11, 22, 0, 0, 0, 6, 326, 0)))
+    assert first.dated() == first and first.key == "zone-unreachable/2026-11-21"
+    assert tell(book, down) and not tell(book, down)
+    failed = Notice(kind="failed", key="failed/r1")
+    assert failed.dated() == failed
 
 
 def test_a_courier_says_once_that_a_channel_is_dead(book, trusted, monkeypatch):
