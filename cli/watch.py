@@ -19,6 +19,7 @@ import typer
 from cli.environment import enter_project, quiet_libraries
 from cli.follow import StackOfRun
 from cli.landing import (
+    QUIET_VARIABLE,
     configuration_path,
     local_folder,
     overrides_of,
@@ -217,7 +218,7 @@ def _remembered(view: Callable[[], LedgerView | None]) -> Callable[[], LedgerVie
 
 
 def _work_on_copies(folder: Path) -> None:
-    """Children inherit it: what they look into is entered into the copy."""
+    """Children inherit it: what they look into is entered into the copy, and nobody is told of it."""
     from domainlm.retrain.book import Book, open_book
 
     copy = folder / "book.sqlite"
@@ -226,6 +227,7 @@ def _work_on_copies(folder: Path) -> None:
     else:
         Book(f"sqlite:///{copy}")
     os.environ["DOMAINLM_BOOK"] = f"sqlite:///{copy}"
+    os.environ[QUIET_VARIABLE] = "1"
 
 
 def _lives() -> bool:
