@@ -32,6 +32,7 @@ from domainlm.retrain.zone.scans import Scan
 
 REDIGEST_S = 30.0  # a scan spends no more on files that look unchanged, so that news do not wait for them
 FOLDER_WAITS = "waits for its folder"
+LANDS_AS = "lands as "  # and the batch: noted before it lands, so that a batch whose file goes away in a crash is known
 _CHUNK, _CHUNK_S = 500, 1.0  # landings that are written together
 MOST = 10_000  # units that one scan takes in, so that a first one needs little more memory than a later one
 _OPEN = (LANDED, ACCEPTED, QUARANTINED)  # no training has learnt from it
@@ -66,6 +67,7 @@ class Changes:
         self._rows: list[SeenFile] = []
         self._last_rows: list[SeenFile] = []  # of paths that a batch left: only noted when that batch is settled
         self._landing: list[Batch] = []
+        self._announced: list[SeenFile] = []
         self._written = time.monotonic()
         self._read_again: dict[str, str] = {}  # path -> digest of what only looked unchanged
         self._lost: dict[str, set[str]] = {}  # batch -> paths that its content left
@@ -150,9 +152,26 @@ class Changes:
 
     def _leaves(self, unit: Unit, row: SeenFile) -> None:
         """What a path held so far is there no longer."""
+        self._doubt_landing(row)
         if row.batch:
             self._where.get(row.batch, {}).pop((unit.name, row.path), None)
             self._lost.setdefault(row.batch, set()).add(row.path)
+
+    def _doubt_landing(self, row: SeenFile) -> None:
+        """A scan died when a file was about to land, or just had."""
+        if row.note.startswith(LANDS_AS):
+            self._lost.setdefault(row.note.removeprefix(LANDS_AS), set()).add(row.path)
+
+    def _announce(self, batch: Batch, unit: Unit) -> None:
+        """Put a batch down to land, and its files to be noted before that."""
+        self._landing.append(batch)
+        files = {one.path: one for one in unit.files}
+        for file in batch.files:
+            row = self._known[batch.feed].get(file.path)
+            if row is None or not row.batch:
+                stamped = (*files[file.path].stamp, file.sha256, self._clock())
+                row = SeenFile(batch.feed, file.path, *stamped, "")
+            self._announced.append(row._replace(state=UNREADABLE, note=f"{LANDS_AS}{batch.id}"))
 
     def _evaluate(self, unit: Unit) -> bool:
         """Take a unit in as it is now; whether it was complete and usable."""
@@ -225,6 +244,7 @@ class Changes:
         if row is not None and reason in (EMPTY, MISMATCH):  # it holds something else now
             self._leaves(unit, row)
         elif row is not None:
+            self._doubt_landing(row)
             sha256, batch = row.sha256, row.batch
         stamped = (*one.stamp, sha256, self._clock(), batch)
         self._last_rows.append(SeenFile(unit.feed.name, one.path, *stamped, UNREADABLE, reason))
@@ -236,7 +256,7 @@ class Changes:
         if id in self._ever:
             there = self._where.get(id, {})
             if id in self._withdrawn:
-                self._landing.append(self._batch(unit, id, contents))
+                self._announce(self._batch(unit, id, contents), unit)
             elif not there:
                 self._lost.setdefault(id, set())  # it lies here now
             elif not any((unit.name, path) in there for path in contents):
@@ -247,7 +267,7 @@ class Changes:
         if rest:
             id = batch_id(feed.name, rest.values())
             self._ever.add(id)
-            self._landing.append(self._batch(unit, id, rest))
+            self._announce(self._batch(unit, id, rest), unit)
         return dict.fromkeys(rest, id) | learnt
 
     def _learnt(self, unit: Unit, contents: dict[str, str]) -> dict[str, str]:
@@ -275,10 +295,12 @@ class Changes:
     def _write(self) -> None:
         """Land what is complete, then note its files.
 
-        A file is noted last of all: whatever a crash leaves undone is found again by the next scan, and what was done
-        already changes nothing a second time.
+        A file is noted as present last of all: whatever a crash leaves undone is found again by the next scan, and
+        what was done already changes nothing a second time.
         """
         if self._landing:
+            self._book.observe(self._announced)
+            self._announced = []
             self._scan.landed += [batch for batch in self._book.land_all(self._landing) if batch.state in _OPEN]
             self._landing = []
         if self._rows:
@@ -288,7 +310,10 @@ class Changes:
 
     def _settle_lost(self, id: str, left: set[str]) -> None:
         """A batch whose content left a path: it lies elsewhere now, or is withdrawn, or its files are marked."""
-        batch = self._book.batch(id)
+        try:
+            batch = self._book.batch(id)
+        except BookRefused:  # the scan that announced it died before it landed
+            return
         sizes = {file.sha256: file.size_bytes for file in batch.files}
         if here := self._whole(batch):
             files = [self._file(path, sha256, sizes[sha256]) for path, sha256 in sorted(here.items())]
@@ -301,16 +326,18 @@ class Changes:
             if gone or any(file.removed for file in batch.files):
                 self._book.land_all([batch.model_copy(update={"files": tuple(files)})])
             return
-        if not (gone := {file.path for file in batch.files if not file.removed} & left):
-            return
-        self._book.mark_removed(id, gone)
         if batch.state in _OPEN:
-            reason = f"its content left the zone before a training learnt from it: {shown(min(gone))}"
+            reason = (
+                f"its content left the zone before a training learnt from it: {shown(min(left, default=batch.name))}"
+            )
             try:
                 self._book.withdraw(id, reason)
+                self._scan.withdrawn.append((id, reason))
             except BookRefused:  # a training was faster
-                return
-            self._scan.withdrawn.append((id, reason))
+                pass
+        present = {path for _, path in self._where.get(id, {})}
+        if gone := {file.path for file in batch.files if not file.removed and file.path not in present}:
+            self._book.mark_removed(id, gone)
 
     def _whole(self, batch: Batch) -> dict[str, str]:
         """Path -> digest of its files in a unit that holds all its content; where it was before, if that is one."""

@@ -7,7 +7,7 @@ import json
 import os
 
 import pytest
-from small_zones import feed
+from small_zones import Desk, feed
 
 from domainlm.retrain.batches import LANDED, TRAINED, WITHDRAWN
 from domainlm.retrain.settings import FeedSettings
@@ -268,22 +268,45 @@ def test_what_is_left_of_a_folder_lands_when_it_has_stayed_so(desk) -> None:
     assert [[file.path for file in batch.files] for batch in scan.landed] == [["drops/1/b.csv"]]
 
 
-def test_a_crash_between_landing_and_noting_lands_nothing_twice(desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = desk()
-    one.write("news/a.csv")
-    one.scan()
-    one.pass_time(60)
+def die_after_landing(one: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scan that ends between the landing of its batches and the note that their files have landed."""
+    real = one.book.land_all
 
-    def crash(rows: object) -> None:
+    def landed(batches: list) -> None:
+        real(batches)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(one.book, "observe", crash)
-        one.scan()
+        patched.setattr(one.book, "land_all", landed)
+        one.settle()
+    one.zone = one.another()
+
+
+def test_a_crash_between_landing_and_noting_lands_nothing_twice(desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = desk()
+    one.write("news/a.csv")
+    die_after_landing(one, monkeypatch)
     assert len(one.book.batches()) == 1
     one.settle()
     (batch,) = one.book.batches()
     assert [change.after for change in one.book.transitions(batch.id)] == [LANDED]
+    assert nothing_new(one.settle())
+
+
+@pytest.mark.parametrize("then", ["deleted", "changed", "emptied"])
+def test_a_file_that_goes_away_in_a_crash_leaves_no_batch_behind(
+    desk, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    one = desk()
+    one.write("news/other.csv", "other")
+    one.settle()
+    path = one.write("news/a.csv", "first")
+    die_after_landing(one, monkeypatch)
+    batch = one.book.batches()[1]
+    path.unlink() if then == "deleted" else one.write("news/a.csv", "second" if then == "changed" else "")
+    scan = one.settle()
+    assert [id for id, _ in scan.withdrawn] == [batch.id]
+    assert [batch.files[0].size_bytes for batch in scan.landed] == ([6] if then == "changed" else [])
     assert nothing_new(one.settle())
 
 
