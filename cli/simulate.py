@@ -18,8 +18,11 @@ from domainlm.errors import ConfigurationError
 from domainlm.project import environment, project_root, resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cli.simulated_training import Workshop
-    from domainlm.retrain.simulation.language import Language
+    from domainlm.retrain.simulation.language import Language, Reader
+    from domainlm.retrain.simulation.market import Month
     from domainlm.retrain.simulation.outcome import Outcome
 
 CONFIGURATION = "configs/simulation.yaml"
@@ -37,8 +40,8 @@ def simulate(
         Path | None, typer.Option("--statements", help="Folder of YYYYMMDD.txt: the drift of their language, too.")
     ] = None,
     statements_licence: Annotated[
-        str, typer.Option("--statements-licence", help="Of those texts, as the licence table names it.")
-    ] = "MIT",
+        str, typer.Option("--statements-licence", help="Of those texts, such as CC0-1.0; nothing is read without.")
+    ] = "",
     early: Annotated[int, typer.Option("--early", help="The last year that the frozen reader reads.")] = 2006,
     reading_steps: Annotated[
         int, typer.Option("--reading-steps", min=1, help="Steps of each further pre-training.")
@@ -57,6 +60,10 @@ def simulate(
     """
     config, folder = (path.resolve() if path else None for path in (config, out))
     statements = statements.resolve() if statements else None
+    if statements and not statements_licence:
+        raise ConfigurationError(
+            "texts without a stated licence are not read", "--statements", "say --statements-licence, such as CC0-1.0"
+        )
     folder = _enter(folder)
     from cli.environment import quiet_libraries
     from cli.simulated_training import Workshop
@@ -95,7 +102,9 @@ def _enter(folder: Path | None) -> Path:
     return folder
 
 
-def _play(workshop: Workshop, months, place: Path, trouble: bool, seeds: int, console: Console) -> Outcome:
+def _play(
+    workshop: Workshop, months: Sequence[Month], place: Path, trouble: bool, seeds: int, console: Console
+) -> Outcome:
     from domainlm.retrain.acceptance import Rules
     from domainlm.retrain.book import open_book
     from domainlm.retrain.simulation import plots
@@ -140,7 +149,7 @@ def _read(
 
     room = ReadingRoom(workshop, statements, dated_files(statements), licence, steps)
 
-    def teach(years):
+    def teach(years: Sequence[int]) -> Reader:
         console.print(f"reading {years[0]} to {years[-1]}" if years else "the base reads nothing")
         return room.teach(years)
 

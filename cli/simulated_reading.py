@@ -44,6 +44,7 @@ class ReadingRoom:
         self, workshop: Workshop, folder: Path, files: Mapping[int, Sequence[str]], licence: str, steps: int
     ) -> None:
         from domainlm.ingest.settings import IngestSettings
+        from domainlm.licences import licence_gate
         from domainlm.prepare import prepare
         from domainlm.validate import validate
 
@@ -58,6 +59,8 @@ class ReadingRoom:
             for number, name in enumerate(names, start=1)
         ]
         self._records = workshop.redacted(IngestSettings(sources=tuple(sources)))
+        columns = (self._records.unique(name) for name in ("licence", "purpose"))
+        licence_gate(workshop.base.card["licence"], *columns, workshop.licences)
         everything, _ = prepare(self._records, WHOLE, workshop.base)
         validate(everything, workshop.corpus_suite, workshop.configuration.step("base_validate")).require()
         self._digest = digest_json([one.model_dump(mode="json") for one in sources] + list(self._records["id"]))

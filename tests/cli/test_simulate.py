@@ -56,7 +56,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], s
     folder = tmp_path_factory.mktemp("simulated")
     arguments = ["-c", str(configuration(folder)), "--months", "4", "--seeds", "2", "--out", str(folder / "out"),
                  "--statements", str(statements(folder / "dated")), "--early", "2001",
-                 "--reading-steps", "2"]  # fmt: skip
+                 "--statements-licence", "CC0-1.0", "--reading-steps", "2"]  # fmt: skip
     return folder / "out", arguments, simulate(*arguments)
 
 
@@ -108,6 +108,12 @@ def test_nothing_of_the_headlines_or_the_key_stands_in_what_it_keeps_beside_the_
     secret = json.loads(next((out / "home" / "keys").glob("*.key")).read_text())["secret"]
     assert secret not in kept
     assert next((out / "home" / "keys").glob("*.key")).stat().st_mode & 0o077 == 0
+
+
+def test_texts_without_a_licence_are_not_read(tmp_path: Path) -> None:
+    told = simulate("--statements", str(tmp_path), "--out", str(tmp_path / "out"), code=1)
+    assert "--statements-licence" in told
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_it_cannot_do_is_refused_with_the_key(tmp_path: Path) -> None:
