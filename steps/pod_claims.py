@@ -14,7 +14,6 @@ from zenml import get_step_context
 from zenml.client import Client
 from zenml.models import PipelineRunResponse
 
-from domainlm.cluster.run_settings import ORCHESTRATOR
 from domainlm.errors import DomainLMError
 from domainlm.ledger.run.outbox import says_pod
 from domainlm.names import CLAIM
@@ -53,8 +52,8 @@ def lease_of_run(asked_s: float) -> float:
     """Seconds that a claim holds without being renewed: as asked, in pods as long as the run may take."""
     if not in_pod():
         return asked_s
-    snapshot = _run().snapshot
-    said = snapshot.pipeline_configuration.settings.get(ORCHESTRATOR) if snapshot else None
+    orchestrator = Client().active_stack.orchestrator  # knows under which key ZenML keeps what the run was told
+    said = orchestrator.get_settings(_run()) if orchestrator.settings_class else None
     return max(asked_s, float(getattr(said, "active_deadline_seconds", None) or DEADLINE_S))
 
 
