@@ -79,6 +79,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Project:
     content["steps"]["detect"]["parameters"]["feeds"][0]["steward"] = "olga@bank.example"  # git knows no author of it
     (made.root / "configs").mkdir()
     (made.root / "configs" / "retrain.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    (made.root / ".gitignore").write_text((ROOT / ".gitignore").read_text() + "site/\nempty_home/\n")
     made.do("git", "add", "-A")
     made.do("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "retraining")
     made.domainlm("setup")
@@ -107,6 +108,7 @@ def test_what_landed_is_trained_on_and_the_result_is_accepted(bank: Project) -> 
         and "+ first: " in first["verdicts"]["decision"]["reasons"]
     )
     assert first["verdicts"]["contest"]["verdict"] == "no-champion"
+    assert first["code"]["dirty"] is False, "what lands in the default zone is no change of the code"
     market = next(source for source in first["sources"] if source["name"] == "market")
     assert list(market["files"]) == ["landing/market/2023-01/news.jsonl"] and market["trusted"] is True
     found = book_of(bank)
