@@ -5,7 +5,7 @@
 Joins three measurements, each of which also runs alone and says how it measures: `benchmarks.retraining.runners` (eight
 runner processes, 1,000 batches, random kill -9; SQLite, and PostgreSQL where one is installed), `scanning` (a look into
 a zone of 100,000 files) and `watching` (how soon a real `domainlm watch` notices, and what it costs while idle). They
-run one after the other, so that none disturbs another; about nine minutes, `--quick` less than two.
+run one after the other, so that none disturbs another: 14 minutes on four busy cores, `--quick` four.
 
 Prints a table of what was wanted and what was found, and ends with one line of JSON. Exit code 1 where a batch was lost
 or trained twice: that is never a matter of a slow machine; times and sizes are.
