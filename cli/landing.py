@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from domainlm.retrain.batches import Batch
     from domainlm.retrain.book import Book
+    from domainlm.retrain.deciding.signals import LedgerView
     from domainlm.retrain.notices import Notice
     from domainlm.retrain.rounds import Terms
     from domainlm.retrain.settings import FeedSettings
-    from domainlm.retrain.signals import LedgerView
     from domainlm.retrain.zone import Zone
 
 SLACK_S = 40.0  # less than a channel has (`domainlm.retrain.notices.delivery`)
@@ -66,7 +66,7 @@ def acceptance_of(configuration: RunConfiguration, book: Book) -> Callable[[Batc
 
     def look(batch: Batch, feed: FeedSettings) -> Batch:
         nonlocal rules
-        from domainlm.retrain.acceptance import Rules, accept, profile_sources
+        from domainlm.retrain.accepting.acceptance import Rules, accept, profile_sources
         from steps.keys import load_keys
 
         if rules is None:

@@ -26,7 +26,7 @@ def probe(config: ConfigurationOption = None, stack: StackOfRun = None, override
     configuration = RunConfiguration.load(path, overrides)
     console, log = Console(highlight=False, width=None if sys.stdout.isatty() else 150), quiet_libraries()
     from domainlm.retrain.book import open_book
-    from domainlm.retrain.probing import to_probe
+    from domainlm.retrain.deciding.probing import to_probe
     from domainlm.retrain.rounds import Terms
 
     terms = Terms.of(configuration)

@@ -94,7 +94,7 @@ def retrain(
     said = [*(overrides or []), *overrides_of("", since, until, batches or [], as_run, asked)]
     configuration = RunConfiguration.load(in_force or path, said)
     if as_run:
-        from domainlm.retrain.as_run import as_run as of_run
+        from domainlm.retrain.deciding.as_run import as_run as of_run
 
         configuration = RunConfiguration(configuration.path, of_run(as_run, configuration.content))
     console = Console(stderr=as_json, highlight=False, width=None if sys.stdout.isatty() else 150)
@@ -221,7 +221,7 @@ def _dry(started: _Started, patience_s: float, as_json: bool) -> int:
 
 def _plan(round: Round, decision: Decision | None) -> list[str]:
     """What a training would work on, and about what it would take."""
-    from domainlm.retrain.plan import make_plan
+    from domainlm.retrain.deciding.plan import make_plan
 
     assert decision is not None
     terms, book, ids = round.terms, round.book, [batch.id for batch in round.waiting()]

@@ -105,7 +105,7 @@ def _enter(folder: Path | None) -> Path:
 def _play(
     workshop: Workshop, months: Sequence[Month], place: Path, trouble: bool, seeds: int, console: Console
 ) -> Outcome:
-    from domainlm.retrain.acceptance import Rules
+    from domainlm.retrain.accepting.acceptance import Rules
     from domainlm.retrain.book import open_book
     from domainlm.retrain.simulation import plots
     from domainlm.retrain.simulation.outcome import outcome_of

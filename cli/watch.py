@@ -35,10 +35,10 @@ from domainlm.project import home
 
 if TYPE_CHECKING:
     from domainlm.retrain.book import Book
+    from domainlm.retrain.deciding.signals import LedgerView
     from domainlm.retrain.notices import Courier
     from domainlm.retrain.settings import SettleSettings
-    from domainlm.retrain.signals import LedgerView
-    from domainlm.retrain.watching import Setup, Tell
+    from domainlm.retrain.watch.watching import Setup, Tell
 
 HEARTBEAT = "watch.json"
 BOOK_PATIENCE_S = 2.0  # of one call; the watcher itself waits longer, and says so
@@ -84,8 +84,8 @@ def watch(
         source = _Source(
             configuration_path(config, root), stack, poll_s, dry_run, [*(overrides or []), *overrides_of(zone or "")]
         )
-        from domainlm.retrain.health import Pulse
-        from domainlm.retrain.watching import Watcher
+        from domainlm.retrain.watch.health import Pulse
+        from domainlm.retrain.watch.watching import Watcher
 
         _say_another()
         watcher = Watcher(
@@ -140,7 +140,7 @@ class _Source:
         from domainlm.retrain.book import open_book
         from domainlm.retrain.notices import Courier
         from domainlm.retrain.rounds import Round, Terms
-        from domainlm.retrain.watching import Setup
+        from domainlm.retrain.watch.watching import Setup
 
         before = self._content()
         configuration = RunConfiguration.load(self._path, self._said)
@@ -231,7 +231,7 @@ def _work_on_copies(folder: Path) -> None:
 
 
 def _lives() -> bool:
-    from domainlm.retrain.health import STALE_S, age_s, read_heartbeat
+    from domainlm.retrain.watch.health import STALE_S, age_s, read_heartbeat
 
     said = read_heartbeat(home() / "retrain" / HEARTBEAT)
     age = age_s(said)
@@ -241,7 +241,7 @@ def _lives() -> bool:
 
 def _say_another() -> None:
     """Two watchers of one zone do no harm: a batch is claimed by one of them."""
-    from domainlm.retrain.health import STALE_S, age_s, read_heartbeat
+    from domainlm.retrain.watch.health import STALE_S, age_s, read_heartbeat
 
     said = read_heartbeat(home() / "retrain" / HEARTBEAT)
     if age_s(said) < STALE_S and said.get("pid") != os.getpid():

@@ -11,14 +11,14 @@ from domainlm.errors import ConfigurationError
 from domainlm.evaluate.contest_report import ContestReport
 from domainlm.names import REGISTER
 from domainlm.register import Registration
-from domainlm.retrain import as_run
 from domainlm.retrain.batches import Claim, Decision, Result
 from domainlm.retrain.book import Book
-from domainlm.retrain.decision import decide
-from domainlm.retrain.plan import selected
+from domainlm.retrain.deciding import as_run
+from domainlm.retrain.deciding.decision import decide
+from domainlm.retrain.deciding.plan import selected
+from domainlm.retrain.deciding.signals import of_feed, profiles_of, signals_of
+from domainlm.retrain.deciding.standing import Standing
 from domainlm.retrain.settings import DecideSettings
-from domainlm.retrain.signals import of_feed, profiles_of, signals_of
-from domainlm.retrain.standing import Standing
 from steps.compiled import Compiled
 from steps.ledger_view import ledger_view, standing_on
 

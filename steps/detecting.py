@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from domainlm.errors import BookRefused, SourceError
 from domainlm.names import INGEST, PREPARE
-from domainlm.retrain.acceptance import Rules, accept, profile_sources
+from domainlm.retrain.accepting.acceptance import Rules, accept, profile_sources
 from domainlm.retrain.batches import ACCEPTED, LANDED, QUARANTINED, Detection
 from domainlm.retrain.book import Book
 from domainlm.retrain.settings import DetectSettings

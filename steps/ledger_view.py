@@ -15,8 +15,8 @@ from domainlm.ledger import entries
 from domainlm.ledger.client import evidence_entries, new_gate
 from domainlm.ledger.run.entering import has_ledger
 from domainlm.redact.policy import read_policy
-from domainlm.retrain.signals import LedgerView
-from domainlm.retrain.standing import OF_BASE, OF_POLICY, Standing, standing
+from domainlm.retrain.deciding.signals import LedgerView
+from domainlm.retrain.deciding.standing import OF_BASE, OF_POLICY, Standing, standing
 from domainlm.validate import read_suite
 
 

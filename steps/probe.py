@@ -21,7 +21,7 @@ from domainlm.prepare.settings import PrepareSettings
 from domainlm.register.incumbent import IncumbentReport
 from domainlm.retrain.batches import Detection, LandedData
 from domainlm.retrain.book import open_book
-from domainlm.retrain.probing import FreshRows, fresh_rows, nothing, unscored
+from domainlm.retrain.deciding.probing import FreshRows, fresh_rows, nothing, unscored
 from domainlm.retrain.settings import DecideSettings
 from domainlm.sources import SourceManifest
 from domainlm.tasks import Task

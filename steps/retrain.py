@@ -12,7 +12,7 @@ from domainlm.names import DECISION, DETECT, RETRAIN
 from domainlm.register import Registration
 from domainlm.retrain.batches import Detection, LandedData, RetrainingPlan, Settlement
 from domainlm.retrain.book import open_book
-from domainlm.retrain.plan import make_plan
+from domainlm.retrain.deciding.plan import make_plan
 from domainlm.retrain.settings import DecideSettings, DetectSettings, SettleSettings
 from steps import claims
 from steps.compiled import compiled

@@ -1,7 +1,7 @@
 """The champion on labelled rows that landed after it was trained: does its score decay?
 
 Nothing was trained on these rows yet, so all of them are asked, whatever their split. Each batch has a score of its own
-with its interval; `domainlm.retrain.decision` puts them beside the score at registration (reason `score-decay`).
+with its interval; `domainlm.retrain.deciding.decision` puts them beside the score at registration (`score-decay`).
 """
 
 from __future__ import annotations

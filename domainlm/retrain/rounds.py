@@ -21,7 +21,7 @@ from domainlm.retrain.settings import DecideSettings, DetectSettings, FeedSettin
 if TYPE_CHECKING:
     from domainlm.config import RunConfiguration
     from domainlm.retrain.book import Book
-    from domainlm.retrain.signals import LedgerView
+    from domainlm.retrain.deciding.signals import LedgerView
     from domainlm.retrain.zone import Zone
 
 Outcome = Literal["no", "busy", "trained", "failed", "would-train"]
@@ -197,7 +197,7 @@ class Round:
 
     def waiting(self) -> list[Batch]:
         """Batches that wait to be trained on, within what the configuration asks for."""
-        from domainlm.retrain.plan import selected
+        from domainlm.retrain.deciding.plan import selected
 
         return selected(self.book, self.terms.decide)
 
@@ -251,8 +251,8 @@ class Round:
 
     def decided(self) -> Decision:
         """The decision of now; nothing is written."""
-        from domainlm.retrain.decision import decide
-        from domainlm.retrain.signals import profiles_of, signals_of
+        from domainlm.retrain.deciding.decision import decide
+        from domainlm.retrain.deciding.signals import profiles_of, signals_of
 
         now = datetime.fromtimestamp(self._clock(), UTC)
         signals = signals_of(self.book, self.terms.lane, now, self._view())
@@ -264,7 +264,7 @@ class Round:
 
         It costs a run, so it waits for as many rows as drift does: fewer show no decay.
         """
-        from domainlm.retrain.probing import to_probe
+        from domainlm.retrain.deciding.probing import to_probe
 
         asked = self.terms.decide
         if decision.retrain or decision.barred or asked.score_decay is None:
@@ -304,7 +304,7 @@ def answer_of(decision: Decision) -> str:
 
     What would stand against a training (a cool-down) counts only where one would begin.
     """
-    from domainlm.retrain.decision import GROUNDS
+    from domainlm.retrain.deciding.decision import GROUNDS
 
     held = sorted(reason.code for reason in decision.reasons if reason.holds and reason.code in GROUNDS)
     return digest_json([decision.retrain, held, sorted(decision.barred), decision.policy])

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from cli import probe
 from domainlm.retrain.batches import Batch, LandedFile
 from domainlm.retrain.book import open_book
-from domainlm.retrain.signals import LedgerView
+from domainlm.retrain.deciding.signals import LedgerView
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAMPION = "c" * 64

@@ -16,7 +16,7 @@ from domainlm.keys import KeyRing
 ROOT = Path(__file__).resolve().parents[2]
 KUSTOMIZE = ROOT / "infra" / "kubernetes"
 BY_SIGNING_IN = {"zenml-api-key", "domainlm-stack"}
-WITH_PEOPLE = {"backup-identity", "domainlm-book", "domainlm-notices"}  # an age key for a restore; a PostgreSQL; notices
+WITH_PEOPLE = {"backup-identity", "domainlm-book", "domainlm-notices"}  # a key for a restore; a PostgreSQL; notices
 
 
 def made(folder: Path) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from kustomize import Unsupported, pod_spec, pod_template, render
 from manifest_rules import broken_rules
 
 from domainlm.cluster.access import SUBMITTER
-from domainlm.retrain.launching import GRACE_S
+from domainlm.retrain.watch.launching import GRACE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 KUSTOMIZE = ROOT / "infra" / "kubernetes"

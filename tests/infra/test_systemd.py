@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from domainlm.retrain.health import BEAT_S, STALE_S
-from domainlm.retrain.launching import GRACE_S
+from domainlm.retrain.watch.health import BEAT_S, STALE_S
+from domainlm.retrain.watch.launching import GRACE_S
 
 UNIT = Path(__file__).resolve().parents[2] / "infra" / "systemd" / "domainlm-watch.service"
 ANALYZE = shutil.which("systemd-analyze")

@@ -166,10 +166,10 @@ def _terms(folder: Path) -> Any:
 
 def _watch(folder: Path, rest: list[str]) -> None:
     from domainlm.retrain.book import open_book
-    from domainlm.retrain.health import Pulse
+    from domainlm.retrain.deciding.signals import LedgerView
     from domainlm.retrain.rounds import Round
-    from domainlm.retrain.signals import LedgerView
-    from domainlm.retrain.watching import Setup, Tell, Watcher
+    from domainlm.retrain.watch.health import Pulse
+    from domainlm.retrain.watch.watching import Setup, Tell, Watcher
 
     def clock() -> float:
         off = folder / "clock"

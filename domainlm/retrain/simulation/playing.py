@@ -18,13 +18,13 @@ from typing import NamedTuple
 
 from domainlm.errors import DomainLMError
 from domainlm.intervals import wilson
-from domainlm.retrain.acceptance import Rules, accept, profile_sources
+from domainlm.retrain.accepting.acceptance import Rules, accept, profile_sources
 from domainlm.retrain.batches import ACCEPTED, LANDED, Batch, Decision, Result, RetrainingPlan
 from domainlm.retrain.book import Book
-from domainlm.retrain.decision import decide
-from domainlm.retrain.plan import make_plan, selected
+from domainlm.retrain.deciding.decision import decide
+from domainlm.retrain.deciding.plan import make_plan, selected
+from domainlm.retrain.deciding.signals import LedgerView, profiles_of, signals_of
 from domainlm.retrain.settings import DecideSettings, DetectSettings
-from domainlm.retrain.signals import LedgerView, profiles_of, signals_of
 from domainlm.retrain.simulation.market import Headline
 from domainlm.retrain.simulation.trained import Trained, Trainer
 from domainlm.retrain.simulation.trouble import DAY_S, Act

@@ -13,7 +13,7 @@ from domainlm.config import RunConfiguration
 from domainlm.digests import digest_json
 from domainlm.errors import TrainingError
 from domainlm.keys import KeyRing
-from domainlm.retrain.acceptance import Rules
+from domainlm.retrain.accepting.acceptance import Rules
 from domainlm.retrain.batches import PROMOTED, QUARANTINED, TRAINED, Batch, RetrainingPlan
 from domainlm.retrain.book import Book, open_book
 from domainlm.retrain.settings import DecideSettings

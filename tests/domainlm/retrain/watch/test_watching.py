@@ -16,7 +16,7 @@ from postgresql_cluster import Cluster, binaries, postgresql
 from small_watcher import SmallWatcher
 
 from domainlm.retrain.batches import Result
-from domainlm.retrain.health import read_heartbeat
+from domainlm.retrain.watch.health import read_heartbeat
 
 HEAVY = ("torch", "datasets", "pandas", "pyarrow", "zenml", "mlflow", "transformers", "numpy")
 

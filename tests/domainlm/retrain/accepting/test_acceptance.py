@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from domainlm.errors import ConfigurationError, SourceError
 from domainlm.keys import KeyRing
-from domainlm.retrain import acceptance, past
-from domainlm.retrain.acceptance import Rules, accept, profile_sources
+from domainlm.retrain.accepting import acceptance, past
+from domainlm.retrain.accepting.acceptance import Rules, accept, profile_sources
+from domainlm.retrain.accepting.profile import Pack, Profile
 from domainlm.retrain.batches import ACCEPTED, LANDED, QUARANTINED, WITHDRAWN, Batch, LandedFile, Result
 from domainlm.retrain.book import Book, open_book
-from domainlm.retrain.profile import Pack, Profile
+from domainlm.retrain.deciding.signals import BASELINE, Signals, profiles_of
 from domainlm.retrain.settings import FeedSettings
-from domainlm.retrain.signals import BASELINE, Signals, profiles_of
 from domainlm.sources import RowStream, SourceSettings
 from domainlm.tasks import Task
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-
 KEPT = 300  # works that are remembered
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from domainlm.digests import digest_json
 from domainlm.reports import Report
 from domainlm.retrain.batches import ACCEPTED, Batch, Decision, LandedData, Reason
-from domainlm.retrain.plan import fresh
+from domainlm.retrain.deciding.plan import fresh
 from domainlm.retrain.settings import FeedSettings
 
 if TYPE_CHECKING:

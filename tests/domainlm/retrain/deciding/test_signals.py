@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from domainlm.retrain.accepting.profile import Profile
 from domainlm.retrain.batches import Batch, LandedFile, Result
 from domainlm.retrain.book import Book, open_book
-from domainlm.retrain.profile import Profile
-from domainlm.retrain.signals import BASELINE, SOURCES, LedgerView, of_feed, profiles_of, signals_of
+from domainlm.retrain.deciding.signals import BASELINE, SOURCES, LedgerView, of_feed, profiles_of, signals_of
 
 LANE = "domainlm-finance"
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domainlm.retrain.patience import KEPT, Patience
+from domainlm.retrain.watch.patience import KEPT, Patience
 
 
 class Facts:

@@ -20,12 +20,12 @@ from domainlm.errors import ConfigurationError, DomainLMError, SourceError, near
 from domainlm.keys import KeyRing
 from domainlm.project import resolve
 from domainlm.records import TEST
+from domainlm.retrain.accepting.columns import Columns, ColumnsDiffer, only_known
+from domainlm.retrain.accepting.past import Past, alone, text_of
+from domainlm.retrain.accepting.profile import Pack, Profile, Profiler
 from domainlm.retrain.batches import ACCEPTED, LANDED, PROMOTED, TRAINED, Batch, LandedFile
-from domainlm.retrain.columns import Columns, ColumnsDiffer, only_known
-from domainlm.retrain.past import Past, alone, text_of
-from domainlm.retrain.profile import Pack, Profile, Profiler
+from domainlm.retrain.deciding.signals import BASELINE, SOURCES
 from domainlm.retrain.settings import FeedSettings
-from domainlm.retrain.signals import BASELINE, SOURCES
 from domainlm.sources import DOCUMENTS, LABELLED, NEEDED, RawRow, RowStream, SourceSettings
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from domainlm.reports import Report
-from domainlm.retrain.profile import Profile, added
+from domainlm.retrain.accepting.profile import Profile, added
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

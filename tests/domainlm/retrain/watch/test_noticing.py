@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import watchfiles
 
-from domainlm.retrain.noticing import Changes, file_system_of
+from domainlm.retrain.watch.noticing import Changes, file_system_of
 
 
 class Woken:

@@ -9,7 +9,7 @@ import pytest
 
 from domainlm.retrain.batches import Batch, LandedFile, Result
 from domainlm.retrain.book import Book, open_book
-from domainlm.retrain.probing import fresh_rows, nothing, to_probe, unscored
+from domainlm.retrain.deciding.probing import fresh_rows, nothing, to_probe, unscored
 from domainlm.retrain.settings import FeedSettings
 from domainlm.sources import RowStream
 

@@ -12,11 +12,11 @@ import pytest
 from domainlm.errors import ConfigurationError
 from domainlm.keys import KeyRing
 from domainlm.reading import display
-from domainlm.retrain.acceptance import Rules, accept
+from domainlm.retrain.accepting.acceptance import Rules, accept
+from domainlm.retrain.accepting.profile import Pack
 from domainlm.retrain.batches import Batch, Claim, Decision, LandedFile, Result, RetrainingPlan
 from domainlm.retrain.book import Book, BookRefused, open_book
-from domainlm.retrain.plan import make_plan, selected
-from domainlm.retrain.profile import Pack
+from domainlm.retrain.deciding.plan import make_plan, selected
 from domainlm.retrain.settings import DecideSettings, FeedSettings
 from domainlm.sources import RowStream
 from domainlm.tasks import Task

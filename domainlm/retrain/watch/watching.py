@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from domainlm.digests import digest_json
 from domainlm.errors import DomainLMError
-from domainlm.retrain.bell import Bell, Interrupted, Signals
-from domainlm.retrain.health import Pulse, notify_systemd
-from domainlm.retrain.launching import BUSY, Child, Children, LaunchFailed, OnStop
-from domainlm.retrain.noticing import Changes
-from domainlm.retrain.patience import Patience
 from domainlm.retrain.rounds import Round
+from domainlm.retrain.watch.bell import Bell, Interrupted, Signals
+from domainlm.retrain.watch.health import Pulse, notify_systemd
+from domainlm.retrain.watch.launching import BUSY, Child, Children, LaunchFailed, OnStop
+from domainlm.retrain.watch.noticing import Changes
+from domainlm.retrain.watch.patience import Patience
 
 if TYPE_CHECKING:
     from domainlm.retrain.batches import Decision

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 
 from domainlm.keys import KeyRing
-from domainlm.retrain.drift import label_drift, term_drift, told_labels, told_terms, vocabulary_drift
-from domainlm.retrain.profile import Pack, Profile, Profiler
+from domainlm.retrain.accepting.profile import Pack, Profile, Profiler
+from domainlm.retrain.deciding.drift import label_drift, term_drift, told_labels, told_terms, vocabulary_drift
 from domainlm.retrain.settings import DecideSettings
 from domainlm.sources import RawRow, RowStream, SourceSettings
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 KEYS = KeyRing("one", b"1" * 32)
 SOURCE = SourceSettings(
     name="market", uri="news.jsonl", form="labelled", task="sentiment", licence="CC0-1.0", consent="public",

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from domainlm.retrain.accepting.profile import Profile
 from domainlm.retrain.batches import ACCEPTED, Batch, Decision, Reason
-from domainlm.retrain.decision import BARS, GROUNDS, URGENT, decide
-from domainlm.retrain.profile import Profile
+from domainlm.retrain.deciding.decision import BARS, GROUNDS, URGENT, decide
+from domainlm.retrain.deciding.signals import FreshScore, KnownModel, Profiles, Signals
 from domainlm.retrain.settings import DecideSettings
-from domainlm.retrain.signals import FreshScore, KnownModel, Profiles, Signals
 
 NOW = "2026-11-21T12:00:00+00:00"
 CHAMPION = KnownModel(identity="c" * 64, version="m/1", since="2026-11-01T00:00:00+00:00", base="b" * 64, policy="p")
@@ -266,11 +266,11 @@ def test_a_process_that_decides_stays_light() -> None:
     code = """
 import sys
 from domainlm.retrain.batches import Batch
-from domainlm.retrain.decision import decide
-from domainlm.retrain.plan import make_plan
-from domainlm.retrain.profile import Profile
+from domainlm.retrain.deciding.decision import decide
+from domainlm.retrain.deciding.plan import make_plan
+from domainlm.retrain.accepting.profile import Profile
 from domainlm.retrain.settings import DecideSettings
-from domainlm.retrain.signals import Profiles, Signals, signals_of
+from domainlm.retrain.deciding.signals import Profiles, Signals, signals_of
 one = Profile(key="k", task="t", rows=500, buckets={number: number % 7 + 1 for number in range(900)})
 decide(DecideSettings(), [], Profiles(new=(one,), known=(one,)), Signals(now="2026-11-21T12:00:00+00:00"))
 heavy = {"torch", "datasets", "pandas", "pyarrow", "zenml", "mlflow", "transformers", "scipy", "sklearn"}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from domainlm.retrain import launching
-from domainlm.retrain.launching import Child, Children, LaunchFailed, new_log
+from domainlm.retrain.watch import launching
+from domainlm.retrain.watch.launching import Child, Children, LaunchFailed, new_log
 
 SLEEPS = [sys.executable, "-c", "import time; print('at work', flush=True); time.sleep(120)"]
 STUBBORN = [

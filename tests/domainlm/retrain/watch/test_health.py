@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from domainlm.retrain import health
-from domainlm.retrain.health import Pulse, age_s, notify_systemd, read_heartbeat
+from domainlm.retrain.watch import health
+from domainlm.retrain.watch.health import Pulse, age_s, notify_systemd, read_heartbeat
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from domainlm.errors import ConfigurationError
 from domainlm.keys import KeyRing
-from domainlm.retrain.profile import BUCKETS, FIGURE, USE, Pack, Profile, Profiler, added
+from domainlm.retrain.accepting.profile import BUCKETS, FIGURE, USE, Pack, Profile, Profiler, added
 from domainlm.sources import RawRow, SourceSettings
 from domainlm.tasks import Task
 
@@ -96,7 +96,7 @@ def test_lengths_are_told_by_their_quantiles_and_stay_few() -> None:
 
 
 def test_the_terms_of_a_pack_are_those_of_its_glossary_and_its_watched_ones(tmp_path: Path) -> None:
-    pack = Pack.read(str(Path(__file__).resolve().parents[3] / "domains/finance"))
+    pack = Pack.read(str(Path(__file__).resolve().parents[4] / "domains/finance"))
     assert {"Corporate Value-up Programme", "value-up", "metaverse", "Credit rating"} <= set(pack.terms.values())
     assert pack.found_in(["the", "corporate", "value", "up", "programme"]) == {"Corporate Value-up Programme"}
     assert pack.labels_of("sentiment") and pack.labels_of("definition") == () == pack.labels_of("none")

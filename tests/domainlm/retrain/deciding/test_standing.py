@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from domainlm.config import EMBEDDED
-from domainlm.retrain import standing as module
-from domainlm.retrain.standing import standing
+from domainlm.retrain.deciding import standing as module
+from domainlm.retrain.deciding.standing import standing
 
 RULES = {"redaction": {"profiles": ["us"]}, "contract": {"expectations": 3}}
 

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from domainlm.retrain.profile import Profile
+from domainlm.retrain.accepting.profile import Profile
 
 if TYPE_CHECKING:
     import numpy as np

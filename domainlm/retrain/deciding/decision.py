@@ -11,11 +11,11 @@ from datetime import datetime
 from math import floor
 
 from domainlm.digests import digest_json
+from domainlm.retrain.accepting.profile import Profile, added
 from domainlm.retrain.batches import Batch, Code, Decision, Reason
-from domainlm.retrain.drift import Drift, label_drift, term_drift, told_labels, told_terms, vocabulary_drift
-from domainlm.retrain.profile import Profile, added
+from domainlm.retrain.deciding.drift import Drift, label_drift, term_drift, told_labels, told_terms, vocabulary_drift
+from domainlm.retrain.deciding.signals import FreshScore, KnownModel, Profiles, Signals
 from domainlm.retrain.settings import DecideSettings
-from domainlm.retrain.signals import FreshScore, KnownModel, Profiles, Signals
 
 GROUNDS: tuple[Code, ...] = (
     "asked", "first", "new-rows", "age", "label-drift", "vocabulary-drift", "term-drift", "score-decay", "erasure",

@@ -10,7 +10,7 @@ from domainlm.errors import ConfigurationError
 from domainlm.keys import KeyRing
 from domainlm.ledger.run import manifest as manifests
 from domainlm.ledger.run.manifest import RunManifest, StepEntry
-from domainlm.retrain.as_run import as_run, differences, manifest_of
+from domainlm.retrain.deciding.as_run import as_run, differences, manifest_of
 
 RUN = "3c8ef51d-c82c-492e-8c54-970f5df0e84e"
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from domainlm.errors import DomainLMError
-from domainlm.retrain.health import notify_systemd
+from domainlm.retrain.watch.health import notify_systemd
 
 KEPT_LOGS = 60
 GRACE_S = 60.0  # for a training to stop between two steps, before it is ended

@@ -1,0 +1,1 @@
+"""Whether to train again, with every reason, and on what: the plan of a retraining."""
