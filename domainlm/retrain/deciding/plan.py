@@ -177,7 +177,10 @@ class _Entry(NamedTuple):
 def _entries(old: Sequence[Batch], new: Sequence[Batch]) -> list[_Entry]:
     """The files of a feed that count, old ones first."""
     last = {
-        file.path: batch.number for batch in sorted((*old, *new), key=lambda one: one.number) for file in batch.files
+        file.path: batch.number
+        for batch in sorted((*old, *new), key=lambda one: one.number)
+        for file in batch.files
+        if not file.removed  # content that came back under a path lies there now, whatever lay there meanwhile
     }
     entries: dict[str, _Entry] = {}
     for batch, fresh in (*((batch, False) for batch in old), *((batch, True) for batch in new)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from domainlm.keys import KeyRing
 from domainlm.reading import display
 from domainlm.retrain.accepting.acceptance import Rules, accept
 from domainlm.retrain.accepting.profile import Pack
-from domainlm.retrain.batches import Batch, Claim, Decision, LandedFile, Result, RetrainingPlan
+from domainlm.retrain.batches import LANDED, Batch, Claim, Decision, LandedFile, Result, RetrainingPlan
 from domainlm.retrain.book import Book, BookRefused, open_book
 from domainlm.retrain.deciding.plan import make_plan, selected
-from domainlm.retrain.settings import DecideSettings, FeedSettings
+from domainlm.retrain.settings import DecideSettings, DetectSettings, FeedSettings
+from domainlm.retrain.zone import Zone
 from domainlm.sources import RowStream
 from domainlm.tasks import Task
 
@@ -151,6 +153,51 @@ def test_a_replaced_file_counts_as_the_later_batch_and_equal_content_once(book: 
     found = plan(book, zone, claimed(book, later))
     assert names(found) == ["b", "a"] and found.new_after == {"news": 4}
     assert found.digests[display(f"{zone}/news/a.csv")] == "5" * 64
+
+
+def test_content_that_came_back_under_its_path_counts_again(book: Book, zone: Path) -> None:
+    """X was replaced by Y and put back: by the real zone, which knows X's batch."""
+    look = Zone(DetectSettings(zone=str(zone), feeds=(feed(uri="**/*.csv"),), settle_s=0), book)
+    put(zone, "a", "x x", 1), put(zone, "kept", "k k", 2)
+    trained(book, "r1", *accepted(book, look))
+    put(zone, "a", "y y", 3)
+    trained(book, "r2", *accepted(book, look))
+    put(zone, "a", "x x", 4), put(zone, "new", "n n", 5)
+    found = plan(book, zone, claimed(book, *accepted(book, look)), feed(uri="**/*.csv"))
+    assert [row.question for row in RowStream(found.sources[0])] == ["x x", "k k", "n n"]
+    assert found.new_after == {"news": 2}
+
+
+def test_content_that_moved_onto_a_removed_files_path_counts(book: Book, zone: Path) -> None:
+    look = Zone(DetectSettings(zone=str(zone), feeds=(feed(uri="**/*.csv"),), settle_s=0), book)
+    put(zone, "q", "x x", 1)
+    trained(book, "r1", *accepted(book, look))
+    put(zone, "p", "y y", 2), put(zone, "kept", "k k", 3)
+    trained(book, "r2", *accepted(book, look))
+    (zone / "news/p.csv").unlink()
+    look.scan()
+    (zone / "news/q.csv").rename(zone / "news/p.csv")
+    put(zone, "new", "n n", 4)
+    found = plan(book, zone, claimed(book, *accepted(book, look)), feed(uri="**/*.csv"))
+    assert names(found) == ["p", "kept", "new"] and found.new_after == {"news": 2}
+
+
+def put(zone: Path, name: str, text: str, minute: int) -> None:
+    """A file of one row, changed last in that minute."""
+    (zone / "news").mkdir(exist_ok=True)
+    place = zone / "news" / f"{name}.csv"
+    place.write_text(f"text,label\n{text},neutral\n")
+    os.utime(place, (1.7e9 + 60 * minute,) * 2)
+
+
+def accepted(book: Book, look: Zone) -> list[Batch]:
+    """What landed, with its one row a file."""
+    for _ in range(3):  # what is new must have kept its size
+        look.scan()
+    return [
+        book.accept(batch.id, 1, files=[file.model_copy(update={"rows": 1}) for file in batch.files])
+        for batch in book.batches(state=LANDED)
+    ]
 
 
 def test_each_feed_has_its_own_source_and_a_feed_that_is_not_configured_is_left_out(book: Book, zone: Path) -> None:
