@@ -10,6 +10,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
@@ -26,6 +28,9 @@ FORMATS = {
 }  # fmt: skip
 BLANK_LINE, HEADING, WHOLE_FILE = "blank_line", "heading", "file"
 GLOB_SIGNS = "*?["
+LONGEST_LINE_BYTES = 8 << 20  # what is longer is no line of data: a file of zeros has no end of line at all
+CHUNK_BYTES = 1 << 16  # the lines of one are in memory together
+LONGEST_DOCUMENT_CHARACTERS = 64 << 20  # held in memory while it is cut
 
 
 def locate(uri: str, parts: Sequence[str] = ()) -> list[str]:
@@ -140,12 +145,10 @@ def rows(
 
 
 def _read_all(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    import fsspec
-
     number, limit = 0, arguments["limit"]
     for file in arguments["files"]:
         name = display(file)
-        with fsspec.open(file, "rb") as stream:
+        with opened(file) as stream:
             lines = _Lines(stream, name)
             header: list[str] = []
             for line, values in _parser(arguments)(lines, name) if not limit or number < limit else ():
@@ -160,13 +163,37 @@ def _read_all(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"file": name, "sha256": lines.sha256.hexdigest(), "size_bytes": lines.size_bytes, "header": header}
 
 
+def opened(file: str) -> IO[bytes]:
+    """The bytes of a file, as `locate` names it. Whoever puts files into a folder could put a pipe or a device in the
+    place of one: a pipe keeps its reader waiting for ever, and a device has no end.
+
+    Raises:
+        SourceError: it is a pipe, a socket or a device.
+        OSError: it cannot be opened; of a store whatever its client raises.
+    """
+    import fsspec
+    from fsspec.implementations.local import LocalFileSystem
+
+    filesystem, path = fsspec.core.url_to_fs(file)
+    if not isinstance(filesystem, LocalFileSystem):
+        return filesystem.open(path, "rb")
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    kind = os.fstat(handle).st_mode
+    if stat.S_ISREG(kind):
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(path)
+    raise SourceError("is a device, pipe or socket, not a file", display(file), "put the file itself there")
+
+
 def _parser(arguments: dict[str, Any]) -> Callable[[_Lines, str], Iterator[tuple[int, dict[str, str]]]]:
     format, separator = arguments["format"], arguments["separator"]
     if format == "csv":
         return lambda lines, name: _csv_rows(lines, name, arguments["delimiter"])
     if format == "jsonl":
         return _json_rows
-    return lambda lines, _: _documents(lines, separator, arguments["max_characters"])
+    return lambda lines, name: _documents(lines, name, separator, arguments["max_characters"])
 
 
 class _Lines:
@@ -175,9 +202,25 @@ class _Lines:
     def __init__(self, stream: IO[bytes], name: str) -> None:
         self.stream, self.name = stream, name
         self.sha256, self.size_bytes, self.number = hashlib.sha256(), 0, 0
+        self._raw = self._split()  # one iterator for the parser and for what it leaves over
+
+    def _split(self) -> Iterator[bytes]:
+        """Lines with their ends. Not the stream's own lines: a store's stream knows no limit for them."""
+        rest = b""
+        while chunk := self.stream.read(CHUNK_BYTES):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                yield line + b"\n"
+            if len(rest) > LONGEST_LINE_BYTES:
+                raise SourceError(
+                    f"holds a line of more than {LONGEST_LINE_BYTES >> 20} MiB", f"{self.name}, line {self.number + 1}",
+                    "end each row with a line break; a file of zero bytes is no text",
+                )  # fmt: skip
+        if rest:
+            yield rest
 
     def __iter__(self) -> Iterator[str]:
-        for raw in self.stream:
+        for raw in self._raw:
             start = self.size_bytes
             self.sha256.update(raw)
             self.size_bytes += len(raw)
@@ -251,7 +294,7 @@ def _json_rows(lines: _Lines, name: str) -> Iterator[tuple[int, dict[str, str]]]
             content = json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse, object_pairs_hook=_once)
         except _Twice as error:
             raise SourceError(f"has the key '{error}' twice", where, "keep one of the two") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # brackets in brackets in brackets
             position = getattr(error, "colno", 0)
             raise SourceError(
                 f"is not JSON (at character {position})", where, "one complete JSON object a line"
@@ -285,18 +328,20 @@ def _cell(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _documents(lines: Iterable[str], separator: str, max_characters: int) -> Iterator[tuple[int, dict[str, str]]]:
-    for line, paragraphs in _paragraph_groups(lines, separator):
+def _documents(
+    lines: Iterable[str], name: str, separator: str, max_characters: int
+) -> Iterator[tuple[int, dict[str, str]]]:
+    for line, paragraphs in _paragraph_groups(lines, name, separator):
         head = paragraphs[0]  # names the document, so that its pieces stay in one split
         for piece in _pieces(paragraphs, max_characters):
             yield line, {TEXT_COLUMN: piece, DOCUMENT_COLUMN: head}
 
 
-def _paragraph_groups(lines: Iterable[str], separator: str) -> Iterator[tuple[int, list[str]]]:
+def _paragraph_groups(lines: Iterable[str], name: str, separator: str) -> Iterator[tuple[int, list[str]]]:
     """Documents as lists of paragraphs, each with the line it begins at."""
     document: list[str] = []
     paragraph: list[str] = []
-    begin, fenced = 1, False
+    begin, fenced, held = 1, False, 0
     for number, line in enumerate(lines, start=1):
         line = line.rstrip()
         fenced ^= line.lstrip().startswith("```")  # a "# comment" inside a code block is no heading
@@ -310,8 +355,14 @@ def _paragraph_groups(lines: Iterable[str], separator: str) -> Iterator[tuple[in
                 document = []
         if line:
             if not document and not paragraph:
-                begin = number
+                begin, held = number, 0
             paragraph.append(line)
+            held += len(line)
+            if held > LONGEST_DOCUMENT_CHARACTERS:
+                raise SourceError(
+                    f"is longer than {LONGEST_DOCUMENT_CHARACTERS >> 20} million characters",
+                    f"{name}, document from line {begin} on", "separate its documents: see `document_separator`",
+                )  # fmt: skip
     if paragraph:
         document.append("\n".join(paragraph))
     if document:

@@ -424,11 +424,9 @@ def compare_with_manifest(manifest: SourceManifest) -> None:
 def _files_now(entry: SourceEntry) -> list[SourceFile]:
     import hashlib
 
-    import fsspec
-
     files = []
     for file in reading.locate(entry.uri, entry.parts):
-        with fsspec.open(file, "rb") as stream:
+        with reading.opened(file) as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
             files.append(SourceFile(uri=reading.display(file), sha256=sha256, size_bytes=stream.tell()))
     return files

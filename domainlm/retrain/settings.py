@@ -26,6 +26,7 @@ class FeedSettings(SourceSettings):
     )
     order_column: str = Field("", description="of the query: rises with each new row; empty compares every row")
     checksum: bool = Field(False, description="each file waits for its checksum file, however long it keeps its size")
+    max_file_bytes: int = Field(4 << 30, ge=1, description="a larger file is not read, and told of")
 
     @model_validator(mode="after")
     def _one_place(self) -> FeedSettings:

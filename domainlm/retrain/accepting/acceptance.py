@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from domainlm import reading
 from domainlm.agreement import ENOUGH_TEXTS, label_agreement
-from domainlm.digests import digest_json
+from domainlm.digests import READ_BYTES, digest_json
 from domainlm.errors import ConfigurationError, DomainLMError, SourceError, nearest
 from domainlm.keys import KeyRing
 from domainlm.project import resolve
@@ -272,9 +272,11 @@ def _told(error: SourceError, file: LandedFile, columns: Columns, header: Sequen
     if isinstance(error, _Unreadable):
         return error
     try:
-        now = _sha256(file.uri)
-    except FileNotFoundError:
+        now = _sha256(file.uri, file.size_bytes)
+    except (FileNotFoundError, IsADirectoryError):
         return _Replaced(f"{file.path}: is no longer in the zone")
+    except SourceError:  # a pipe or a device took its place
+        return _Replaced(f"{file.path}: is no file any more")
     except Exception as fault:  # whatever a storage client raises
         return _unreadable(file, fault)
     if now != file.sha256:
@@ -309,8 +311,17 @@ def _check_agreement(given: Mapping[bytes, str], before: Mapping[bytes, str], ba
             )
 
 
-def _sha256(uri: str) -> str:
-    import fsspec
+def _sha256(uri: str, size_bytes: int | None = None) -> str:
+    """The digest of a file; empty where it is larger than it was, so that no more than that is read.
 
-    with fsspec.open(uri if "://" in uri else str(resolve(uri)), "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    Raises:
+        SourceError: it is no file.
+        OSError: it cannot be opened; of a store whatever its client raises.
+    """
+    digest, left = hashlib.sha256(), size_bytes
+    with reading.opened(uri if "://" in uri else str(resolve(uri))) as stream:
+        while chunk := stream.read(READ_BYTES):
+            if left is not None and (left := left - len(chunk)) < 0:
+                return ""
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -24,7 +24,7 @@ from domainlm.digests import digest_json
 from domainlm.errors import BookRefused
 from domainlm.retrain.batches import ACCEPTED, LANDED, QUARANTINED, WITHDRAWN, Batch, LandedFile, SeenFile
 from domainlm.retrain.book import Book
-from domainlm.retrain.zone.completeness import EMPTY, MISMATCH, Completeness, Stillness, Waits
+from domainlm.retrain.zone.completeness import EMPTY, MISMATCH, TOO_LARGE, Completeness, Stillness, Waits
 from domainlm.retrain.zone.listing import PRESENT, REMOVED, UNREADABLE, Listing, Unit, unit_of
 from domainlm.retrain.zone.names import shown
 from domainlm.retrain.zone.places import Found, Unreadable, Unstable
@@ -241,7 +241,7 @@ class Changes:
         if not told:
             self._scan.unreadable.append((shown(one.path), reason))
         sha256, batch = "", ""
-        if row is not None and reason in (EMPTY, MISMATCH):  # it holds something else now
+        if row is not None and reason in (EMPTY, MISMATCH, TOO_LARGE):  # it holds something else now
             self._leaves(unit, row)
         elif row is not None:
             self._doubt_landing(row)

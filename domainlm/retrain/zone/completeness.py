@@ -18,6 +18,7 @@ from domainlm.retrain.zone.places import Digests, Found, Local, Store, Unreadabl
 
 EMPTY = "is empty"
 MISMATCH = "does not fit its checksum file"
+TOO_LARGE = "is larger than its feed's max_file_bytes"
 _CHECKSUM_BYTES = 1 << 16
 _SOON_S = 0.1  # until the next look at a file that changed while it was read, where none has to settle
 _DIGITS = re.compile(r"[0-9a-fA-F]{32,128}\Z")
@@ -117,8 +118,10 @@ class Completeness:
 
         Raises:
             Waits: it is not complete, or changed while it was read.
-            Unreadable: it is empty, cannot be opened, or has settled and does not fit its checksum file.
+            Unreadable: it is empty or too large, cannot be opened, or has settled and does not fit its checksum file.
         """
+        if one.size_bytes > feed.max_file_bytes:
+            raise Unreadable(TOO_LARGE)
         still = self._stillness.settled(one)
         checksums = self._checksums(one)
         if one.size_bytes == 0 and (still or whole):

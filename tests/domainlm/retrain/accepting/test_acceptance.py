@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import tracemalloc
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domainlm import reading
 from domainlm.errors import ConfigurationError, SourceError
 from domainlm.keys import KeyRing
 from domainlm.retrain.accepting import acceptance, past
@@ -257,19 +259,72 @@ def test_content_that_was_replaced_or_removed_is_not_accepted_and_lands_anew(boo
 def test_a_file_that_cannot_be_read_now_leaves_the_batch_as_it_is(
     book: Book, zone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import fsspec
-
-    batch, opened = land(book, zone, "a", GOOD), fsspec.open
+    batch, opened = land(book, zone, "a", GOOD), reading.opened
 
     def refused(*given: Any, **named: Any) -> Any:
         raise PermissionError("s3://key:SECRET@zone")
 
-    monkeypatch.setattr(fsspec, "open", refused)
+    monkeypatch.setattr(reading, "opened", refused)
     with pytest.raises(SourceError, match=r"a-0\.csv: cannot be read now \(PermissionError\)") as raised:
         accept(book, batch, CSV, RULES)
     assert "SECRET" not in f"{raised.value!r}" and book.batch(batch.id).state == LANDED
-    monkeypatch.setattr(fsspec, "open", opened)
+    monkeypatch.setattr(reading, "opened", opened)
     assert accept(book, batch, CSV, RULES).state == ACCEPTED
+
+
+@pytest.mark.parametrize("stranger", ["pipe", "/dev/zero", "folder", "larger", "other"])
+def test_what_took_the_place_of_a_file_neither_hangs_nor_is_read_to_its_end(
+    book: Book, zone: Path, stranger: str
+) -> None:
+    batch = land(book, zone, "a", GOOD)
+    path = zone / "a-0.csv"
+    path.unlink()
+    if stranger == "pipe":
+        os.mkfifo(path)  # nobody writes into it
+    elif stranger == "folder":
+        path.mkdir()
+    elif stranger.startswith("/dev"):
+        path.symlink_to(stranger)
+    else:
+        path.write_text(GOOD)
+        os.truncate(path, (1 << 40) if stranger == "larger" else len(GOOD) - 1)  # a terabyte without blocks
+    found = accept(book, batch, CSV, RULES)
+    assert found.state == WITHDRAWN and found.reason.startswith("a-0.csv: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "suffix", "feed"),
+    [
+        (b"text,label\n" + b"\0" * (20 << 20), "csv", CSV),
+        (b'{"label":"positive","text":"' + b"a b " * (5 << 20) + b'"}\n', "jsonl", JSONL),
+    ],
+)
+def test_a_line_without_end_is_told_and_not_held(
+    book: Book, zone: Path, content: bytes, suffix: str, feed: FeedSettings
+) -> None:
+    batch = land(book, zone, "a", content, suffix=suffix)
+    tracemalloc.start()
+    try:
+        found = accept(book, batch, feed, RULES)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.state == QUARANTINED and "holds a line of more than 8 MiB" in found.reason
+    assert peak < 3 * reading.LONGEST_LINE_BYTES, "the line was held whole"
+
+
+def test_brackets_in_brackets_are_no_row(book: Book, zone: Path) -> None:
+    found = accept(book, land(book, zone, "a", '{"text": ' + "[" * 200_000 + "\n", suffix="jsonl"), JSONL, RULES)
+    assert found.state == QUARANTINED and "is not JSON" in found.reason
+
+
+def test_a_document_without_end_is_told(book: Book, zone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "LONGEST_DOCUMENT_CHARACTERS", 1 << 20)
+    texts = feed(uri="*.txt", form="documents")
+    shorter, longer = ("".join(f"line {number}\n" for number in range(rows)) for rows in (50_000, 120_000))
+    assert accept(book, land(book, zone, "a", f"{shorter}\n{shorter}x\n", suffix="txt"), texts, RULES).state == ACCEPTED
+    found = accept(book, land(book, zone, "b", f"a\n\n{longer}", suffix="txt"), texts, RULES)
+    assert found.state == QUARANTINED and "document from line 3 on: is longer than 1 million" in found.reason
 
 
 def test_a_fault_of_our_own_is_no_fault_of_the_store(book: Book, zone: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -372,3 +372,17 @@ def test_a_feed_gets_what_an_earlier_one_does_not_take(desk) -> None:
 def test_ids_do_not_depend_on_names_or_order_but_on_feed_and_content() -> None:
     assert batch_id("a", ["2", "1"]) == batch_id("a", ["1", "2"]) != batch_id("b", ["1", "2"])
     assert batch_id("a", ["1", "1"]) != batch_id("a", ["1"])
+
+
+def test_a_file_that_is_too_large_is_not_read_but_told(desk) -> None:
+    one = desk(feed(max_file_bytes=100))
+    path = one.write("news/a.csv")
+    (batch,) = one.settle().landed
+    os.truncate(path, 10 << 30)  # 10 GiB without blocks
+    scan = one.settle()
+    assert scan.unreadable == [("news/a.csv", "is larger than its feed's max_file_bytes")]
+    assert (scan.landed, scan.digested_bytes) == ([], 0)
+    assert one.book.batch(batch.id).state == WITHDRAWN  # what landed lies there no longer
+    assert one.scan().unreadable == [], "told once"
+    one.write("news/a.csv")
+    assert [again.id for again in one.settle().landed] == [batch.id]
