@@ -81,7 +81,7 @@ class Workshop:
         """The model of a plan: its rows and the configuration's own sources, from redaction to the answers."""
         files = [[source.name, *source.parts] for source in plan.sources]  # below the zone, wherever that lies
         data = digest_json([self._recipe("ingest", "redact", "prepare", "validate", "vocabulary"), files,
-                            sorted(plan.digests.values()), plan.new_after, plan.replay_ratio,
+                            sorted(plan.digests.values()), plan.new_after, plan.rounds, plan.replay_ratio,
                             self.base.card["digest"]])  # fmt: skip
         settings = self.configuration.step("train").model_copy(update={"seed": seed})
         texts = [headline.text for headline in self.headlines]
@@ -179,7 +179,7 @@ class Workshop:
         kept = place / "records"
         if not (place / DONE).is_file():
             ingest = with_landed(self.configuration.step("ingest"), plan.sources)
-            fresh = Replay(new_after=plan.new_after, ratio=plan.replay_ratio)
+            fresh = Replay(new_after=plan.new_after, ratio=plan.replay_ratio, rounds=plan.rounds)
             redact, prepare = self.configuration.step("redact"), self.configuration.step("prepare")
             records = self._prepared(ingest, redact, prepare, self.base, fresh, plan.digests)
             contract: ValidateSettings = self.configuration.step("validate")  # type: ignore[assignment]

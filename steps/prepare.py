@@ -42,7 +42,7 @@ def prepare_with_replay(
     records: Dataset, base: BaseCheckpoint, landed: LandedData, settings: PrepareSettings
 ) -> tuple[Annotated[Dataset, "prepared_records"], Annotated[PreparationReport, "preparation_report"]]:
     """Prepare the records of a retraining: new training rows, and of the old ones as many as the plan says."""
-    fresh = Replay(new_after=landed.new_after, ratio=landed.replay_ratio)
+    fresh = Replay(new_after=landed.new_after, ratio=landed.replay_ratio, rounds=landed.rounds)
     prepared, report = prepare_records(records, settings, base, fresh)
     log_metadata(report.summary())
     return prepared, report

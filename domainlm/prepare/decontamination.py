@@ -15,7 +15,7 @@ from domainlm.records import TEST
 if TYPE_CHECKING:
     import numpy as np
 
-IN_TEST, IN_PRETRAINING = "holds_test_text", "in_pretraining"
+IN_TEST, IN_PRETRAINING, IN_OLD_TRAINING = "holds_test_text", "in_pretraining", "not_held_out_text"
 NO_BASE, NOT_ASSESSABLE = (
     "not assessed: no base given",
     "not assessable: the base does not say what it was pre-trained on",
@@ -26,6 +26,8 @@ def decontaminate(
     rows: Rows, base: BaseCheckpoint | None, template_rows: int, require_pretraining_ngrams: bool
 ) -> Decontamination:
     """Compare test rows with training rows and with the base's pre-training corpus, by 13-grams of words.
+
+    A training row that holds test text goes, unless it is older than the test row: then the test row goes.
 
     A text of 13 words and more is looked for by each of its 13-grams. Of shorter ones only what carries the row counts
     (labelled text, or the answer), and only whole: inside training text word for word, inside the pre-training corpus
@@ -40,6 +42,8 @@ def decontaminate(
     for position in test_rows:
         if position in seen_rows:
             rows.drop(position, IN_PRETRAINING)
+    if any(rows.age):
+        _drop_from_test(rows, template_rows)
     counts = _drop_from_training(rows, template_rows)
     return Decontamination(
         test_rows=len(test_rows),
@@ -95,6 +99,37 @@ def _seen_in_pretraining(rows: Rows, known: np.ndarray) -> tuple[set[int], int]:
     whole = short & (short_hits == lengths - SHORT_LENGTH + 1)
     seen = set((text[hit] // FIELDS).tolist()) | set((every[whole] // FIELDS).tolist())
     return seen, len(np.unique(hashed[hit]))
+
+
+def _drop_from_test(rows: Rows, template_rows: int) -> None:
+    """Drop the test rows whose text older training rows hold."""
+    lengths = rows.words.lengths
+    gone: set[int] = set()
+    for length in range(SHORT_LENGTH, LENGTH + 1):
+        hashed, text = rows.words.ngrams(length)
+        asked = _in_rows(rows, text, test=True)
+        if length < LENGTH:
+            asked &= (lengths[text] == length) & _carries_row(rows, text)
+        gone |= _learnt_before(rows, hashed, text, asked, template_rows)
+    for position in sorted(gone):
+        rows.drop(position, IN_OLD_TRAINING)
+
+
+def _learnt_before(rows: Rows, hashed: np.ndarray, text: np.ndarray, asked: np.ndarray, template_rows: int) -> set[int]:
+    """The rows of the asked n-grams of which one stands in older training rows, and in no more than a template does."""
+    import numpy as np
+
+    age = np.array(rows.age, np.int64)
+    held = ngrams.contains(np.unique(hashed[asked]), hashed) & _in_rows(rows, text, test=False)
+    pairs = np.unique(np.stack([hashed[held], (text[held] // FIELDS).astype(np.uint64)]), axis=1)
+    came = age[pairs[1].astype(np.int64)]
+    hashes, row = hashed[asked], text[asked] // FIELDS
+    gone: set[int] = set()
+    for moment in np.unique(age[row]):
+        older, count = np.unique(pairs[0][came < moment], return_counts=True)
+        hit = (age[row] == moment) & ngrams.contains(older[count <= template_rows], hashes)
+        gone |= set(row[hit].tolist())
+    return gone
 
 
 def _drop_from_training(rows: Rows, template_rows: int) -> dict[str, int]:

@@ -1,4 +1,9 @@
-"""Duplicates, near duplicates, contradictions and torn groups. Of copies in several splits the test copy stays."""
+"""Duplicates, near duplicates, contradictions and torn groups. Of copies in several splits the test copy stays.
+
+In a retraining what came earlier stays: a new held-out row that is much like an older training row goes itself. It
+would be no honest test row, since the champion learnt its like, and taking the old row out of training instead would
+let whoever lands text decide what the next model forgets.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +14,21 @@ from domainlm.records import DEVELOPMENT, TEST, TRAIN
 
 CONFLICTING_LABEL, EXACT_DUPLICATE, NEAR_DUPLICATE = "conflicting_label", "exact_duplicate", "near_duplicate"
 PROMPT_HELD_OUT, NEAR_HELD_OUT, GROUP_HELD_OUT = "prompt_held_out", "near_duplicate_held_out", "group_held_out"
+# held-out rows that go themselves, because an older row of another split is like them
+NOT_HELD_OUT = {reason: f"not_held_out_{reason.removesuffix('_held_out')}"
+                for reason in (PROMPT_HELD_OUT, NEAR_HELD_OUT, GROUP_HELD_OUT)}  # fmt: skip
 # Held-out rows come first, so that whatever they share with training is taken from training.
 _RANK = {TEST: 0, DEVELOPMENT: 1, TRAIN: 2}
 
 
 def _by_rank(rows: Rows) -> list[int]:
-    return sorted(rows.kept(), key=lambda position: (_RANK[rows.split[position]], position))
+    return sorted(rows.kept(), key=lambda position: (rows.age[position], _RANK[rows.split[position]], position))
+
+
+def _drop_for(rows: Rows, position: int, split: str, reason: str) -> None:
+    """Drop a row because one of another split stays, which is a held-out one, or an older one."""
+    older = _RANK[split] > _RANK[rows.split[position]]
+    rows.drop(position, NOT_HELD_OUT[reason] if older else reason)
 
 
 def drop_conflicting_labels(rows: Rows, keep_first: bool) -> int:
@@ -22,7 +36,7 @@ def drop_conflicting_labels(rows: Rows, keep_first: bool) -> int:
 
     Args:
         rows: what to decide on.
-        keep_first: whether the first copy (a held-out one before a training one) stays.
+        keep_first: whether the first copy (an older one, and a held-out one before a training one) stays.
     """
     labels: dict[tuple[str, bytes], set[str]] = defaultdict(set)
     for position in rows.kept():
@@ -50,7 +64,7 @@ def count_several_answers(rows: Rows) -> int:
 
 
 def drop_exact(rows: Rows) -> None:
-    """Take out copies of prompt and answer, and training prompts that are held out with whatever answer."""
+    """Take out copies of prompt and answer, and prompts that stand in another split with whatever answer."""
     pairs: set[tuple[str, bytes, bytes]] = set()
     held_by: dict[tuple[str, bytes], str] = {}
     for position in _by_rank(rows):
@@ -58,7 +72,7 @@ def drop_exact(rows: Rows) -> None:
         pair = (*prompt, rows.response[position])
         split = held_by.setdefault(prompt, rows.split[position])
         if split != rows.split[position]:
-            rows.drop(position, PROMPT_HELD_OUT)
+            _drop_for(rows, position, split, PROMPT_HELD_OUT)
         elif pair in pairs:
             rows.drop(position, EXACT_DUPLICATE)
         pairs.add(pair)
@@ -68,7 +82,7 @@ def drop_near(rows: Rows, threshold: float, shingle_words: int, permutations: in
     """Take out near copies of prompts by MinHash and locality-sensitive hashing; each candidate is verified exactly.
 
     Within a split a near copy goes only when its answer is the same: two questions that differ in one number are two
-    questions. A training row near a held-out one goes in any case.
+    questions. A training row near a held-out one goes in any case (of an older training row, the held-out one).
     """
     if threshold >= 1:
         return
@@ -92,7 +106,7 @@ def drop_near(rows: Rows, threshold: float, shingle_words: int, permutations: in
             if common < threshold * (len(shingles[other]) + len(shingles[position]) - common):
                 continue
             if rows.split[other] != rows.split[position]:
-                rows.drop(position, NEAR_HELD_OUT)
+                _drop_for(rows, position, rows.split[other], NEAR_HELD_OUT)
             elif rows.response[other] == rows.response[position]:
                 rows.drop(position, NEAR_DUPLICATE)
             if rows.dropped[position]:
@@ -102,8 +116,10 @@ def drop_near(rows: Rows, threshold: float, shingle_words: int, permutations: in
 
 
 def drop_torn_groups(rows: Rows) -> None:
-    """Take out training rows of a group (a customer, a term) that a source's fixed split holds out."""
+    """Take out rows of a group (a customer, a term) that a source's fixed split tears: the training rows, unless they
+    are older than what is held out."""
     held_by: dict[str, str] = {}
     for position in _by_rank(rows):
-        if held_by.setdefault(rows.group[position], rows.split[position]) != rows.split[position]:
-            rows.drop(position, GROUP_HELD_OUT)
+        split = held_by.setdefault(rows.group[position], rows.split[position])
+        if split != rows.split[position]:
+            _drop_for(rows, position, split, GROUP_HELD_OUT)

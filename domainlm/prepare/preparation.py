@@ -42,7 +42,9 @@ def prepare(
     records, changed = _normalised(records)
     columns = (records.data.table.column(name).to_pylist() for name in ("task", "split_bucket", "split"))
     split = [_split(task, bucket, fixed, settings) for task, bucket, fixed in zip(*columns, strict=True)]
-    rows = read(records, split)
+    numbers = records.data.table.column("row").to_pylist() if fresh is not None else []
+    sources = records.data.table.column("source").to_pylist() if fresh is not None else []
+    rows = read(records, split, [fresh.age(*row) for row in zip(sources, numbers, strict=True)])
     for position in range(len(rows)):
         if not rows.words.lengths[FIELDS * position]:
             rows.drop(position, EMPTY)
@@ -62,8 +64,7 @@ def prepare(
     decontamination = decontaminate(rows, base, settings.template_rows, settings.require_pretraining_ngrams)
     replayed = None
     if fresh is not None:
-        ids, numbers = (records.data.table.column(name).to_pylist() for name in ("id", "row"))
-        replayed = replay(rows, ids, numbers, fresh, settings.seed)
+        replayed = replay(rows, records.data.table.column("id").to_pylist(), numbers, fresh, settings.seed)
     kept = list(rows.kept())
     if not kept:
         raise ContractViolation("no row is left", f"after {len(rows)} rows", "look at the counts of ingest and redact")

@@ -5,13 +5,20 @@ the plainest remedy (rehearsal, Robins 1995). All new training rows stay. Of the
 says, from each task its share, in the order of a seeded hash of their keyed ids: the same ones in every run, and a
 larger ratio keeps all that a smaller one kept. Development and test rows stay whole, so that old and new models are
 scored on the same rows.
+
+What is held out must not take old rows out of training either: whoever may land text could land a near copy of every
+old row, and some of the copies are test rows. So rows give way to those that came before them (`Replay.age`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import sys
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+
+from pydantic import Field
 
 from domainlm.prepare.rows import Rows
 from domainlm.records import TRAIN
@@ -27,10 +34,27 @@ class Replay(Report):
         new_after: source -> the number of its last old row; a source that is not named here has only old ones.
         ratio: old training rows for each new one; None keeps all. Where there are no new training rows (an erasure, a
             changed base), all old ones stay too: there is nothing that they would go with.
+        rounds: source -> (number of a last row, the training that first learnt up to it, from 1), in order; for its
+            old rows. So rows keep the order in which they came, whatever is added later.
     """
 
     new_after: dict[str, int]
     ratio: float | None = None
+    rounds: dict[str, tuple[tuple[int, int], ...]] = Field(default_factory=dict)
+
+    def is_new(self, source: str, number: int) -> bool:
+        """Whether a row is of the claimed batches."""
+        return source in self.new_after and number > self.new_after[source]
+
+    def age(self, source: str, number: int) -> int:
+        """When a row came: 0 for the configured sources, then by the training that first learnt it, new ones last."""
+        if source not in self.new_after:
+            return 0
+        if self.is_new(source, number):
+            return sys.maxsize
+        rounds = self.rounds.get(source, ())
+        place = bisect_left(rounds, number, key=lambda found: found[0])
+        return rounds[place][1] if place < len(rounds) else 1
 
 
 class ReplayedTask(Report):
@@ -64,8 +88,7 @@ def replay(rows: Rows, ids: Sequence[str], numbers: Sequence[int], asked: Replay
     for position in rows.kept():
         if rows.split[position] != TRAIN:
             continue
-        last_old = asked.new_after.get(rows.source[position])
-        if last_old is not None and numbers[position] > last_old:
+        if asked.is_new(rows.source[position], numbers[position]):
             new[rows.task[position]] += 1
         else:
             old[rows.task[position]].append(position)

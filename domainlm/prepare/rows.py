@@ -30,6 +30,7 @@ class Rows:
         response: the same of the answer or label.
         labelled: the row has a label and no answering turn.
         split: where the row stands; decided by `preparation`.
+        age: when the row came, smaller is earlier; all 0 outside of a retraining. What came later gives way.
         dropped: the reason a row is left out, or "".
     """
 
@@ -42,6 +43,7 @@ class Rows:
     prompt: list[bytes]
     response: list[bytes]
     split: list[str]
+    age: list[int]
     dropped: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -72,14 +74,15 @@ class Rows:
             yield found if len(found) else np.frombuffer(self.prompt[position][:8], dtype=np.uint64)
 
 
-def read(records: Dataset, split: list[str]) -> Rows:
+def read(records: Dataset, split: list[str], age: list[int] | None = None) -> Rows:
     """Read the records once, in batches.
 
     Args:
         records: normalised records.
         split: the split of each.
+        age: as in `Rows`; by default all came at once.
     """
-    rows = Rows(WordNumbers(()), [], [], [], [], [], [], [], split, [""] * len(split))
+    rows = Rows(WordNumbers(()), [], [], [], [], [], [], [], split, age or [0] * len(split), [""] * len(split))
     rows.words = WordNumbers(_texts(records, rows))  # fills the other columns on its way
     borders = [0, *rows.words.lengths.cumsum().tolist()]
     for position in range(len(rows)):

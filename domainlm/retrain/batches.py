@@ -152,6 +152,9 @@ class Decision(Report):
         return [answer, *(f"{'+' if one.holds else '-'} {one.code}: {one.told}" for one in self.reasons)]
 
 
+Rounds = dict[str, tuple[tuple[int, int], ...]]  # by feed
+
+
 class RetrainingPlan(Report):
     """What a retraining works on: made by `decide`, read by every later step.
 
@@ -161,6 +164,8 @@ class RetrainingPlan(Report):
         sources: one entry a feed: `uri` is the zone, `parts` its files in order of landing, oldest first.
         digests: uri -> SHA-256 of every file, as it was accepted; `ingest` refuses another content.
         new_after: feed -> the row number (from 1, over all its parts) after which rows are of the claimed batches.
+        rounds: feed -> (number of a last row, the accepted result that first learnt up to it, from 1), over its old
+            rows in their order; so that preparing them again takes them in the order in which they came.
         trusted: no batch in it came from a feed that is marked untrusted.
         start: what the training goes on from.
         replay_ratio: rows of old data in training, for each new one; None keeps all.
@@ -172,6 +177,7 @@ class RetrainingPlan(Report):
     sources: tuple[SourceSettings, ...]
     digests: dict[str, str]
     new_after: dict[str, int]
+    rounds: Rounds = Field(default_factory=dict)
     trusted: bool
     start: Literal["base", "champion"] = "base"
     replay_ratio: float | None = None
@@ -181,7 +187,7 @@ class RetrainingPlan(Report):
         """What the later steps learn from it."""
         return LandedData(
             lane=self.claim.lane, sources=self.sources, digests=self.digests, new_after=self.new_after,
-            start=self.start, replay_ratio=self.replay_ratio,
+            rounds=self.rounds, start=self.start, replay_ratio=self.replay_ratio,
         )  # fmt: skip
 
 
@@ -194,6 +200,7 @@ class LandedData(Report):
     sources: tuple[SourceSettings, ...]
     digests: dict[str, str]
     new_after: dict[str, int]
+    rounds: Rounds = Field(default_factory=dict)
     start: Literal["base", "champion"] = "base"
     replay_ratio: float | None = None
 

@@ -6,7 +6,7 @@ which rows are new is known (`new_after`), and a training on the same batches re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from domainlm.errors import ConfigurationError, nearest
@@ -83,7 +83,8 @@ def make_plan(
         if batch.feed not in names:
             remedy = nearest(batch.feed, names)
             raise ConfigurationError(f"no feed is called '{batch.feed}' any more", f"batch {batch.id[:12]}", remedy)
-    sources, digests, new_after = [], {}, {}
+    sources, digests, new_after, rounds = [], {}, {}, {}
+    learnt = {id: place for place, result in enumerate(book.results(claim.lane), 1) for id in result.batches}
     for feed in feeds:
         before, after = ([batch for batch in part if batch.feed == feed.name] for part in (old, new))
         entries = _entries(before, after)
@@ -94,10 +95,11 @@ def make_plan(
         sources.append(_source(feed, [entry.file for entry in entries], trusted, zone))
         digests |= {_named(entry.file): entry.file.sha256 for entry in entries}
         new_after[feed.name] = sum(entry.file.rows for entry in entries if not entry.new)
+        rounds[feed.name] = _rounds(entries, learnt)
     return RetrainingPlan(
         claim=claim, decision=decision, sources=tuple(sources), digests=digests, new_after=new_after,
-        trusted=all(source.trusted for source in sources), start=settings.start, replay_ratio=settings.replay_ratio,
-        as_run=settings.as_run,
+        rounds=rounds, trusted=all(source.trusted for source in sources), start=settings.start,
+        replay_ratio=settings.replay_ratio, as_run=settings.as_run,
     )  # fmt: skip
 
 
@@ -169,9 +171,24 @@ def _numbered(book: Book, batches: Iterable[str]) -> list[Batch]:
     return sorted((book.batch(id) for id in dict.fromkeys(batches)), key=lambda batch: batch.number)
 
 
+def _rounds(entries: Iterable[_Entry], learnt: Mapping[str, int]) -> tuple[tuple[int, int], ...]:
+    """By which result old rows were first learnt: the last row of each run of files of one result."""
+    found, last = [], 0
+    for entry in entries:
+        last += entry.file.rows
+        if entry.new:
+            break
+        place = learnt.get(entry.batch, 1)
+        if found and found[-1][1] == place:
+            found.pop()
+        found.append((last, place))
+    return tuple(found)
+
+
 class _Entry(NamedTuple):
     file: LandedFile
     new: bool
+    batch: str
 
 
 def _entries(old: Sequence[Batch], new: Sequence[Batch]) -> list[_Entry]:
@@ -186,7 +203,7 @@ def _entries(old: Sequence[Batch], new: Sequence[Batch]) -> list[_Entry]:
     for batch, fresh in (*((batch, False) for batch in old), *((batch, True) for batch in new)):
         for file in batch.files:
             if not file.removed and last[file.path] == batch.number:
-                entries.setdefault(file.sha256, _Entry(file, fresh))
+                entries.setdefault(file.sha256, _Entry(file, fresh, batch.id))
     return list(entries.values())
 
 

@@ -115,6 +115,7 @@ def test_new_rows_begin_after_those_of_trained_batches_whatever_landed_first(boo
     new = landed(book, zone, "new", 7)
     found = plan(book, zone, claimed(book, late, new))
     assert names(found) == ["first", "second", "late", "new"] and found.new_after == {"news": 8}
+    assert found.rounds == {"news": ((3, 1), (8, 2))} == found.landed().rounds
     rows = [row for row in RowStream(found.sources[0]) if row.row > found.new_after["news"]]
     assert {row.question.split()[0] for row in rows} == {"late", "new"} and len(rows) == 8
 
