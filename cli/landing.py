@@ -31,18 +31,17 @@ QUIET_VARIABLE = "DOMAINLM_TELLS_NOBODY"  # of the children of a dry run
 CONFIGURATION = "configs/retrain.yaml"  # what the two commands read where no other is named
 
 
-def zone_of(terms: Terms, book: Book, spool: Path | None = None) -> Zone:
+def zone_of(terms: Terms, book: Book, aside: Path | None = None) -> Zone:
     """The landing zone.
 
     Args:
         terms: the configuration's.
         book: what it notes files in.
-        spool: where rows of queries go in place of where the configuration says: a dry run keeps nothing.
+        aside: where new rows of queries go in place of where the configuration says: a dry run keeps nothing.
     """
     from domainlm.retrain.zone import Zone
 
-    detect = terms.detect.model_copy(update={"spool": str(spool)}) if spool else terms.detect
-    return Zone(detect, book)
+    return Zone(terms.detect, book, aside=aside)
 
 
 def local_folder(terms: Terms) -> Path | None:

@@ -210,7 +210,7 @@ def _dry(started: _Started, patience_s: float, as_json: bool) -> int:
                 raise
             book = Book(f"sqlite:///{copy}")  # nothing has landed yet
         accept = acceptance_of(started.configuration, book)
-        round = Round(terms, book, zone_of(terms, book, place / "spool"), view_of(started.configuration, terms),
+        round = Round(terms, book, zone_of(terms, book, place), view_of(started.configuration, terms),
                       accept=accept, say=started.say)  # fmt: skip
         report = round.once(patience_s, dry=True)
         if report.outcome == "would-train":
@@ -228,7 +228,8 @@ def _plan(round: Round, decision: Decision | None) -> list[str]:
     claim = book.claim(terms.lane, "dry run", 3600, batches=ids, exclusive=False, allow_empty=True)
     if claim is None:
         return ["nothing can be claimed now"]
-    plan = make_plan(book, claim, decision, terms.decide, terms.detect.feeds, terms.detect.zone)
+    aside = str(round.zone.aside or "")
+    plan = make_plan(book, claim, decision, terms.decide, terms.detect.feeds, terms.detect.zone, aside)
     lines = [
         f"would train on: {book.batch(one).name or one[:12]} ({book.batch(one).rows} rows)" for one in claim.batches
     ]

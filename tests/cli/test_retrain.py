@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import yaml
 from small_landing import SmallLanding
 
 from cli import retrain
@@ -64,6 +65,30 @@ def test_a_dry_run_says_what_would_be_and_changes_nothing(landing: SmallLanding)
     report = landing.report("--dry-run", "--asked")
     assert report["outcome"] == "would-train" and any("about 0.00 h" in line for line in report["told"])
     assert content(landing.home) == before
+
+
+def test_a_dry_run_of_a_query_lets_the_real_run_land_all_of_it(landing: SmallLanding, tmp_path: Path) -> None:
+    from small_landing import FEED
+
+    with closing(sqlite3.connect(tmp_path / "market.sqlite", isolation_level=None)) as market:
+        market.execute("CREATE TABLE headlines (headline TEXT, label TEXT)")
+        market.execute("INSERT INTO headlines VALUES ('Shares rise', 'neutral'), ('Shares fall', 'neutral')")
+        landing.environment["MARKET"] = f"sqlite:///{tmp_path}/market.sqlite"
+        query = {"uri": "sql:news.jsonl", "query": "SELECT * FROM headlines", "database": "MARKET"}
+        landing.configure(new_rows=3)
+        content = yaml.safe_load(landing.configuration.read_text())
+        content["steps"]["detect"]["parameters"]["feeds"] = [FEED | query]
+        landing.configuration.write_text(yaml.safe_dump(content))
+        with_a_model()
+        for _ in range(2):
+            assert landing.report("--dry-run")["waiting_rows"] == 2
+        assert not (landing.home / "retrain" / "zone").exists() and not (landing.home / "retrain" / "landed").exists()
+        real = landing.report()
+        assert len(real["landed"]) == 1 and real["waiting_rows"] == 2
+        market.execute("INSERT INTO headlines VALUES ('Shares rest', 'neutral')")
+        report = landing.report("--dry-run", "--asked")
+    assert report["outcome"] == "would-train" and report["waiting_rows"] == 3
+    assert "feed news: 2 files, new after row 0" in report["told"], "as if they lay in one place"
 
 
 def test_what_breaks_its_contract_is_quarantined_and_holds_up_nothing(landing: SmallLanding) -> None:

@@ -58,7 +58,13 @@ def selected(book: Book, settings: DecideSettings) -> list[Batch]:
 
 
 def make_plan(
-    book: Book, claim: Claim, decision: Decision, settings: DecideSettings, feeds: Sequence[FeedSettings], zone: str
+    book: Book,
+    claim: Claim,
+    decision: Decision,
+    settings: DecideSettings,
+    feeds: Sequence[FeedSettings],
+    zone: str,
+    aside: str = "",
 ) -> RetrainingPlan:
     """The plan of a claim.
 
@@ -71,6 +77,7 @@ def make_plan(
         settings: start, replay ratio, the run that is repeated.
         feeds: of the configuration.
         zone: where the files should lie, for the message that they do not.
+        aside: where a dry run has put what would lie beside a feed's other files.
 
     Raises:
         BookRefused: a claimed batch is not in the book.
@@ -92,7 +99,7 @@ def make_plan(
             continue
         # a feed that is trusted by now does not wash what landed when it was not
         trusted = feed.trusted and all(batch.trusted for batch in (*before, *after))
-        sources.append(_source(feed, [entry.file for entry in entries], trusted, zone))
+        sources.append(_source(feed, [entry.file for entry in entries], trusted, zone, aside))
         digests |= {_named(entry.file): entry.file.sha256 for entry in entries}
         new_after[feed.name] = sum(entry.file.rows for entry in entries if not entry.new)
         rounds[feed.name] = _rounds(entries, learnt)
@@ -207,8 +214,11 @@ def _entries(old: Sequence[Batch], new: Sequence[Batch]) -> list[_Entry]:
     return list(entries.values())
 
 
-def _source(feed: FeedSettings, files: Sequence[LandedFile], trusted: bool, zone: str) -> SourceSettings:
-    folders = sorted({_folder(file) for file in files})
+def _source(
+    feed: FeedSettings, files: Sequence[LandedFile], trusted: bool, zone: str, aside: str = ""
+) -> SourceSettings:
+    places = {_folder(file) for file in files}
+    folders = sorted(places - {aside} or places)
     if len(folders) > 1:
         raise ConfigurationError(
             f"the files of feed '{feed.name}' lie in several places: {', '.join(folders)}",

@@ -23,6 +23,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -74,12 +75,19 @@ class Queries:
         book: what landed before.
         clock: Unix time in seconds.
         monotonic: seconds that never go back.
+        aside: a folder for new rows and the index in place of the project's, whose rows are only read then.
     """
 
     def __init__(
-        self, settings: DetectSettings, book: Book, clock: Callable[[], float], monotonic: Callable[[], float]
+        self,
+        settings: DetectSettings,
+        book: Book,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        aside: Path | None = None,
     ) -> None:
         self._settings, self._book, self._clock, self._monotonic = settings, book, clock, monotonic
+        self._aside = aside
         self._feeds = [feed for feed in settings.feeds if feed.query]
         self._turns = {feed.name: _Turn() for feed in self._feeds}
 
@@ -113,19 +121,20 @@ class Queries:
 
     def _ask(self, feed: FeedSettings, scan: Scan) -> None:
         root = self._settings.spool or display(str(home() / "retrain" / "landed"))
-        place, folder = place_of(root), home() / "retrain" / "zone"
+        place = place_of(root)
+        to = place if self._aside is None else place_of(str(self._aside))
+        folder = self._aside or home() / "retrain" / "zone"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         own = folder / feed.name
         own.mkdir(mode=0o700, exist_ok=True)
         with alone(own) as mine:
             if not mine:
                 return  # another process of this machine asks just now
-            landed = [file for batch in self._book.batches(feed=feed.name) for file in batch.files]
             try:
                 with closing(SeenRows(own / "rows.sqlite")) as seen:
-                    seen.take_in(place, landed)
+                    seen.take_in(place, self._book.batches(feed=feed.name))
                     with seen.changing():
-                        self._land(feed, seen, Spool(place, feed.name), scan)
+                        self._land(feed, seen, Spool(to, feed.name), scan)
             except Unstable:
                 raise _Refused("a spooled file is gone or was changed: put it back, or withdraw its batch") from None
             except OSError as error:

@@ -1,8 +1,9 @@
 """Which rows of a query have landed: an index over the spooled files, on disk, that can always be made again.
 
 The spooled files that the book names are the truth. The index holds a digest of each of their lines, so that a query
-that gives a million rows again is compared in constant memory. It is private like the rows: a plain digest of a short
-row can be guessed.
+that gives a million rows again is compared in constant memory. It follows the book: where it knows a file that the book
+does not (another book is used, or an older copy was put in its place), it is made again of the files of this book. It
+is private like the rows: a plain digest of a short row can be guessed.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from domainlm.retrain.batches import LandedFile
+from domainlm.retrain.batches import WITHDRAWN, Batch
 from domainlm.retrain.zone.places import Local, Store, Unstable
 
 _DIGEST_BYTES = 16  # 10^9 rows collide with odds of 10^-21
@@ -51,16 +52,29 @@ class SeenRows:
         """Let go of the file."""
         self._base.close()
 
-    def take_in(self, place: Local | Store, files: Iterable[LandedFile]) -> None:
-        """Take in the lines of spooled files that the index does not know, such as those that another host landed.
+    def take_in(self, place: Local | Store, batches: Iterable[Batch]) -> None:
+        """Bring the index to what a book says has landed: forget what another book knew, and take in the lines of
+        spooled files that it does not know, such as those that another host landed.
+
+        A file that is gone, of a batch that a person withdrew or whose removal is known, is passed over: its rows land
+        again if the database still gives them.
+
+        Args:
+            batches: all of the feed, in whatever state.
 
         Raises:
-            Unreadable, Unstable, ZoneUnreachable: one cannot be read as it landed.
+            Unreadable, Unstable, ZoneUnreachable: one cannot be read as it landed; the next call goes on from there.
         """
+        files = [(file, file.removed or batch.state == WITHDRAWN) for batch in batches for file in batch.files]
         known = {sha256 for (sha256,) in self._base.execute("SELECT sha256 FROM files")}
-        for file in files:
+        if known - {file.sha256 for file, _ in files}:
+            with self.changing():  # which lines were that file's alone is not known
+                self._base.execute("DELETE FROM lines")
+                self._base.execute("DELETE FROM files")
+            known = set()
+        for file, may_be_gone in files:
             if file.sha256 not in known:
-                with self.changing():
+                with suppress(Unstable) if may_be_gone else nullcontext(), self.changing():
                     digest = hashlib.sha256()
                     for line in place.lines(file.path):
                         digest.update(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from domainlm.retrain.batches import SeenFile
 from domainlm.retrain.book import Book
@@ -29,6 +30,7 @@ class Zone:
         book: what landed and what was seen.
         clock: Unix time in seconds; decides when digests are taken again, never whether a file is complete.
         monotonic: seconds that never go back; decides what has settled.
+        aside: a folder where a dry run puts new rows of queries, and whatever it must remember of them.
 
     Raises:
         ZoneUnreachable: there is no client for such a store.
@@ -40,14 +42,15 @@ class Zone:
         book: Book,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        aside: Path | None = None,
     ) -> None:
-        self.settings = settings
+        self.settings, self.aside = settings, aside
         self._book, self._clock, self._monotonic = book, clock, monotonic
         self._files = any(not feed.query for feed in settings.feeds)
         self._place = place_of(settings.zone) if self._files else None
         self._stillness = Stillness(settings.settle_s, monotonic)
         self._misfits: dict[str, object] = {}
-        self._queries = Queries(settings, book, clock, monotonic)
+        self._queries = Queries(settings, book, clock, monotonic, aside)
         self.next_settle_s: float | None = None
 
     def scan(self) -> Scan:

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -19,9 +20,9 @@ from postgresql_cluster import Cluster, binaries, postgresql
 from small_zones import Desk, feed
 
 from domainlm.retrain.batches import LANDED, WITHDRAWN
-from domainlm.retrain.book import Book
+from domainlm.retrain.book import Book, open_book
 from domainlm.retrain.settings import DetectSettings, FeedSettings
-from domainlm.retrain.zone import queries
+from domainlm.retrain.zone import Zone, queries
 
 QUERY = "SELECT id, text, label FROM headlines WHERE text <> '09:30'"
 VARIABLE = "MARKET_DATABASE"
@@ -380,6 +381,77 @@ def test_what_a_person_withdrew_does_not_come_again(database, wire) -> None:
     (batch,) = ask(one).landed
     one.book.withdraw(batch.id, "wrong desk", by="olga")
     assert ask(one).landed == [] and one.book.batch(batch.id).state == WITHDRAWN
+
+
+def test_another_book_lands_all_of_it(database, wire, book: Book, tmp_path: Path) -> None:
+    put(database, (1, "a", "up"), (2, "b", "down"))
+    first = ask(wire()).landed
+    with closing(open_book(f"sqlite:///{tmp_path}/other.sqlite")) as other:
+        there = ask(Desk(Path("/nowhere"), other, wire().settings)).landed
+        assert [rows_of(batch) for batch in there] == [rows_of(batch) for batch in first]
+        put(database, (3, "c", "up"))
+        assert [row["id"] for batch in ask(wire()).landed for row in rows_of(batch)] == [3]
+        again = ask(Desk(Path("/nowhere"), other, wire().settings))
+        assert again.failing == [] and [row["id"] for batch in again.landed for row in rows_of(batch)] == [3]
+
+
+@pytest.mark.parametrize("order_column", ["", "id"])
+def test_an_older_copy_of_the_book_lands_what_came_after_it(database, wire, tmp_path: Path, order_column: str) -> None:
+    put(database, (1, "a", "up"))
+    one = wire(order_column=order_column)
+    ask(one)
+    older = one.book.copied_to(tmp_path / "older.sqlite")
+    put(database, (2, "b", "down"))
+    assert len(ask(one).landed) == 1
+    two = Desk(Path("/nowhere"), older, one.settings)
+    assert [row["id"] for batch in ask(two).landed for row in rows_of(batch)] == [2]
+    assert ask(two).lines() == []
+    older.close()
+
+
+def test_an_index_that_is_made_again_is_used_only_when_it_is_whole(database, wire, tmp_path: Path) -> None:
+    """Forgotten for another book, then stopped at a file of it that was changed: nothing lands twice meanwhile."""
+    put(database, (1, "a", "up"))
+    one = wire()
+    (batch,) = ask(one).landed
+    with closing(open_book(f"sqlite:///{tmp_path}/other.sqlite")) as other:
+        put(database, (2, "b", "up"))
+        ask(Desk(Path("/nowhere"), other, one.settings))
+    path = Path(batch.files[0].uri)
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"up", b"no"))
+    for _ in range(2):
+        scan = ask(one)
+        assert scan.landed == [] and "was changed" in scan.failing[0][1]
+    path.write_bytes(whole)
+    assert [row["id"] for batch in ask(one).landed for row in rows_of(batch)] == [2]
+
+
+def test_what_is_put_aside_leaves_index_and_spool_alone(database, wire, home: Path, tmp_path: Path) -> None:
+    put(database, (1, "a", "up"))
+    one = wire()
+    ask(one)
+    put(database, (2, "b", "down"))
+    before = {path: path.read_bytes() for path in (home / "retrain").rglob("*.*")}
+    copy = one.book.copied_to(tmp_path / "copy.sqlite")
+    (batch,) = Zone(one.settings, copy, aside=tmp_path / "aside").scan().landed
+    assert [row["id"] for row in rows_of(batch)] == [2] and Path(batch.files[0].uri).is_relative_to(tmp_path / "aside")
+    assert {path: path.read_bytes() for path in (home / "retrain").rglob("*.*")} == before
+    assert [row["id"] for batch in ask(one).landed for row in rows_of(batch)] == [2]
+    copy.close()
+
+
+def test_a_withdrawn_batch_whose_file_is_gone_stops_its_feed_no_more(database, wire, home: Path) -> None:
+    put(database, (1, "a", "up"))
+    one = wire()
+    (batch,) = ask(one).landed
+    (home / "retrain/zone/wire/rows.sqlite").unlink()
+    Path(batch.files[0].uri).unlink()
+    put(database, (2, "b", "up"))
+    assert "withdraw its batch" in ask(one).failing[0][1]
+    one.book.withdraw(batch.id, "its file is lost", by="olga")
+    scan = ask(one)
+    assert scan.failing == [] and [row["id"] for batch in scan.landed for row in rows_of(batch)] == [1, 2]
 
 
 def test_a_missing_or_open_secret_names_the_variable_and_nothing_else(
