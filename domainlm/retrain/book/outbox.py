@@ -7,6 +7,7 @@ that dies in between has it sent again, under the same id.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
@@ -87,6 +88,23 @@ class Outbox(Connected):
                 connection.execute(sa.update(OUTBOX).where(same).values(sent=list(sent)))
 
         self._write(work)
+
+    def notices_waiting(self) -> list[Waiting]:
+        """All that wait, the oldest first; nobody is kept from taking one."""
+
+        def work(connection: sa.Connection) -> list[Waiting]:
+            rows = connection.execute(sa.select(OUTBOX).order_by(OUTBOX.c.since, OUTBOX.c.key)).all()
+            return [
+                Waiting(key=row.key, notice=dict(row.notice), tries=row.tries, sent=tuple(row.sent), since=row.since)
+                for row in rows
+            ]
+
+        return self._read(work)
+
+    def drop_notices(self, keys: Sequence[str]) -> None:
+        """Take notices out unsent; they stay noticed."""
+        if keys:
+            self._write(lambda connection: connection.execute(sa.delete(OUTBOX).where(OUTBOX.c.key.in_(list(keys)))))
 
     def next_notice_s(self) -> float | None:
         """Seconds until a notice is due; None where none waits."""

@@ -1,6 +1,9 @@
 """Notices for people: what they say, and how they get there (docs/notices.md)."""
 
-from domainlm.retrain.notices.delivery import Alert, Courier, deliver, tell
-from domainlm.retrain.notices.notice import KINDS, Notice, quarantined
+from domainlm.retrain.notices.delivery import Alert, Courier, deliver, send_past_book, tell
+from domainlm.retrain.notices.notice import KINDS, Notice, feed_failing, quarantined, unreadable
 
-__all__ = ["KINDS", "Alert", "Courier", "Notice", "deliver", "quarantined", "tell"]
+__all__ = [
+    "KINDS", "Alert", "Courier", "Notice", "deliver", "feed_failing", "quarantined", "send_past_book", "tell",
+    "unreadable",
+]  # fmt: skip

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from domainlm.errors import BookUnavailable, DomainLMError
+from domainlm.errors import BookRefused, BookUnavailable, DomainLMError
+from domainlm.retrain.batches import QUARANTINED
 from domainlm.retrain.notices.mail import mail
-from domainlm.retrain.notices.notice import Notice
+from domainlm.retrain.notices.notice import COMING_BACK, Notice
 from domainlm.retrain.notices.webhook import post
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 WEBHOOK, EMAIL, SLACK = "webhook", "email", "slack"
 SEND_S = 45.0  # a channel that takes longer is dead, whatever it trickles
 DELIVERY_S = 90.0  # no further notice is begun after so long
+NEWS_S = 600.0  # a notice that is younger is news, also where a channel was switched on only now
+_SILENT = "notices/silent"  # whether the book was last seen by somebody without a channel
+_OF_THE_MOMENT = (*COMING_BACK, "configuration-refused", "child-failing", "unreadable")
 Send = Callable[[Notice, float], None]
 Alert = Callable[[str], None]  # posts a text in Slack (`steps.alert`), or raises
 
@@ -56,6 +60,7 @@ def deliver(book: Book, settings: SettleSettings, alert: Alert | None = None) ->
     """
     channels, lines = channels_of(settings, alert), {}
     wanted = wanted_of(settings)
+    _switched_on(book, bool(wanted))
     end = time.monotonic() + DELIVERY_S
     while set(channels) - set(lines) and time.monotonic() < end and (waiting := book.take_notice()) is not None:
         try:
@@ -72,6 +77,46 @@ def deliver(book: Book, settings: SettleSettings, alert: Alert | None = None) ->
         if set(sent) != set(waiting.sent) or wanted <= set(sent):
             book.notice_sent(waiting.key, tuple(sent), done=wanted <= set(sent))
     return list(lines.values())
+
+
+def send_past_book(notice: Notice, settings: SettleSettings, alert: Alert | None = None) -> bool:
+    """Send while the book is away, which else remembers what was sent; whether a channel took it."""
+    sent = [not _tried(send, notice, time.time()) for send in channels_of(settings, alert).values()]
+    return any(sent)
+
+
+def _switched_on(book: Book, wanted: bool) -> None:
+    """Where no channel was configured, and now one is: what was overtaken meanwhile is dropped, not told late.
+
+    What people still have to do is told: each batch that waits, and the newest of what is said of models and runs.
+    A trouble that is over by now, or is met again, is none of these.
+    """
+    if bool(book.value(_SILENT)) != wanted:
+        return
+    if not wanted:
+        book.set_value(_SILENT, "yes")
+        return
+    newest: dict[str, str] = {}
+    before = time.time() - NEWS_S
+    overtaken = []
+    for waiting in reversed(book.notices_waiting()):
+        kind = str(waiting.notice.get("kind"))
+        if waiting.since > before:
+            newest.setdefault(kind, waiting.key)
+        elif waiting.key.startswith(f"{QUARANTINED}/"):
+            if not _still_waits(book, waiting.key):
+                overtaken.append(waiting.key)
+        elif kind in _OF_THE_MOMENT or newest.setdefault(kind, waiting.key) != waiting.key:
+            overtaken.append(waiting.key)
+    book.drop_notices(overtaken)
+    book.set_value(_SILENT, "")
+
+
+def _still_waits(book: Book, key: str) -> bool:
+    try:
+        return book.batch(key.split("/")[1]).state == QUARANTINED
+    except BookRefused:
+        return False
 
 
 def channels_of(settings: SettleSettings, alert: Alert | None = None) -> dict[str, Send]:
@@ -160,9 +205,8 @@ class Courier:
                 self._tell_of(deliver(self._book, self._settings(), self._alert))
                 pause = min(pause, self._book.next_notice_s() or pause)
             for about, notice in self._left(sent_directly):  # the book is away: better twice than never
-                for send in channels_of(self._settings(), self._alert).values():
-                    if not _tried(send, notice, time.time()):
-                        sent_directly.add(about)
+                if send_past_book(notice, self._settings(), self._alert):
+                    sent_directly.add(about)
             self._bell.wait(max(1.0, pause))
             self._bell.clear()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 from pydantic import Field, field_validator
@@ -16,7 +17,8 @@ from domainlm.retrain.notices.words import named, plain
 
 Kind = Literal[
     "landed-quarantined", "schema-changed", "decided", "failed", "waits-for-person", "promoted", "superseded",
-    "zone-unreachable", "book-unavailable", "machine", "configuration-refused", "child-failing",
+    "zone-unreachable", "book-unavailable", "feed-failing", "unreadable", "machine", "configuration-refused",
+    "child-failing",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
 TITLES: dict[str, str] = {
@@ -29,6 +31,8 @@ TITLES: dict[str, str] = {
     "superseded": "a result came too late and does not count",
     "zone-unreachable": "the landing zone cannot be reached",
     "book-unavailable": "the batch book cannot be reached",
+    "feed-failing": "a feed cannot be asked",
+    "unreadable": "something in the landing zone cannot be used",
     "machine": "the watcher's machine is short of something",
     "configuration-refused": "a changed configuration was refused",
     "child-failing": "a process of the watcher fails",
@@ -36,7 +40,9 @@ TITLES: dict[str, str] = {
 # how acceptance begins to say that a file's columns are others
 _COLUMNS = ("has no column", "has no '", "has other columns", "its columns ")
 # troubles that end by themselves and come again: told once a day (UTC), by however many watchers
-COMING_BACK = ("zone-unreachable", "book-unavailable", "machine")
+COMING_BACK = ("zone-unreachable", "book-unavailable", "feed-failing", "machine")
+_QUOTED = re.compile(r" ?'[^']*'")
+_NAMED = 3  # files in one notice
 _DATED = re.compile(r"/\d{4}-\d{2}-\d{2}$")
 _NOT_OF_A_NAME = re.compile(r"[^A-Za-z0-9_.-]")
 
@@ -101,8 +107,30 @@ class Notice(Report):
         return [f"domainlm: {self.title}", *(f"{name}: {text}" for name, text in said.items() if text)]
 
 
-def quarantined(batch: Batch) -> Notice:
-    """That a batch waits for a person: its reason, with its files by a digest of their names."""
+def feed_failing(feed: str, reason: str) -> Notice:
+    """That a feed by query cannot be asked; without what the reason quotes, which may be a column of the data."""
+    return Notice(
+        kind="feed-failing", cause=f"feed {feed}: {_QUOTED.sub('', reason)}", key=f"feed/{feed}",
+        next_action="mend its query, its database or its variable; it is asked again by itself",
+    )  # fmt: skip
+
+
+def unreadable(files: Sequence[tuple[str, str]]) -> Notice:
+    """That files of the zone cannot be used as they are: (name, reason) of each; the first ones by their digests."""
+    said = [f"{named(name)}: {reason}" for name, reason in files[:_NAMED]]
+    more = [f"and {len(files) - _NAMED} more"] if len(files) > _NAMED else []
+    return Notice(
+        kind="unreadable", cause="; ".join([*said, *more]), key=f"unreadable/{digest_json(sorted(map(list, files)))}",
+        next_action="domainlm retrain --once --dry-run names each: put them right, or take them away",
+    )  # fmt: skip
+
+
+def quarantined(batch: Batch, times: int = 1) -> Notice:
+    """That a batch waits for a person: its reason, with its files by a digest of their names.
+
+    Args:
+        times: how often it was quarantined by now; each time is told.
+    """
     reason = batch.reason
     for path in sorted({name for file in batch.files for name in (file.uri, file.path)}, key=len, reverse=True):
         for name in (path, path.rsplit("/", 1)[-1]):
@@ -111,5 +139,5 @@ def quarantined(batch: Batch) -> Notice:
     short = batch.id[:12]
     return Notice(
         kind="schema-changed" if changed else "landed-quarantined", cause=f"batch {short} of {batch.feed}: {reason}",
-        next_action=f"domainlm batches show {short}", key=f"quarantined/{batch.id}",
+        next_action=f"domainlm batches show {short}", key=f"quarantined/{batch.id}{f'/{times}' if times > 1 else ''}",
     )  # fmt: skip

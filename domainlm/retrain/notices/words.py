@@ -3,15 +3,22 @@
 The first line of defence is where the words come from: our own errors and typed fields, which name places and never
 quote a value of the data. This is the second one, for the places: the name of a file that somebody landed may be a
 person's, and an address may hold a password. File names become 8 digits of their SHA-256, by which whoever sees the
-zone finds the file; addresses, e-mail addresses and long numbers are left out. A person's name in plain words would
-pass: it must not be put into a message in the first place.
+zone finds the file; addresses, e-mail addresses and long numbers are left out. A path counts from the project, and a
+home folder, which bears its user's name, is `~`. A person's name in plain words would pass: it must not be put into a
+message in the first place.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
+from domainlm.errors import ConfigurationError
+from domainlm.project import project_root
 from domainlm.reading import FORMATS
 
 MAX_CHARACTERS = 500
@@ -21,6 +28,8 @@ _SUFFIX = rf"(?:{_DATA})(?:\.(?:gz|bz2|xz|zst|zip))?"
 _FIRST_PLACE = re.compile(rf"^(?P<name>[^:,]*?{_SUFFIX})(?=$|[\s:,;)'\"])", re.IGNORECASE)
 _PLACE = re.compile(rf"(?P<name>[^\s:,;'\"()]*{_SUFFIX})(?=$|[\s:,;)'\".])", re.IGNORECASE)
 _ADDRESS = re.compile(r"\b(?P<scheme>[a-z][a-z0-9+.-]{1,30})://[^\s'\"<>]*", re.IGNORECASE)
+_HOME = re.compile(r"(?<![\w.~-])/(?:home|Users|var/home)/[^/\s:,;'\"()]+")
+_WHOLE = r"(?<![\w.~-])%s(?![\w.-])"  # a folder, not the beginning of another one's name
 _EMAIL = re.compile(r"[^\s<>@,;:]+@[^\s<>@,;:]+")
 _NUMBER = re.compile(r"(?<![\w-])\+?\d(?:[ ./-]?\d){6,}(?![\w-])")  # accounts, telephone and registration numbers
 _HARMLESS = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,3}\.\d+")  # a day, a decimal
@@ -35,6 +44,9 @@ def plain(text: str, most: int = MAX_CHARACTERS) -> str:
     words = " ".join(text.split())
     words = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)
     words = _ADDRESS.sub(lambda found: f"[an address of {found['scheme'].lower()}]", words)
+    for place, name in _places():
+        words = place.sub(name, words)
+    words = _HOME.sub("~", words)
     words = _EMAIL.sub("[an e-mail address]", words)
     words = _FIRST_PLACE.sub(_named, words)
     words = _PLACE.sub(_named, words)
@@ -49,3 +61,15 @@ def named(path: str) -> str:
 
 def _named(found: re.Match[str]) -> str:
     return named(found["name"])
+
+
+def _places() -> Iterator[tuple[re.Pattern[str], str]]:
+    """Folders, and what stands for them."""
+    if home := os.environ.get("DOMAINLM_HOME", "").rstrip("/"):
+        yield re.compile(_WHOLE % re.escape(home)), ".domainlm"
+    with suppress(ConfigurationError):  # outside a project
+        root = re.escape(str(project_root()))
+        yield re.compile(rf"(?<![\w.~-]){root}/(?=[\w.])"), ""
+        yield re.compile(_WHOLE % root), "the project"
+    if (user := str(Path.home())) != "/":
+        yield re.compile(_WHOLE % re.escape(user)), "~"

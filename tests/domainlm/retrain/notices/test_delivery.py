@@ -16,9 +16,10 @@ from notice_servers import Endpoint, certificate, endpoint, mail_server, silent_
 from pydantic import ValidationError
 
 from domainlm.errors import BookUnavailable, ConfigurationError, NoticeNotSent, SecretError
+from domainlm.retrain.batches import Batch, LandedFile
 from domainlm.retrain.book import open_book
 from domainlm.retrain.book import outbox as outboxes
-from domainlm.retrain.notices import Courier, Notice, deliver, tell
+from domainlm.retrain.notices import Courier, Notice, deliver, quarantined, tell
 from domainlm.retrain.notices import delivery as deliveries
 from domainlm.retrain.notices import mail as mails
 from domainlm.retrain.notices import notice as notices
@@ -314,6 +315,40 @@ def test_a_server_that_never_answers_is_given_up(book, trusted, monkeypatch):
 def test_where_no_channel_is_configured_notices_wait(book):
     tell(book, FAILED)
     assert deliver(book, SettleSettings()) == [] and book.next_notice_s() == 0.0
+
+
+def test_a_channel_that_is_switched_on_gets_what_is_still_to_do_and_nothing_that_is_over(
+    book, trusted, monkeypatch, at_once
+):
+    """For a day nobody listened; what happened just now is told in any case."""
+    for sign, state in (("a", "waits"), ("b", "released")):
+        file = LandedFile(path=state, uri=f"/zone/{state}", sha256=sign * 64, size_bytes=1)
+        one = Batch(id=sign * 64, number=0, feed="news", name=state, files=(file,), landed="2026-11-21")
+        book.land(one)
+        tell(book, quarantined(book.quarantine(one.id, "has no label")))
+    book.release("b" * 64, "anna")
+    for kind, key in (("zone-unreachable", "z"), ("machine", "m"), ("child-failing", "accept/x"),
+                      ("waits-for-person", "waits/1"), ("failed", "failed/1")):  # fmt: skip
+        tell(book, Notice(kind=kind, key=key))
+    assert deliver(book, SettleSettings()) == []
+    real = time.time
+    monkeypatch.setattr(outboxes.time, "time", lambda: real() + 3600)
+    for kind, key in (("waits-for-person", "waits/2"), ("failed", "failed/2")):
+        tell(book, Notice(kind=kind, key=key))
+    monkeypatch.setattr(outboxes.time, "time", lambda: real() + 7200)
+    tell(book, Notice(kind="zone-unreachable", key="now"))
+    with endpoint(trusted) as made:
+        point(monkeypatch, made)
+        assert deliver(book, HOOK) == []
+        got = [json.loads(body) for _, _, body in made.got]
+        assert [(one["kind"], one["cause"][:22]) for one in got if one["cause"]] == [
+            ("landed-quarantined", "batch aaaaaaaaaaaa of ")
+        ]
+        assert sorted(one["kind"] for one in got) == [
+            "failed", "landed-quarantined", "waits-for-person", "zone-unreachable",
+        ]  # fmt: skip
+        tell(book, Notice(kind="machine", key="later"))
+        assert deliver(book, HOOK) == [] and len(made.got) == 5  # told as ever from now on
 
 
 # --- the courier of a long-lived process ---

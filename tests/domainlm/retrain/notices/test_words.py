@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from domainlm.errors import SourceError
 from domainlm.retrain.batches import Batch, LandedFile
-from domainlm.retrain.notices import KINDS, Notice, quarantined
+from domainlm.retrain.notices import KINDS, Notice, feed_failing, quarantined, unreadable
 from domainlm.retrain.notices.notice import TITLES
 from domainlm.retrain.notices.words import MAX_CHARACTERS, named, plain
 
@@ -103,3 +103,35 @@ def test_a_batch_that_waits_is_told_with_its_reason_and_without_its_files_names(
     assert found.kind == kind and "Min-su" not in str(found.lines()) and named(file.path) in found.cause
     assert found.cause.startswith(f"batch {'b' * 12} of letters: ") and reason.rpartition(": ")[2] in found.cause
     assert found.next_action == f"domainlm batches show {'b' * 12}" and found.about == f"quarantined/{'b' * 64}"
+
+
+def test_a_path_counts_from_the_project_and_bears_no_users_name(monkeypatch, tmp_path):
+    root, place = tmp_path / "bank", tmp_path / "elsewhere"
+    monkeypatch.setenv("DOMAINLM_PROJECT", str(root))
+    monkeypatch.setenv("DOMAINLM_HOME", str(place))
+    monkeypatch.setenv("HOME", "/data/olga")
+    assert plain(f"read {root}/logs/accept.log") == "read logs/accept.log"
+    assert plain(f"read {place}/logs/accept.log") == "read .domainlm/logs/accept.log"
+    assert plain(f"see to {root}: it is full") == "see to the project: it is full"
+    assert plain("read /data/olga/x.log and /data/olga-two/x.log") == "read ~/x.log and /data/olga-two/x.log"
+    assert plain("read /home/anna/x.log") == "read ~/x.log" == plain("read /Users/Hong/x.log")
+
+
+def test_what_a_feed_says_is_told_without_what_it_quotes():
+    found = feed_failing("prices", "column 'resident number' holds bytes: cast it to text in the query")
+    assert found.cause == "feed prices: column holds bytes: cast it to text in the query"
+    assert found.dated().key.startswith("feed/prices/20")
+
+
+def test_files_that_cannot_be_used_are_told_by_digest_and_counted():
+    files = [(f"news/Hong Gildong {number}", "cannot be opened (permission denied)") for number in range(5)]
+    found = unreadable(files)
+    assert "Gildong" not in found.cause and found.cause.endswith("and 2 more") and named(files[0][0]) in found.cause
+    assert unreadable(list(reversed(files))).key == found.key != unreadable(files[:4]).key
+
+
+def test_a_batch_that_is_quarantined_again_is_told_again():
+    file = LandedFile(path="a.csv", uri="/zone/a.csv", sha256="a" * 64, size_bytes=1)
+    batch = Batch(id="b" * 64, number=1, feed="news", name="a.csv", files=(file,), landed="2026-11-21", reason="why")
+    keys = [quarantined(batch, times).key for times in (1, 2, 3)]
+    assert len(set(keys)) == 3 and keys[0] == f"quarantined/{batch.id}"
