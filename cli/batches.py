@@ -147,7 +147,7 @@ def withdraw(
     ids: Ids,
     reason: Annotated[str, typer.Option("--reason", help="Why, without any value of the data.")],
 ) -> None:
-    """Take batches back before they are trained on. A training that holds one of them is not accepted."""
+    """Take batches back. A training that holds one of them ends; one that was trained on already is not read again."""
     if not reason.strip():
         raise BookRefused("lacks its reason", "withdraw", "say why, e.g. with the number of the case")
     _each(ids, lambda book, batch: book.withdraw(batch.id, reason.strip(), by=_person()))
@@ -163,10 +163,14 @@ def copy(file: Annotated[Path, typer.Argument(metavar="FILE", help="A new SQLite
 
 def _each(ids: list[str], act: Callable[[Book, Batch], Batch]) -> None:
     """All batches are found before the first is changed, so that a slip of the hand changes none."""
+    from domainlm.retrain.batches import PROMOTED, TRAINED
+
     book = _book()
     for batch in [book.batch(id) for id in ids]:
         changed = act(book, batch)
         typer.echo(_plain(f"batch {batch.id[:DIGITS]} ({batch.name}): {batch.state} -> {changed.state}"))
+        if changed.state in (TRAINED, PROMOTED):
+            typer.echo("  no later training reads it; what learnt from it keeps that until it is trained again")
 
 
 def _days(batch: Batch) -> str:

@@ -143,3 +143,13 @@ def test_an_unknown_state_and_a_project_without_a_book_are_said(home: Path) -> N
     with pytest.raises(BookRefused, match="known: landed"):
         do("list", "--state", "done")
     assert not (home / "retrain").exists()
+
+
+def test_a_trained_batch_is_withdrawn_from_later_trainings(book: Book) -> None:
+    one = landed(book, 1)
+    book.accept(one.id, 40)
+    book.accept_result(book.claim("markets", "tina", 60), Result(run_id="r", identity="a" * 64))
+    said = do("withdraw", one.id[:8], "--reason", "erasure, case 2026-117")
+    assert "trained -> trained" in said and "no later training reads it" in said
+    assert [file.removed for file in book.batch(one.id).files] == [True]
+    assert "erasure, case 2026-117" in do("show", one.id[:8])

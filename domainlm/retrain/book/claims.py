@@ -53,6 +53,9 @@ class Claims(Accounts):
 
         Returns:
             None where nothing can be claimed, or the lane is busy.
+
+        Raises:
+            BookRefused: the book is another lane's: a batch is trained once, so that neither would learn from all.
         """
         call = secrets.token_hex(16)
 
@@ -62,6 +65,7 @@ class Claims(Accounts):
                 return self._claim_of(connection, made)
             now = self.clock.now(connection)
             running, over = self._held_claims(connection, now)
+            _refuse_other_lane(connection, running, lane)
             if any(row.lane == lane and (exclusive or row.exclusive) for row in running):
                 return None
             free = _free(connection, {row.token for row in running}, batches, limit)
@@ -122,8 +126,8 @@ class Claims(Accounts):
 
         Raises:
             LeaseLost: another runner took the claim over, or it ended; nothing was accepted.
-            BookRefused: another result of this claim was accepted before, or a batch of it was withdrawn by a person
-                or quarantined meanwhile.
+            BookRefused: another result of this claim was accepted before, a batch of it was withdrawn by a person or
+                quarantined meanwhile, or the book is another lane's.
         """
 
         def work(connection: sa.Connection) -> None:
@@ -136,6 +140,7 @@ class Claims(Accounts):
                     )  # fmt: skip
                 return
             _own(connection, claim)
+            _refuse_other_lane(connection, [], claim.lane)
             states = _not_taken_back(connection, claim.token)
             values = _finite(result) | {"token": claim.token, "lane": claim.lane, "accepted_at": stamp(self.now())}
             connection.execute(sa.insert(RESULTS).values(**values))
@@ -216,6 +221,17 @@ def _own(connection: sa.Connection, claim: Claim) -> None:
     if row is None or row.state != HELD:
         how = "is not in this book" if row is None else f"is {row.state}" + (f": {row.why}" if row.why else "")
         raise LeaseLost(how, f"claim {claim.token}", "stop: what comes of it is not accepted")
+
+
+def _refuse_other_lane(connection: sa.Connection, running: list[sa.Row], lane: str) -> None:
+    """Raises BookRefused where another lane has a result in this book, or a claim that lives."""
+    trained = connection.execute(sa.select(RESULTS.c.lane).where(RESULTS.c.lane != lane).limit(1)).scalar()
+    other = trained or next((row.lane for row in running if row.lane != lane), None)
+    if other is not None:
+        raise BookRefused(
+            f"is the book of '{other}', and a batch is trained once", f"lane '{lane}'",
+            "give this model a book of its own (DOMAINLM_BOOK), or register it under the other's name",
+        )  # fmt: skip
 
 
 def _free(

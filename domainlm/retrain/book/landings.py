@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from domainlm.errors import BookRefused
 from domainlm.retrain.batches import ACCEPTED, LANDED, PROMOTED, QUARANTINED, TRAINED, WITHDRAWN, Batch, LandedFile
+from domainlm.retrain.book.accounts import LOST
 from domainlm.retrain.book.catalogue import Catalogue, found_batch
 from domainlm.retrain.book.states import Change, move, record
 from domainlm.retrain.book.store import BATCHES, CLAIMS, FILES, HOLDS, STATE, TRANSITIONS
@@ -101,15 +102,21 @@ class Landings(Catalogue):
         """The batch is not to be trained on.
 
         Args:
-            by: the person who says so: it never lands again by itself, and a training that holds it is not accepted.
+            by: the person who says so: it never lands again by itself, and the claim that holds it ends, so that its
+                training stops. One that was trained on stays so, but no later training reads its files.
                 Empty: its files are gone; a training that read them before goes on.
 
         Raises:
-            BookRefused: it was trained on already.
+            BookRefused: it was trained on already, and no person says so.
         """
 
         def work(connection: sa.Connection) -> Batch:
             batch = found_batch(connection, id)
+            if by and batch.state in (TRAINED, PROMOTED):
+                self._not_again(connection, batch, reason, by)
+                return found_batch(connection, id)
+            if by:
+                self._end_claim(connection, batch.id)
             if batch.state != WITHDRAWN:
                 move(connection, batch.id, WITHDRAWN, self._hand(by), reason, reason=reason, person=by)
             elif by:  # a person's word stands above the zone's
@@ -161,9 +168,14 @@ class Landings(Catalogue):
         known = set(connection.execute(sa.select(BATCHES.c.id).where(BATCHES.c.id.in_(ids))).scalars())
         number = connection.execute(sa.select(STATE.c.number)).scalar_one()
         fresh: dict[str, Batch] = {}
-        for batch in batches:
-            if batch.id not in known and batch.id not in fresh:
-                as_new = {"number": number + len(fresh) + 1, "state": LANDED}
+        new = [batch for batch in batches if batch.id not in known]
+        # what one of them brings untrusted is so for all of them, in whatever order they come
+        untrusted = {file.sha256 for batch in batches if not batch.trusted for file in batch.files}
+        untrusted |= _untrusted(connection, {file.sha256 for batch in new for file in batch.files})
+        for batch in new:
+            if batch.id not in fresh:
+                trusted = batch.trusted and untrusted.isdisjoint(file.sha256 for file in batch.files)
+                as_new = {"number": number + len(fresh) + 1, "state": LANDED, "trusted": trusted}
                 fresh[batch.id] = batch.model_copy(update=as_new)
         if fresh:
             connection.execute(sa.update(STATE).values(number=number + len(fresh)))
@@ -191,7 +203,8 @@ class Landings(Catalogue):
         known = connection.execute(sa.select(BATCHES.c.state, BATCHES.c.person).where(same)).one()
         if not batch.trusted:  # the feed's mark was set since; it is never taken off what landed under it
             connection.execute(sa.update(BATCHES).where(same).values(trusted=False))
-        for file in batch.files:  # the same content may lie elsewhere by now
+        barred = known.state in (TRAINED, PROMOTED) and known.person and _barred(connection, batch.id)
+        for file in () if barred else batch.files:  # the same content may lie elsewhere by now
             here = (FILES.c.batch == batch.id) & (FILES.c.sha256 == file.sha256) & FILES.c.removed
             again = {"path": file.path, "uri": file.uri, "removed": False}
             connection.execute(sa.update(FILES).where(here).values(**again))
@@ -202,6 +215,20 @@ class Landings(Catalogue):
             move(connection, batch.id, before, self._hand(), why, reason=reason, name=batch.name)
         return found_batch(connection, batch.id)
 
+    def _not_again(self, connection: sa.Connection, batch: Batch, reason: str, by: str) -> None:
+        """A batch that was learnt from is not to be read again: its files count as gone, and stay so (`_barred`)."""
+        connection.execute(sa.update(FILES).where(FILES.c.batch == batch.id).values(removed=True))
+        connection.execute(sa.update(BATCHES).where(BATCHES.c.id == batch.id).values(person=by, reason=reason))
+        record(connection, self._hand(by), Change(batch.id, batch.state, batch.state, reason))
+
+    def _end_claim(self, connection: sa.Connection, batch: str) -> None:
+        """End the claim that holds a batch; its other batches are free."""
+        token = connection.execute(sa.select(HOLDS.c.token).where(HOLDS.c.batch == batch)).scalar()
+        if token is not None:
+            connection.execute(sa.delete(HOLDS).where(HOLDS.c.token == token))
+            values = {"state": LOST, "why": f"batch {batch[:12]} of it was withdrawn by a person"}
+            connection.execute(sa.update(CLAIMS).where(CLAIMS.c.token == token).values(**values))
+
     def _holder(self, connection: sa.Connection, batch: str) -> int | None:
         """The token of the claim that holds a batch and is alive."""
         row = connection.execute(
@@ -209,6 +236,24 @@ class Landings(Catalogue):
         ).one_or_none()
         now = self.clock.now(connection)
         return row.token if row and self.clock.holds(row.clock, row.renewed, row.lease_s, now) else None
+
+
+def _barred(connection: sa.Connection, batch: str) -> bool:
+    """Whether a person withdrew a batch that was learnt from: the one change that leaves such a state as it is."""
+    same = (TRANSITIONS.c.batch == batch) & (TRANSITIONS.c.before == TRANSITIONS.c.after)
+    wanted = same & TRANSITIONS.c.after.in_([TRAINED, PROMOTED])
+    return connection.execute(sa.select(TRANSITIONS.c.number).where(wanted)).first() is not None
+
+
+def _untrusted(connection: sa.Connection, digests: Collection[str]) -> set[str]:
+    """Those of some digests of files that a batch which is not trusted holds, whatever its feed."""
+    found: set[str] = set()
+    rows = sa.select(FILES.c.sha256).join(BATCHES, BATCHES.c.id == FILES.c.batch).where(BATCHES.c.trusted.is_(False))
+    asked = sorted(digests)
+    for start in range(0, len(asked), _MANY):
+        part = FILES.c.sha256.in_(asked[start : start + _MANY])
+        found.update(connection.execute(rows.where(part)).scalars())
+    return found
 
 
 def _before_withdrawal(connection: sa.Connection, batch: str) -> tuple[str, str]:

@@ -45,7 +45,7 @@ class Start(Report):
     """A claim and what became of it.
 
     Fields:
-        state: held, accepted, given up, or lost (taken over by a later one).
+        state: held, accepted, given up, or lost (taken over by a later one, or a person withdrew a batch of it).
         alive: it is held and its lease runs.
     """
 

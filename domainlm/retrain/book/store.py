@@ -52,7 +52,7 @@ BATCHES = sa.Table(
 FILES = sa.Table(  # of batches
     "retrain_batch_files", METADATA,
     _digest("batch", primary_key=True), sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),
-    _text("path"), _text("uri"), _digest("sha256"), _count("size_bytes"), _count("rows"),
+    _text("path"), _text("uri"), _digest("sha256", index=True), _count("size_bytes"), _count("rows"),
     sa.Column("removed", sa.Boolean, nullable=False, default=False),
 )  # fmt: skip
 TRANSITIONS = sa.Table(

@@ -98,6 +98,40 @@ def test_a_batch_once_marked_untrusted_stays_so(book: Book) -> None:
     assert not book.land(batch_of(1)).trusted and not book.batch(batch.id).trusted
 
 
+def test_what_an_untrusted_feed_brought_is_untrusted_by_whatever_feed_it_comes_later(book: Book) -> None:
+    first = book.land(batch_of(1, feed="tips", trusted=False))
+    again, other = batch_of(2, feed="news", files=2), batch_of(3, feed="news")
+    again = again.model_copy(update={"files": (again.files[0], first.files[0])})
+    assert [one.trusted for one in book.land_all([again, other])] == [False, True]
+    assert not book.batch(again.id).trusted and book.batch(other.id).trusted
+    tip = batch_of(4, feed="tips", trusted=False)
+    together = [batch_of(5, feed="news").model_copy(update={"files": tip.files}), tip]
+    assert [one.trusted for one in book.land_all(together)] == [False, False], "in one landing too"
+
+
+def test_what_a_person_withdraws_after_its_training_is_never_read_again(book: Book) -> None:
+    batch = accepted(book, 1)
+    book.accept_result(book.claim("markets", "tina", 60), Result(run_id="r", identity="a" * 64))
+    withdrawn = book.withdraw(batch.id, "erasure, case 7", by="olga")
+    assert (withdrawn.state, withdrawn.reason) == ("trained", "erasure, case 7")
+    assert [file.removed for file in withdrawn.files] == [True]
+    last = book.transitions(batch.id)[-1]
+    assert (last.before, last.after, last.who, last.why) == ("trained", "trained", "olga", "erasure, case 7")
+    assert [file.removed for file in book.land(batch_of(1)).files] == [True], "it does not come back with its content"
+    assert book.promoted("a" * 64) == (batch.id,) and book.starts()["lost"] == 0
+    assert book.withdraw(batch.id, "case 8", by="anna").state == "promoted"
+    assert [file.removed for file in book.land(batch_of(1)).files] == [True]
+
+
+def test_a_trained_batch_whose_file_comes_back_is_read_again(book: Book) -> None:
+    batch = accepted(book, 1)
+    book.quarantine(batch.id, "late")
+    book.release(batch.id, "anna")  # a person's word, but none against it
+    book.accept_result(book.claim("markets", "tina", 60), Result(run_id="r", identity="a" * 64))
+    book.mark_removed(batch.id, [file.path for file in batch.files])
+    assert [file.removed for file in book.land(batch_of(1)).files] == [False]
+
+
 def test_impossible_changes_are_refused_and_leave_no_trace(book: Book) -> None:
     batch = accepted(book, 1)
     claim = book.claim("markets", "tina", 60)

@@ -96,11 +96,15 @@ class BookMachine(RuleBasedStateMachine):
         now = self.state.get(batch)
         if now == "withdrawn":
             self.book.withdraw(batch, "gone", by)
+        elif by and now in ("trained", "promoted"):
+            assert all(file.removed for file in self.book.withdraw(batch, "case 7", by).files)
         elif self.change(batch, "withdrawn", lambda: self.book.withdraw(batch, "gone", by)):
             self.before[batch] = now
             self.person.discard(batch)
         if by and self.state.get(batch) == "withdrawn":
             self.person.add(batch)
+            for token in [one for one in self.renewed if batch in self.claims[one].batches]:
+                del self.renewed[token]
 
     @rule(batch=BATCH, again=st.booleans())
     def release(self, batch: str, again: bool) -> None:
