@@ -12,6 +12,7 @@ from domainlm.names import DECISION, DETECT, RETRAIN
 from domainlm.register import Registration
 from domainlm.retrain.batches import Detection, LandedData, RetrainingPlan, Settlement
 from domainlm.retrain.book import open_book
+from domainlm.retrain.book.claims import RESULT_PATIENCE_S
 from domainlm.retrain.deciding.plan import make_plan
 from domainlm.retrain.settings import DecideSettings, DetectSettings, SettleSettings
 from steps import claims
@@ -59,19 +60,20 @@ def decide(
 def settle(
     plan: RetrainingPlan, registration: Registration, contest: ContestReport, settings: SettleSettings
 ) -> Annotated[Settlement, "settlement"]:
-    """Have the book accept what came of the claim; promotion and notices come when the run is in the ledger.
+    """Have the book accept what came of the claim, as the last thing that can fail: a run that failed after it would
+    count all the same. Promotion and notices come when the run is in the ledger.
 
     Raises:
         LeaseLost, BookRefused: another result counts, or a batch was taken back; the version is marked.
     """
-    book, result = open_book(), result_of(registration, contest, compiled())
+    book, result = open_book(patience_s=RESULT_PATIENCE_S), result_of(registration, contest, compiled())
+    found = Settlement(token=plan.claim.token, lane=plan.claim.lane, batches=plan.claim.batches, result=result)
+    log_metadata(found.summary())
+    note_scores(book, result.identity, contest)
     try:
         claims.settle(book, plan.claim, result)
     except (LeaseLost, BookRefused) as error:
         if result.identity not in {one.identity for one in book.results(plan.claim.lane)}:
             mark_superseded(registration.name, registration.version, error.what)
         raise
-    note_scores(book, result.identity, contest)
-    found = Settlement(token=plan.claim.token, lane=plan.claim.lane, batches=plan.claim.batches, result=result)
-    log_metadata(found.summary())
     return found
