@@ -50,13 +50,14 @@ def register(
     """
     verdict.require()
     code, metrics = code_state(), evaluation.metrics() | (contest.metrics() if contest else {})
-    classes, licences = inherited(found, recipe.started_from)
+    before = inherited(found, recipe.started_from)
     provenance = Provenance(
         data=digest_dataset(records), configuration=_configuration_digest(), evaluation=evaluation.digest,
         commit=code["commit"], dirty=code["dirty"], licence=recipe.licence,
         licences=sorted({*(source.licence for source in sources.sources), str(base.card.get("licence", "unknown")),
-                         *licences}),
-        handling=strictest([handling_class(handling_of(records), base, settings), *classes]),
+                         *before.licences}),
+        handling=strictest([handling_class(handling_of(records), base, settings), *before.handling]),
+        trusted=before.trusted and all(source.trusted for source in sources.sources),
     )  # fmt: skip
     registration = register_version(
         base, tokenizer, adapter, provenance, metrics, evaluation.headline, settings,

@@ -75,4 +75,5 @@ def model_of(reports: dict[str, Report]) -> ModelRecord | None:
     return ModelRecord(
         name=found.name, version=found.version, identity=digest_json(found.digests), digests=found.digests,
         verdict=found.verdict, handling=found.handling, licences=found.licences, tier=found.tier,
+        trusted=found.trusted,
     )  # fmt: skip

@@ -18,7 +18,7 @@ from domainlm.artifacts import CARD_FILE, BaseCheckpoint
 from domainlm.digests import digest_folder, digest_json
 from domainlm.errors import RegistrationError
 from domainlm.project import home
-from domainlm.register.registration import HANDLING_CLASS, IDENTITY, LICENCES, VERIFIED, pointed_at
+from domainlm.register.registration import HANDLING_CLASS, IDENTITY, LICENCES, TRUSTED, VERIFIED, pointed_at
 from domainlm.register.serving import ADAPTER, BASE, TOKENIZER
 from domainlm.register.settings import CHAMPION
 from domainlm.reports import Report
@@ -41,6 +41,7 @@ class StoredVersion(Report):
             card names).
         handling: class that its tag states; empty where none does.
         licences: of its data and base, likewise.
+        trusted: its tag states that it learnt from trusted sources alone.
     """
 
     name: str
@@ -51,6 +52,7 @@ class StoredVersion(Report):
     files: dict[str, str]
     handling: str = ""
     licences: list[str] = Field(default_factory=list)
+    trusted: bool = False
 
 
 def local_store() -> str:
@@ -118,6 +120,7 @@ def fetched_version(uri: str, name: str, version: str, place: Path) -> StoredVer
         files=files,
         handling=entry.tags.get(HANDLING_CLASS, ""),
         licences=list(filter(None, entry.tags.get(LICENCES, "").split(", "))),
+        trusted=entry.tags.get(TRUSTED) == "true",
     )
 
 

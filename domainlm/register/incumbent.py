@@ -33,6 +33,7 @@ class IncumbentReport(Report):
         known_by: ledger, stated (by the batch book or the submission), alias (development: the registry alone), nobody.
         base_digest, tokenizer_digest, adapter_digest: of its parts.
         handling, licences: of what it learnt from; a model that goes on from it inherits them.
+        trusted: it learnt, as far back as it goes, from trusted sources alone; inherited too. False where nobody knows.
         erased: it learnt from data that were erased since.
     """
 
@@ -45,6 +46,7 @@ class IncumbentReport(Report):
     adapter_digest: str = ""
     handling: str = ""
     licences: list[str] = Field(default_factory=list)
+    trusted: bool = False
     erased: bool = False
 
     def against_going_on(self, base: BaseCheckpoint) -> str:
@@ -67,8 +69,16 @@ class Incumbent(NamedTuple):
     report: IncumbentReport
 
 
-def inherited(found: IncumbentReport | None, started_from: str) -> tuple[list[str], list[str]]:
-    """Handling class and licences that a model takes over from the one that it went on from, whose texts it may repeat.
+class Inherited(NamedTuple):
+    """What a model takes over from the one that it went on from, whose texts it may repeat."""
+
+    handling: list[str]
+    licences: list[str]
+    trusted: bool
+
+
+def inherited(found: IncumbentReport | None, started_from: str) -> Inherited:
+    """Handling class, licences and trust of what a model went on from.
 
     Args:
         found: the champion.
@@ -78,13 +88,13 @@ def inherited(found: IncumbentReport | None, started_from: str) -> tuple[list[st
         RegistrationError: it went on from something of which nobody knows what it learnt from.
     """
     if not started_from:
-        return [], []
+        return Inherited([], [], trusted=True)
     if found is None or found.adapter_digest != started_from or not found.handling:
         raise RegistrationError(
             "nobody knows which texts the model learnt from that it went on from", started_from[:12],
             "train it from the base (steps.decide.parameters.start: base)",
         )  # fmt: skip
-    return [found.handling], found.licences
+    return Inherited([found.handling], found.licences, found.trusted)
 
 
 def none(place: Path, why: str = "there is no champion") -> Incumbent:
@@ -111,7 +121,10 @@ def of_ledger(uri: str, model: ModelRecord | None, erased: bool, place: Path) ->
     stored = fetched_version(uri, model.name, model.version, place)
     if stored.digests != model.digests:
         raise _changed(stored, "other digests than the ledger")
-    return _checked(stored, model.identity, place, LEDGER, model.handling, model.licences, erased)
+    known = stored.model_copy(
+        update={"handling": model.handling, "licences": model.licences, "trusted": model.trusted is True}
+    )  # as the ledger has it, which nobody who reaches the registry can write
+    return _checked(known, model.identity, place, LEDGER, erased)
 
 
 def of_registry(
@@ -145,12 +158,10 @@ def of_registry(
             "let `domainlm retrain` follow up where the ledger is, or state the champion's identity at the submission",
         )
     stored = fetched_version(uri, name, version, place)
-    return _checked(stored, identity, place, STATED if stated else ALIAS, stored.handling, stored.licences, False)
+    return _checked(stored, identity, place, STATED if stated else ALIAS, erased=False)
 
 
-def _checked(
-    stored: StoredVersion, identity: str, place: Path, by: str, handling: str, licences: list[str], erased: bool
-) -> Incumbent:
+def _checked(stored: StoredVersion, identity: str, place: Path, by: str, erased: bool) -> Incumbent:
     """The parts, if they make exactly this identity."""
     if not stored.verified:
         raise _changed(stored, "a version whose registration was not finished")
@@ -166,7 +177,8 @@ def _checked(
     report = IncumbentReport(
         has=True, label=f"{stored.name}/{stored.version}", identity=identity, known_by=by,
         base_digest=stored.files[BASE], tokenizer_digest=stored.files[TOKENIZER],
-        adapter_digest=stored.files[ADAPTER], handling=handling, licences=list(licences), erased=erased,
+        adapter_digest=stored.files[ADAPTER], handling=stored.handling, licences=stored.licences,
+        trusted=stored.trusted, erased=erased,
     )  # fmt: skip
     return Incumbent(parts[ADAPTER], parts[TOKENIZER], parts[BASE], report)
 

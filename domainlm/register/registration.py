@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SHOWN, NOT_SHOWN = "shown", "not shown"
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_ID"
 IDENTITY, VERIFIED, HANDLING_CLASS = "domainlm.identity", "domainlm.verified", "domainlm.handling_class"
-LICENCES = "domainlm.licences"
+LICENCES, TRUSTED = "domainlm.licences", "domainlm.trusted"
 # what a version needs besides domainlm itself, pinned to what it was made with
 REQUIREMENTS = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "safetensors")
 
@@ -48,6 +48,7 @@ class Provenance(Report):
         licences: licences of the data and of the base.
         licence: what the licence gate said: the purpose, and the duties of whoever uses the model.
         handling: the strictest handling class among the records and the base, as the model may repeat either.
+        trusted: no source of the data was untrusted, nor any of what the training went on from.
     """
 
     data: str
@@ -58,6 +59,7 @@ class Provenance(Report):
     licences: list[str]
     licence: LicenceVerdict | None = None
     handling: Handling
+    trusted: bool = False
 
 
 class Registration(Report):
@@ -66,6 +68,7 @@ class Registration(Report):
     Fields:
         existing: whether the version was there already, made from exactly the same.
         tier: the risk tier that the run states; that of a registration from before there were tiers is the highest.
+        trusted: as in `Provenance`; None in registrations from before it was stated.
     """
 
     name: str
@@ -79,11 +82,13 @@ class Registration(Report):
     handling: Handling
     aliases: list[str]
     tier: Tier | None = None
+    trusted: bool | None = None
 
     @model_serializer(mode="wrap")
-    def _without_an_unstated_tier(self, write: Any) -> dict[str, Any]:
-        """Left out where nobody stated it: so registrations from before this field keep their digest."""
-        return {name: value for name, value in write(self).items() if value is not None or name != "tier"}
+    def _without_what_was_not_stated(self, write: Any) -> dict[str, Any]:
+        """Left out where nobody stated it: so registrations from before these fields keep their digest."""
+        late = ("tier", "trusted")
+        return {name: value for name, value in write(self).items() if value is not None or name not in late}
 
 
 def register(
@@ -137,11 +142,14 @@ def register(
                 LICENCES: ", ".join(provenance.licences),
                 **_licence_tags(provenance.licence),
                 HANDLING_CLASS: provenance.handling,
+                TRUSTED: str(provenance.trusted).lower(),
                 "domainlm.base_name": base.card["name"],
             }
             made = _log(client, base, tokenizer, adapter, metrics, tags, settings)
             _verify(made.name, made.version, {ADAPTER: adapter, TOKENIZER: tokenizer, BASE: base})
             client.set_model_version_tag(made.name, made.version, VERIFIED, "true")
+        elif not provenance.trusted:  # the same model again, of which this run knows what that one did not
+            client.set_model_version_tag(settings.name, found.version, TRUSTED, "false")
         client.set_registered_model_alias(settings.name, settings.alias, (found or made).version)
         entry = client.get_model_version(settings.name, (found or made).version)
     return Registration(
@@ -156,6 +164,7 @@ def register(
         handling=provenance.handling,
         aliases=sorted(entry.aliases),
         tier=settings.tier,
+        trusted=provenance.trusted,
     )
 
 

@@ -32,7 +32,7 @@ class Following:
         self.number += 1
         sources = [Source(name="headlines", uri="landing", trusted=trusted)]
         given = CLEAN | {"sources": sources} | (changes if entered else {"status": "failed"})
-        model = self.bank.register(self.number, approved=False, **given)
+        model = self.bank.register(self.number, False, True, **given)
         batch = Batch(
             id=f"{self.number:064x}", number=0, feed="headlines", name="a", landed="2026-11-21T00:00:00Z",
             files=(LandedFile(path="a", uri="file:a", sha256="a" * 64, size_bytes=1),), trusted=batch_trusted,

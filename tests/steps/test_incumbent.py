@@ -83,6 +83,7 @@ def test_the_champion_comes_as_it_was_registered(bank: Bank, hold: Callable) -> 
     report: IncumbentReport = found["incumbent_report"]
     assert (report.has, report.label, report.identity) == (True, f"{bank.name}/1", first.identity)
     assert report.known_by == "ledger" and not report.erased
+    assert not report.trusted, "its run did not say so, whatever a tag of the registry says"
     assert found["incumbent_adapter"].digest == first.digests["adapter"] == report.adapter_digest
     assert found["incumbent_tokenizer"].digest == first.digests["tokenizer"]
     assert found["incumbent_base"].card["digest"] == first.digests["base"]

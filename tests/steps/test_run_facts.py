@@ -130,3 +130,6 @@ def test_the_model_is_named_by_the_digest_over_all_that_it_came_from() -> None:
     assert found.tier is None and "tier" not in registration.model_dump(mode="json"), "of before there were tiers"
     tiered = model_of({"registration": registration.model_copy(update={"tier": 2})})
     assert tiered is not None and tiered.tier == 2 and tiered.identity == found.identity
+    assert found.trusted is None and "trusted" not in found.model_dump() and "trusted" not in registration.model_dump()
+    told = model_of({"registration": registration.model_copy(update={"trusted": False})})
+    assert told is not None and told.model_dump()["trusted"] is False

@@ -133,7 +133,7 @@ def full_run(number: int = 1, **changes: Any) -> RunManifest:
         },
         "metrics": metrics,
         "intervals": intervals,
-        "model": ModelRecord(**small.model.model_dump() | {"handling": "confidential", "tier": 1,
+        "model": ModelRecord(**small.model.model_dump() | {"handling": "confidential", "tier": 1, "trusted": True,
                                                            "licences": ["CC-BY-4.0", "proprietary"]}),
         "rows": [
             RowSet(data=digest_json(["prepared", number]), use=use, rows=rows, root=digest_json([use, number]))

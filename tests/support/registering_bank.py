@@ -39,7 +39,7 @@ class Bank:
         self.folder, self.name = folder, name
         self.made: SmallLedger = small_ledger(folder / "ledger")
 
-    def register(self, number: int, approved: bool = True, **changes: Any) -> ModelRecord:
+    def register(self, number: int, approved: bool = True, trusted: bool | None = None, **changes: Any) -> ModelRecord:
         """A version, and the entry of its run; other fields of the manifest may be changed."""
         from steps.registry import tracking_uri
 
@@ -63,7 +63,7 @@ class Bank:
         run = registering.with_options(model=model)(registration.digests, self.name, registration.version)
         model = ModelRecord(
             name=self.name, version=registration.version, identity=digest_json(registration.digests),
-            digests=registration.digests, verdict="shown",
+            digests=registration.digests, verdict="shown", trusted=trusted,
         )  # fmt: skip
         entry = self.made.enter_run(small_run(number, **{"run_id": str(run.id), "model": model} | changes)).entry
         for person in ("anna", "victor") if approved else ():

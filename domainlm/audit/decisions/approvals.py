@@ -414,10 +414,21 @@ class _Judge:
             return f"the run does not say whether its source {unsure[0]} is trusted"
         if strangers := sorted({source.name for source in manifest.sources if not source.trusted}):
             return f"the model learnt from {strangers[0]}, an untrusted source: people decide on it"
+        if manifest.model.trusted is None and not self._of_before(manifest):
+            return "the run does not say whether what its model went on from is trusted"
+        if manifest.model.trusted is False:
+            return "the model went on from one that learnt from an untrusted source, or from one of which nobody knows"
         tier = min(manifest.model.tier or HIGHEST, self.policy.rules.tiers.get(manifest.model.name, LOWEST))
         if tier < act.tier:
             return f"the model is of risk tier {tier}, and it covers tier {act.tier} and lower risks"
         return ""
+
+    def _of_before(self, manifest: RunManifest) -> bool:
+        """Whether an old promotion of a run is judged, from before runs stated whom their whole model trusts.
+
+        It stays as right as it was; no promotion of today rests on such a run.
+        """
+        return self.rests_on is not None and manifest.model.trusted is None
 
     def _wanted(self) -> tuple[int, int]:
         """Officers and validators asked for; a policy that asks for nobody gets one officer."""

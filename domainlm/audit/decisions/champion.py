@@ -69,9 +69,12 @@ def promoted_model(
     if champion is None:
         return None, False
     identity = champion.act.identity
-    for run in registrations(evidence, identity, name):
+    runs = registrations(evidence, identity, name)
+    trusted = all(run.act.model.trusted for run in runs)  # any of them may have read an untrusted source
+    for run in runs:
         if label_of(run) == champion.act.model:
-            return run.act.model, erased_since(evidence, identity) is not None
+            model = run.act.model.model_copy(update={"trusted": trusted})
+            return model, erased_since(evidence, identity) is not None
     raise EvidenceRefused(
         "the champion was registered by no completed run",
         champion.act.model,

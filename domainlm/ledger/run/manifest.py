@@ -157,6 +157,8 @@ class ModelRecord(BaseModel):
         identity: digest over all of `digests`: what an approval approves, and nothing else.
         digests: adapter, base, tokenizer, data, configuration, evaluation; 64 hexadecimal digits each.
         tier: risk tier as the run states it (`domainlm.risk`); None, and left out, in manifests from before it.
+        trusted: false where a source of the data is untrusted, or what the training went on from learnt from one, or
+            nobody knows; None, and left out, in manifests from before it.
     """
 
     name: str
@@ -167,10 +169,12 @@ class ModelRecord(BaseModel):
     handling: str = ""
     licences: list[str] = Field(default_factory=list)
     tier: Tier | None = None
+    trusted: bool | None = None
 
     @model_serializer(mode="wrap")
-    def _without_an_unstated_tier(self, write: Any) -> dict[str, Any]:
-        return {name: value for name, value in write(self).items() if value is not None or name != "tier"}
+    def _without_what_was_not_stated(self, write: Any) -> dict[str, Any]:
+        late = ("tier", "trusted")
+        return {name: value for name, value in write(self).items() if value is not None or name not in late}
 
 
 class RowSet(BaseModel):

@@ -12,16 +12,21 @@ from domainlm.register.incumbent import IncumbentReport, inherited
 
 CHAMPION = IncumbentReport(
     has=True, label="m/1", identity="1" * 64, known_by="ledger", base_digest="b" * 64, tokenizer_digest="c" * 64,
-    adapter_digest="a" * 64, handling="mnpi", licences=["CC-BY-4.0"],
+    adapter_digest="a" * 64, handling="mnpi", licences=["CC-BY-4.0"], trusted=True,
 )  # fmt: skip
 
 
 def test_what_began_at_the_base_inherits_nothing_from_the_champion() -> None:
-    assert inherited(CHAMPION, "") == inherited(None, "") == ([], [])
+    assert inherited(CHAMPION, "") == inherited(None, "") == ([], [], True)
+    assert inherited(CHAMPION.model_copy(update={"trusted": False}), "").trusted
 
 
-def test_what_went_on_inherits_class_and_licences() -> None:
-    assert inherited(CHAMPION, "a" * 64) == (["mnpi"], ["CC-BY-4.0"])
+def test_what_went_on_inherits_class_licences_and_trust() -> None:
+    assert inherited(CHAMPION, "a" * 64) == (["mnpi"], ["CC-BY-4.0"], True)
+    fields = CHAMPION.model_dump() | {"trusted": False}
+    assert not inherited(IncumbentReport(**fields), "a" * 64).trusted
+    del fields["trusted"]
+    assert not inherited(IncumbentReport(**fields), "a" * 64).trusted, "where nobody says so, it is not"
 
 
 @pytest.mark.parametrize(

@@ -148,12 +148,17 @@ def test_a_version_carries_every_digest_the_licences_and_the_verdict(registry, t
     assert entry.tags["domainlm.commit"] == "abc" and entry.tags["domainlm.licences"] == "CC0-1.0"
     assert entry.tags["domainlm.handling_class"] == found.handling == "confidential"
     assert entry.tags["domainlm.verdict"] == "not shown" and entry.tags["domainlm.verified"] == "true"
+    assert entry.tags["domainlm.trusted"] == "false" and found.trusted is False, "nobody said that it is"
     assert registry.client.get_run(found.run_id).data.metrics == METRICS
 
 
 def test_the_same_model_is_registered_once_and_other_evidence_makes_a_new_version(registry):
-    first, second = registry(), registry(commit="another commit, nothing else")
+    first = registry(trusted=True)
+    assert first.trusted and registry.client.get_model_version(first.name, "1").tags["domainlm.trusted"] == "true"
+    second = registry(commit="another commit, and a source that is untrusted by now")
     assert (second.version, second.run_id, second.existing) == (first.version, first.run_id, True)
+    tagged = registry.client.get_model_version(first.name, first.version).tags
+    assert tagged["domainlm.trusted"] == "false"
     third = registry(evaluation="f" * 64)
     assert third.version == "2" and not third.existing
     assert registry.client.get_model_version_by_alias(first.name, "candidate").version in (2, "2")

@@ -532,7 +532,11 @@ def test_no_environment_variable_can_approve(desk, monkeypatch):
 def shown_run(number: int = 1, **changes) -> RunManifest:
     """A run within the bounds of `Desk.stand`."""
     sources = [Source(name="headlines", uri="file:h", trusted=True)]
-    return small_run(number, **{"code": {"commit": "c" * 40, "dirty": False}, "sources": sources} | changes)
+    fields = {"code": {"commit": "c" * 40, "dirty": False}, "sources": sources} | changes
+    model = fields.pop("model", small_run(number).model)
+    return small_run(
+        number, model=model.model_copy(update={"trusted": True} if model.trusted is None else {}), **fields
+    )
 
 
 @pytest.fixture
@@ -665,6 +669,31 @@ def test_any_of_the_runs_that_registered_a_model_may_have_read_an_untrusted_sour
     assert not nightly.decide().allowed
 
 
+def grown(number: int = 1, trusted: bool | None = None, **changes) -> RunManifest:
+    """A run whose sources are trusted, of a model that went on from another one."""
+    run = shown_run(number, **changes)
+    return run.model_copy(update={"model": run.model.model_copy(update={"trusted": trusted})})
+
+
+def test_a_model_that_went_on_from_one_of_untrusted_text_is_left_to_people(tmp_path):
+    desk = Desk(tmp_path, run=grown(trusted=False))
+    digest = desk.stand()
+    assert "went on from one that learnt from an untrusted source" in desk.decide().unusable[digest]
+    desk.promote([], digest)
+    assert finding(desk).code == "unapproved" and "unapproved" in codes_of(desk)
+    desk = Desk(tmp_path / "people", run=grown(trusted=False))
+    desk.say("anna"), desk.say("victor")
+    assert desk.decide().allowed and desk.decide().standing == ""
+
+
+def test_a_run_that_does_not_say_what_its_model_went_on_from_serves_no_standing_approval(tmp_path):
+    desk = Desk(tmp_path, run=grown())
+    digest = desk.stand()
+    assert "does not say whether what its model went on from is trusted" in desk.decide().unusable[digest]
+    desk.promote([], digest)  # as before runs said it
+    assert finding(desk) is None and codes_of(desk) == set()
+
+
 @pytest.mark.parametrize("trusted", [None, True])
 def test_what_is_not_said_counts_against_a_model(tmp_path, trusted):
     """A manifest from before `trusted`, or one of which a part says it and a part does not."""
@@ -788,7 +817,7 @@ def test_what_was_written_before_these_fields_keeps_its_bytes():
     old = {"name": "headlines", "uri": "file:h"}
     assert "trusted" not in Source(**old).model_dump(mode="json")
     assert Source(**old, trusted=False).model_dump(mode="json")["trusted"] is False
-    assert "tier" not in small_run().model.model_dump(mode="json")
+    assert not {"tier", "trusted"} & set(small_run().model.model_dump(mode="json"))
     assert "tiers" not in Rules().model_dump(mode="json") and Rules(tiers={"a": 2}).model_dump()["tiers"] == {"a": 2}
     act = StandingApproval(model="m", base="b", sources=[], metrics={}, until="", uses=1, reason="")
     assert "tier" not in act.model_dump(mode="json")

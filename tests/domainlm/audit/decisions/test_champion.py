@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from small_ledgers import ORIGIN, SmallLedger, small_ledger, small_run
 
-from domainlm.audit.decisions.champion import UNKNOWN, champion_commit
+from domainlm.audit.decisions.champion import UNKNOWN, champion_commit, promoted_model
 from domainlm.errors import EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.acts import Promotion, Read
@@ -69,3 +69,14 @@ def test_a_promotion_that_does_not_verify_is_not_believed(ledger: SmallLedger) -
         forged.append((number, flipped if number == 7 else raw))
     with pytest.raises(EvidenceRefused):
         champion_commit(lambda: forged, lambda: Gate(ORIGIN, ledger.root_keyids), NAME)
+
+
+@pytest.mark.parametrize(("said", "trusted"), [((True,), True), ((None,), False), ((True, False), False)])
+def test_the_champion_is_trusted_where_each_run_that_registered_it_says_so(tmp_path, said, trusted) -> None:
+    made = small_ledger(tmp_path)
+    for number, word in enumerate(said):
+        model = small_run(1).model.model_copy(update={"trusted": word})
+        made.enter_run(small_run(1, model=model, run_id=f"00000000-0000-4000-8000-00000000000{number}"))
+    promote(made, 1)
+    found, erased = promoted_model(made.evidence(), [], [], NAME)
+    assert found is not None and found.trusted is trusted and not erased
