@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cli.environment import enter_stack
 from domainlm.config import RunConfiguration
 from domainlm.errors import ConfigurationError, DomainLMError, NoticeNotSent
-from domainlm.project import SOURCE_ROOT, resolve
+from domainlm.project import SOURCE_ROOT, home, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from domainlm.retrain.book import Book
     from domainlm.retrain.deciding.signals import LedgerView
     from domainlm.retrain.notices import Notice
-    from domainlm.retrain.rounds import Terms
+    from domainlm.retrain.rounds import RoundReport, Terms
     from domainlm.retrain.settings import FeedSettings
     from domainlm.retrain.zone import Zone
 
@@ -152,18 +152,73 @@ def notify(terms: Terms, book: Book, kind: str, **said: str) -> None:
 
 def notify_quarantined(terms: Terms, book: Book, batch: Batch) -> None:
     """Tell people that a batch waits for them."""
+    from domainlm.retrain.batches import QUARANTINED
     from domainlm.retrain.notices import quarantined
 
-    _tell(terms, book, quarantined(batch))
+    times = sum(one.after == QUARANTINED != one.before for one in book.transitions(batch.id))
+    _tell(terms, book, quarantined(batch, times))
+
+
+def notify_of(terms: Terms, book: Book, report: RoundReport) -> None:
+    """Tell people what a round found that they must see to: batches that wait, feeds and files that cannot be used."""
+    from domainlm.retrain.notices import feed_failing, unreadable
+
+    for id in report.quarantined:
+        notify_quarantined(terms, book, book.batch(id))
+    for feed, reason in report.failing:
+        _tell(terms, book, feed_failing(feed, reason))
+    if report.unusable:
+        _tell(terms, book, unreadable(report.unusable))
+
+
+def notify_away(terms: Terms, error: DomainLMError) -> bool:
+    """Tell people once a day (UTC) that no round could be made: zone or book are away.
+
+    Returns:
+        Whether waiting will not help: the zone is a folder of this machine that never was there.
+    """
+    from domainlm.retrain.book import BookUnavailable, open_book
+    from domainlm.retrain.notices import Notice
+
+    kind = "book-unavailable" if isinstance(error, BookUnavailable) else "zone-unreachable"
+    notice = Notice.of(kind, error, key=kind)  # type: ignore[arg-type]
+    try:
+        book = open_book()
+        never = kind == "zone-unreachable" and _never_was(terms, book)
+    except BookUnavailable:
+        _tell_past_book(terms, notice)
+        return False
+    _tell(terms, book, notice)
+    return never
+
+
+def _never_was(terms: Terms, book: Book) -> bool:
+    zone = terms.detect.zone.removeprefix("file://").removeprefix("local://")
+    if "://" in zone or "::" in zone or os.path.exists(resolve(zone)):
+        return False
+    return all(next(iter(book.known(feed.name)), None) is None for feed in terms.detect.feeds)
 
 
 def _tell(terms: Terms, book: Book, notice: Notice) -> None:
+    from domainlm.retrain.book import BookUnavailable
     from domainlm.retrain.notices import deliver, tell
 
     if not os.environ.get(QUIET_VARIABLE):
         with suppress(DomainLMError, OSError):
-            tell(book, notice)
-            deliver(book, terms.settle, post_in_slack)
+            try:
+                tell(book, notice)
+            except BookUnavailable:
+                _tell_past_book(terms, notice)
+            else:
+                deliver(book, terms.settle, post_in_slack)
+
+
+def _tell_past_book(terms: Terms, notice: Notice) -> None:
+    from domainlm.retrain.notices import tell_past_book
+
+    if not os.environ.get(QUIET_VARIABLE):
+        with suppress(DomainLMError, OSError):
+            tell_past_book(home() / "retrain" / "told", notice, terms.settle, post_in_slack)
 
 
 def post_in_slack(text: str) -> None:

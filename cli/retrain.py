@@ -24,6 +24,8 @@ from cli.landing import (
     configuration_path,
     following,
     notify,
+    notify_away,
+    notify_of,
     notify_quarantined,
     overrides_of,
     there_is_a_book,
@@ -114,8 +116,10 @@ def retrain(
         else:
             code = _once(started, patience_s, as_json)
     except (BookUnavailable, ZoneUnreachable) as error:
-        started.say(f"later: {error}")
-        code = BUSY
+        whole = not (accept_only or probe_only or follow_only or dry_run)
+        never = whole and notify_away(started.terms, error)
+        started.say(f"there never was such a zone: {error}" if never else f"later: {error}")
+        code = FAILED if never else BUSY
     except DomainLMError:
         raise
     except Exception as error:  # a library's words may quote the data
@@ -167,10 +171,9 @@ def _once(started: _Started, patience_s: float, as_json: bool) -> int:
         follow_up=lambda: following(started.terms, book, started.stack), say=started.say,
     )  # fmt: skip
     report = round.once(patience_s)
-    for id in report.quarantined:
-        notify_quarantined(terms, book, book.batch(id))
+    notify_of(terms, book, report)
     _show(report, started, as_json)
-    return {"failed": FAILED, "busy": BUSY}.get(report.outcome, FAILED if report.unheard else GOOD)
+    return {"failed": FAILED, "busy": BUSY}.get(report.outcome, FAILED if report.unheard or report.failing else GOOD)
 
 
 def _accept(started: _Started, batches: list[str]) -> int:

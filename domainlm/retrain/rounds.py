@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from domainlm.config import RunConfiguration
     from domainlm.retrain.book import Book
     from domainlm.retrain.deciding.signals import LedgerView
-    from domainlm.retrain.zone import Zone
+    from domainlm.retrain.zone import Scan, Zone
 
 Outcome = Literal["no", "busy", "trained", "failed", "would-train"]
 
@@ -76,6 +76,8 @@ class RoundReport(Report):
         landed: new batches of this scan, by id.
         settling: places that are not complete yet.
         unreadable: how many files cannot be read; the scan says each.
+        unusable: (name, reason) of those among them that were not said before.
+        failing: (feed, reason) of feeds by query that cannot be asked.
         waiting: batches that were accepted and wait to be trained on, by id, and their rows.
         quarantined: batches that this round sent to a person, by id.
         unheard: what hindered the look into a batch, in a line each.
@@ -88,6 +90,8 @@ class RoundReport(Report):
     landed: tuple[str, ...] = ()
     settling: int = 0
     unreadable: int = 0
+    unusable: tuple[tuple[str, str], ...] = ()
+    failing: tuple[tuple[str, str], ...] = ()
     waiting: tuple[str, ...] = ()
     waiting_rows: int = 0
     quarantined: tuple[str, ...] = ()
@@ -162,6 +166,8 @@ class Round:
             landed=tuple(batch.id for batch in scan.landed),
             settling=scan.counts["settling"],
             unreadable=scan.counts["unreadable"],
+            unusable=tuple(self.unusable(scan)),
+            failing=tuple(scan.failing),
             quarantined=tuple(batch.id for batch in quarantined),
             unheard=tuple(unheard),
         )
@@ -190,6 +196,11 @@ class Round:
             return tuple(self._follow_up())
         except DomainLMError as error:
             return (f"what follows runs is still open, and is tried again: {error}",)
+
+    def unusable(self, scan: Scan) -> list[tuple[str, str]]:
+        """Files that a scan could not use, without the feeds by query, which it names as failing too."""
+        queries = {feed.uri for feed in self.terms.detect.feeds if feed.query}
+        return [(name, reason) for name, reason in scan.unreadable if name not in queries]
 
     def landed(self, only: Sequence[str] = ()) -> list[Batch]:
         """Batches that nobody looked into, in order of landing; where some are named, by the beginning of their ids."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from notice_servers import Endpoint, endpoint
 
-from cli.landing import QUIET_VARIABLE, following, notify, notify_quarantined, post_in_slack
+from cli.landing import QUIET_VARIABLE, following, notify, notify_away, notify_quarantined, post_in_slack
 from domainlm.config import RunConfiguration
-from domainlm.errors import NoticeNotSent
+from domainlm.errors import BookUnavailable, NoticeNotSent
 from domainlm.retrain.batches import Batch, LandedFile, Result
 from domainlm.retrain.book import Book, open_book
 from domainlm.retrain.rounds import Terms
@@ -67,6 +67,30 @@ def test_a_dry_run_tells_nobody(book, terms, hook: Endpoint, monkeypatch) -> Non
     notify_quarantined(terms, book, waiting_batch(book))
     notify(terms, book, "failed", run="r1")
     assert hook.got == [] and book.next_notice_s() is None
+
+
+def test_a_book_that_is_away_is_told_without_it_and_once_a_day(terms, hook: Endpoint, home, monkeypatch) -> None:
+    monkeypatch.setattr("domainlm.retrain.book.open_book", _away)
+    error = BookUnavailable("the batch book refuses", "postgresql://db.bank/books", "start it")
+    hook.answers = [500]
+    assert not notify_away(terms, error)
+    hook.answers = [204]
+    for _ in range(3):  # what was not taken is tried again, what was taken is not
+        assert not notify_away(terms, error)
+    first, second = (json.loads(body) for _, _, body in hook.got)
+    assert first["id"] == second["id"] and second["kind"] == "book-unavailable"
+    assert second["cause"] == "the batch book refuses" and second["next_action"] == "start it"
+
+
+def _away() -> Book:
+    raise BookUnavailable("the batch book refuses")
+
+
+def test_a_batch_that_is_quarantined_again_is_told_again(book, terms, hook: Endpoint) -> None:
+    notify_quarantined(terms, book, waiting_batch(book))
+    book.release("b" * 64, "anna", check_again=True)
+    notify_quarantined(terms, book, book.quarantine("b" * 64, "has no label"))
+    assert len(hook.got) == 2
 
 
 def test_a_dead_channel_ends_no_command_and_is_named_in_what_follows(book, terms, hook: Endpoint) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_landing import SmallLanding
+from small_landing import FEED, SmallLanding
 
 from cli import retrain
 from domainlm.retrain.batches import Result
@@ -68,7 +68,6 @@ def test_a_dry_run_says_what_would_be_and_changes_nothing(landing: SmallLanding)
 
 
 def test_a_dry_run_of_a_query_lets_the_real_run_land_all_of_it(landing: SmallLanding, tmp_path: Path) -> None:
-    from small_landing import FEED
 
     with closing(sqlite3.connect(tmp_path / "market.sqlite", isolation_level=None)) as market:
         market.execute("CREATE TABLE headlines (headline TEXT, label TEXT)")
@@ -102,8 +101,6 @@ def test_what_breaks_its_contract_is_quarantined_and_holds_up_nothing(landing: S
 
 
 def test_looking_into_some_batches_only(landing: SmallLanding) -> None:
-    from small_landing import FEED
-
     from domainlm.retrain.settings import DetectSettings
     from domainlm.retrain.zone import Zone
 
@@ -122,13 +119,52 @@ def test_another_runner_at_work_is_75(landing: SmallLanding) -> None:
 
 
 def test_a_zone_or_a_book_that_is_away_is_75_and_says_what_to_do(landing: SmallLanding) -> None:
+    with_a_model()
+    landing.drop("one.csv", "Shares rise")
+    landing.report()
     landing.zone.rename(landing.zone.with_name("away"))
     out, _ = landing.do("retrain", code=75)
     assert "later: " in out and "->" in out
+    assert kinds_told() == ["zone-unreachable"]
+    landing.do("retrain", code=75)
+    assert kinds_told() == ["zone-unreachable"]  # once a day
     landing.zone.with_name("away").rename(landing.zone)
     landing.environment["DOMAINLM_BOOK"] = "postgresql+psycopg://nobody:secret@127.0.0.1:1/none"
     out, err = landing.do("retrain", code=75)
     assert "later: " in out and "secret" not in out + err
+
+
+def kinds_told() -> list[str]:
+    """What waits in the outbox: no channel is configured here."""
+    return [waiting.notice["kind"] for waiting in open_book().notices_waiting()]
+
+
+def test_a_zone_that_never_was_is_1_and_told(landing: SmallLanding) -> None:
+    """No cron line may take it for something that passes."""
+    landing.do("retrain", "--dry-run", "--set", "steps.detect.parameters.zone=/nowhere/landing", code=75)
+    assert not list(landing.home.rglob("book.sqlite"))
+    out, _ = landing.do("retrain", "--set", "steps.detect.parameters.zone=/nowhere/landing", code=1)
+    assert "there never was such a zone: " in out and kinds_told() == ["zone-unreachable"]
+
+
+def test_a_feed_that_cannot_be_asked_and_a_file_that_cannot_be_used_are_told(landing: SmallLanding) -> None:
+    with_a_model()
+    landing.drop("good.csv", "Shares rise")
+    landing.drop("Hong Gildong.csv").write_bytes(b"")
+    query = FEED | {"name": "prices", "uri": "sql:prices.jsonl", "query": "SELECT headline, label FROM news",
+                    "database": "DATABASE_NOT_SET"}  # fmt: skip
+    content = yaml.safe_load(landing.configuration.read_text())
+    content["steps"]["detect"]["parameters"]["feeds"].append(query)
+    landing.configuration.write_text(yaml.safe_dump(content))
+    report = landing.report(code=1)
+    assert report["outcome"] == "no" and report["waiting_rows"] == 1  # the other feed goes on
+    assert report["failing"] == [["prices", "DATABASE_NOT_SET: is not set"]]
+    told = {waiting.notice["kind"]: waiting.notice for waiting in open_book().notices_waiting()}
+    assert set(told) == {"feed-failing", "unreadable"}
+    assert told["feed-failing"]["cause"] == "feed prices: DATABASE_NOT_SET: is not set"
+    assert "Hong" not in str(told) and report["unusable"][0][0] == "news/Hong Gildong.csv"
+    landing.report(code=1)
+    assert len(kinds_told()) == 2
 
 
 def test_a_configuration_without_feeds_or_with_a_wrong_key_is_refused(landing: SmallLanding) -> None:

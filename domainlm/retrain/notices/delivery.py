@@ -22,12 +22,15 @@ from domainlm.retrain.notices.notice import COMING_BACK, Notice
 from domainlm.retrain.notices.webhook import post
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from domainlm.retrain.book import Book
     from domainlm.retrain.settings import SettleSettings
 
 WEBHOOK, EMAIL, SLACK = "webhook", "email", "slack"
 SEND_S = 45.0  # a channel that takes longer is dead, whatever it trickles
 DELIVERY_S = 90.0  # no further notice is begun after so long
+MARK_KEPT_S = 7 * 86400.0
 NEWS_S = 600.0  # a notice that is younger is news, also where a channel was switched on only now
 _SILENT = "notices/silent"  # whether the book was last seen by somebody without a channel
 _OF_THE_MOMENT = (*COMING_BACK, "configuration-refused", "child-failing", "unreadable")
@@ -83,6 +86,31 @@ def send_past_book(notice: Notice, settings: SettleSettings, alert: Alert | None
     """Send while the book is away, which else remembers what was sent; whether a channel took it."""
     sent = [not _tried(send, notice, time.time()) for send in channels_of(settings, alert).values()]
     return any(sent)
+
+
+def tell_past_book(marks: Path, notice: Notice, settings: SettleSettings, alert: Alert | None = None) -> bool:
+    """As `send_past_book`, for processes that come and go: what was sent is remembered in a folder of this machine.
+
+    Args:
+        marks: private folder; holds an empty file for each notice of the last days, named by its id.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    notice = notice.dated()
+    marks.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for old in marks.iterdir():
+        if time.time() - old.stat().st_mtime > MARK_KEPT_S:
+            old.unlink(missing_ok=True)
+    mark = marks / notice.id
+    try:
+        mark.touch(0o600, exist_ok=False)
+    except FileExistsError:
+        return False
+    sent = send_past_book(notice, settings, alert)
+    if not sent:
+        mark.unlink(missing_ok=True)
+    return sent
 
 
 def _switched_on(book: Book, wanted: bool) -> None:
