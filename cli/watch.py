@@ -148,6 +148,7 @@ class _Source:
             remedy = "comment it out, or do without a watcher"
             raise ConfigurationError("ZenML's schedule would run beside the watcher", f"{self._path}: schedule", remedy)
         terms = Terms.of(configuration)
+        terms.require_lasting()
         if self._content() != before:
             raise ConfigurationError("changes while it is read", str(self._path), "wait until it is written")
         copy = self._copied(before)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from domainlm.retrain.deciding.signals import LedgerView
     from domainlm.retrain.zone import Scan, Zone
 
+ONCE = ("asked", "as_run", "since", "until", "batches")  # of `DecideSettings`: what a person asks of one round
 Outcome = Literal["no", "busy", "trained", "failed", "would-train"]
 
 
@@ -55,6 +56,19 @@ class Terms(NamedTuple):
             )  # fmt: skip
         found = (configuration.step(name) for name in ("detect", "decide", "settle"))
         return cls(configuration.step("register").name, *found)  # type: ignore[attr-defined, arg-type]
+
+    def require_lasting(self) -> None:
+        """For a program that goes on deciding: what is asked for once would be done again and again.
+
+        Raises:
+            ConfigurationError: a key says what a person asks for once.
+        """
+        for name in ONCE:
+            if getattr(self.decide, name):
+                remedy = "take it out: the options of `domainlm retrain` say it for one round"
+                raise ConfigurationError(
+                    "is asked for once, and a watcher goes on", f"steps.decide.parameters.{name}", remedy
+                )
 
     def feed(self, name: str) -> FeedSettings:
         """What is said of a feed.
@@ -216,6 +230,10 @@ class Round:
         """Whether the newest result of this lane may still be promoted."""
         results = self.book.results(self.terms.lane)
         return bool(results) and not results[-1].promoted_at
+
+    def newest_claim(self) -> int:
+        """The token of the newest claim of this lane; 0 where there was none."""
+        return next((start.token for start in self.book.claims(self.terms.lane, limit=1)), 0)
 
     def hours_of_a_training(self) -> float | None:
         """Median of the trainings that brought a result; None where there was none yet."""

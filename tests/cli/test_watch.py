@@ -63,6 +63,16 @@ def watching(landing: SmallLanding) -> Iterator[Watching]:
         found.end()
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [{"asked": True}, {"as_run": "0" * 8}, {"since": "2026-01-01"}, {"until": "2026-01-01"}, {"batches": ["0" * 8]}],
+)
+def test_what_is_asked_for_once_is_refused(asked: dict[str, object], landing: SmallLanding) -> None:
+    landing.configure(**NEVER, **asked)
+    _, said = landing.do("watch", code=1)
+    assert f"steps.decide.parameters.{next(iter(asked))}" in said and "is asked for once" in said
+
+
 def test_what_lands_is_looked_into_by_a_child_and_the_watcher_stays_light(
     landing: SmallLanding, watching: Watching
 ) -> None:

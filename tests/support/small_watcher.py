@@ -2,7 +2,8 @@
 
     python small_watcher.py watch FOLDER | accept FOLDER ID... | probe FOLDER | retrain FOLDER
 
-FOLDER holds `zone/`, `home/` and `setup.yaml`: {detect: ..., decide: ..., retrain: good|killed|slow|...}. What is
+FOLDER holds `zone/`, `home/` and `setup.yaml`: {detect: ..., decide: ..., retrain: good|killed|slow|..., constants: of
+`domainlm.retrain.watch.watching`, erased: since when the champion must be trained again}. What is
 told to people goes to `told.jsonl`, each start of a child to `starts`. While a file `fault` holds a number, a look into
 the zone ends with that errno, or hangs where it holds `hangs`; a file `clock` holds seconds by which the clock is off.
 """
@@ -93,6 +94,11 @@ class SmallWatcher:
         path = self.folder / "starts"
         return path.read_text().split().count(name) if path.exists() else 0
 
+    def passes(self) -> int:
+        """How often the watcher's loop went round by now."""
+        path = self.folder / "passes"
+        return path.stat().st_size if path.exists() else 0
+
     def book(self) -> Any:
         from domainlm.retrain.book import open_book
 
@@ -168,6 +174,7 @@ def _watch(folder: Path, rest: list[str]) -> None:
     from domainlm.retrain.book import open_book
     from domainlm.retrain.deciding.signals import LedgerView
     from domainlm.retrain.rounds import Round
+    from domainlm.retrain.watch import watching
     from domainlm.retrain.watch.health import Pulse
     from domainlm.retrain.watch.watching import Setup, Tell, Watcher
 
@@ -175,6 +182,8 @@ def _watch(folder: Path, rest: list[str]) -> None:
         off = folder / "clock"
         return time.time() + (float(off.read_text()) if off.exists() else 0.0)
 
+    for name, value in _content(folder).get("constants", {}).items():
+        setattr(watching, name, value)
     command = [sys.executable, __file__]
     opened = []
 
@@ -183,8 +192,22 @@ def _watch(folder: Path, rest: list[str]) -> None:
         if not opened:
             opened.append(open_book(patience_s=0.5))
         zone = _zone_class(folder)(terms.detect, opened[0], clock)
-        champion = str(_content(folder).get("champion", ""))
-        round = Round(terms, opened[0], zone, lambda: LedgerView(champion=champion), clock=clock)
+        champion, erased = (str(_content(folder).get(name, "")) for name in ("champion", "erased"))
+
+        def view() -> LedgerView:
+            newest = [result.identity for result in opened[0].results(LANE)[-1:]] if erased else []
+            return LedgerView(champion=champion, must_retrain=dict.fromkeys(newest, erased))
+
+        class Counted(Round):
+            """Asked for its zone in each pass."""
+
+            @property
+            def shown_zone(self) -> str:
+                with open(folder / "passes", "ab") as out:
+                    out.write(b".")
+                return super().shown_zone
+
+        round = Counted(terms, opened[0], zone, view, clock=clock)
         local = Path(terms.detect.zone) if "polls" not in rest else None
         return Setup(
             round, local, terms.detect.poll_s, lambda ids: [*command, "accept", str(folder), *ids],
@@ -240,6 +263,8 @@ def _accept(folder: Path, ids: list[str]) -> None:
         text = [Path(file.uri.removeprefix("file://")).read_text() for file in batch.files]
         if any("poison" in one for one in text):
             os.kill(os.getpid(), signal.SIGKILL)  # as where there is too little memory
+        if any("hangs" in one for one in text):
+            subprocess.run(["sleep", "120"], timeout=150)  # in a process of its own, as a reader may
         if any("bad" in one for one in text):
             book.quarantine(id, "its contract is broken")
         else:

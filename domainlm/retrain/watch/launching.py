@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +41,7 @@ class Child:
         self, name: str, command: Sequence[str], log: Path, ended: Callable[[], None], keys: Sequence[str] = ()
     ) -> None:
         self.name, self.log, self.keys = name, log, tuple(keys)
+        self.overdue = False
         self._began = time.monotonic()
         try:
             log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -75,6 +76,8 @@ class Child:
         code = self.code
         if code is None:
             return "is at work"
+        if self.overdue:
+            return "took longer than it may, and was ended"
         if code < 0:
             with suppress(ValueError):
                 return f"was ended by {signal.Signals(-code).name}"
@@ -146,6 +149,14 @@ class Children:
         child = Child(name, command, new_log(self._logs, name), self._ended, keys)
         self._at_work[name] = child
         return child
+
+    def end_overdue(self, limits_s: Mapping[str, float]) -> None:
+        """End those that took longer than their kind may, with all that they started."""
+        for name, child in self._at_work.items():
+            if not child.overdue and child.code is None and child.seconds > (limit := limits_s.get(name, float("inf"))):
+                child.overdue = True
+                self._say(f"{name} took longer than {limit:g} s and is ended: process {child.pid}, log {child.log}")
+                child.end()
 
     def ended(self) -> list[tuple[str, Child]]:
         """Those that have ended since the last call."""

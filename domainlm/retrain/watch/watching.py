@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from domainlm.digests import digest_json
 from domainlm.errors import DomainLMError
-from domainlm.retrain.rounds import Round
+from domainlm.retrain.deciding.decision import URGENT
+from domainlm.retrain.rounds import Round, answer_of
 from domainlm.retrain.watch.bell import Bell, Interrupted, Signals
 from domainlm.retrain.watch.health import Pulse, notify_systemd
 from domainlm.retrain.watch.launching import BUSY, Child, Children, LaunchFailed, OnStop
@@ -40,6 +40,8 @@ CHECK_CONFIGURATION_S = 1.0
 NEVER_S = float("inf")
 FOLLOW_S = 3600.0  # what is still open of earlier runs is looked after so often: a person's approval may have come
 ACCEPT, PROBE, RETRAIN, FOLLOW = "accept", "probe", "retrain", "follow"
+# Seconds after which a child is ended with all that it started. A training has none: its lease and its steps have.
+LIMITS_S = {ACCEPT: 3600.0, PROBE: 6 * 3600.0, FOLLOW: 1800.0}
 SHORT_OF = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 
 
@@ -74,6 +76,22 @@ class Setup(NamedTuple):
     follow: Sequence[str] = ()
 
 
+class _Work(NamedTuple):
+    """What a child was started for.
+
+    Args:
+        key: what its failures are counted under: grounds or a model, so that a new batch is no new beginning.
+        batches: ids of those that it was to answer.
+        answered: the newest claim of the lane before it; 0 for none.
+        grounds: of the decision that it follows from.
+    """
+
+    key: str
+    batches: frozenset[str]
+    answered: int = 0
+    grounds: frozenset[str] = frozenset()
+
+
 class Watcher:
     """Looks until it is told to stop.
 
@@ -103,12 +121,14 @@ class Watcher:
         self._signals = Signals(self._bell)
         self._children = Children(logs, self._bell.ring, say)
         self._rung = False
-        self._went_well: dict[str, str] = {}  # kind of child -> what it worked on
+        self._work: dict[str, _Work] = {}  # kind of child -> what it was started for last
+        self._went_well: dict[str, _Work] = {}
         self._said: dict[str, frozenset[str]] = {}
         self._trouble = self._looks = 0
         self._last_look = self._cost_s = 0.0
         self._held_s = NEVER_S  # until the next batch may be looked into again
         self._answer = ""
+        self._decided = time.monotonic()
 
     def run(self) -> None:
         """Look until SIGTERM or SIGINT.
@@ -154,6 +174,7 @@ class Watcher:
         if self._rung:
             self._rung = False
             self._next_look = min(self._next_look, max(now, self._last_look + max(GAP_S, self._cost_s)))
+        self._children.end_overdue(LIMITS_S)
         for name, child in self._children.ended():
             self._next_decision = now
             self._after(name, child)
@@ -229,47 +250,69 @@ class Watcher:
 
     def _decide(self) -> None:
         now = time.monotonic()
-        if now < self._next_decision or any(name in self._children for name in (ACCEPT, PROBE, RETRAIN)):
-            return  # what a child finds comes first; it rings when it has ended
+        if now < self._next_decision:
+            return
+        if PROBE in self._children or RETRAIN in self._children:
+            self._next_decision = now + DECIDE_S  # it rings when it has ended
+            return
+        if ACCEPT in self._children and now < self._decided + DECIDE_S:
+            self._next_decision = self._decided + DECIDE_S  # what it finds comes first, but a feed that never rests
+            return  # holds up no decision
+        self._decided = now
         spent = time.process_time()
         decision = self._setup.round.decide()
         pause = max(DECIDE_S, (time.process_time() - spent) / SHARE)
         self._next_decision = now + min(pause, self._held_s)
         self._say_decision(decision)
         if not decision.retrain:
+            if not decision.barred:  # whatever the last training was for is answered
+                self._look_back(RETRAIN, None)
             self._ask_champion(decision)
             return
         if not self._setup.retrain:
             self._once("dry", ["a training would start now; this is a dry run"])
             return
-        key = digest_json([batch.id for batch in self._setup.round.waiting()])[:16]
-        self._look_back(RETRAIN, key)
-        if left := self._patience[RETRAIN].held_s(key):
+        work = _Work(
+            answer_of(decision), frozenset(batch.id for batch in self._setup.round.waiting()),
+            self._setup.round.newest_claim(), frozenset(one.code for one in decision.reasons if one.holds),
+        )  # fmt: skip
+        self._look_back(RETRAIN, work)
+        if left := self._patience[RETRAIN].held_s(work.key):
             self._next_decision = now + min(pause, self._held_s, left)
         else:
-            child = self._children.start(RETRAIN, self._setup.retrain, [key])
+            child = self._start(RETRAIN, self._setup.retrain, work)
             self._say(f"a training begins: process {child.pid}, log {child.log}")
 
     def _ask_champion(self, decision: Decision) -> None:
         """A child for what landed since: a decay of its score may turn this "no" into a "yes"."""
         if not self._setup.probe or not (fresh := self._setup.round.to_probe(decision)):
             return
-        key = digest_json([batch.id for batch in fresh])[:16]
-        self._look_back(PROBE, key)
-        if not self._patience[PROBE].held_s(key):
-            child = self._children.start(PROBE, self._setup.probe, [key])
+        work = _Work("champion", frozenset(batch.id for batch in fresh))
+        self._look_back(PROBE, work)
+        if not self._patience[PROBE].held_s(work.key):
+            child = self._start(PROBE, self._setup.probe, work)
             self._say(f"the champion is asked about {len(fresh)} batches: process {child.pid}, log {child.log}")
 
-    def _look_back(self, name: str, key: str) -> None:
+    def _start(self, name: str, command: Sequence[str], work: _Work) -> Child:
+        child = self._children.start(name, command, [work.key])
+        self._work[name] = work
+        return child
+
+    def _look_back(self, name: str, asked: _Work | None) -> None:
         """Work that is asked for again right after it went well: nothing came of it, and it is left alone as if it had
-        failed. So no disagreement between this decision and the run's own becomes a hot loop."""
-        if not (before := self._went_well.pop(name, "")):
+        failed. So neither a disagreement between this decision and the run's own nor a ground that no training answers
+        becomes a hot loop.
+
+        Args:
+            asked: for now; None where nothing is.
+        """
+        if not (before := self._went_well.pop(name, None)):
             return
-        if before != key:
-            self._patience[name].succeeded(before)
+        if asked is None or not _unanswered(name, before, asked):
+            self._patience[name].succeeded(before.key)
         else:
-            self._patience[name].failed(key)
-            pause = self._patience[name].held_s(key)
+            self._patience[name].failed(asked.key)
+            pause = self._patience[name].held_s(asked.key)
             self._say(f"{name} went well, and the same is asked for again; next try in {pause:.0f} s")
 
     def _follow(self) -> None:
@@ -292,9 +335,9 @@ class Watcher:
             self._failed(name, child)
         elif name == RETRAIN:
             self._say(f"the training's command ended well after {child.seconds:.0f} s; log {child.log}")
-            self._went_well[name] = child.keys[0]
+            self._went_well[name] = self._work[name]
         elif name == PROBE:
-            self._went_well[name] = child.keys[0]
+            self._went_well[name] = self._work[name]
         else:
             child.forget_log()  # it says nothing that the book does not
             if name == ACCEPT:
@@ -314,7 +357,9 @@ class Watcher:
         times = self._keep(lambda: self._patience[name].failed(*keys)) or 1
         pause = self._patience[name].held_s(keys[0])
         self._say(f"{what} {child.told()}, {times} times by now; next try in {pause:.0f} s; log {child.log}")
-        self._tell(Tell("child-failing", f"{what} {child.told()}", f"read {child.log}", f"{name}/{keys[0]}"))
+        # a batch is told of once; grounds and a champion fail again another time
+        key = f"{name}/{keys[0]}" if name == ACCEPT else f"{name}/{keys[0]}/{datetime.now(UTC).date().isoformat()}"
+        self._tell(Tell("child-failing", f"{what} {child.told()}", f"read {child.log}", key))
 
     def _keep(self, act: Callable[[], Any]) -> Any:
         """Do what the book has to remember; where it is away, what this process remembers must do."""
@@ -395,3 +440,13 @@ class Watcher:
             self._take(setup)
             self._say("the changed configuration is in force")
         notify_systemd("READY=1", f"STATUS=watching {self._zone}")
+
+
+def _unanswered(name: str, before: _Work, asked: _Work) -> bool:
+    """Whether work that went well is to be done once more. An urgent ground passes the cool-down, so that it must not
+    hold again at once, whatever else landed meanwhile."""
+    if name == PROBE:
+        return bool(before.batches & asked.batches)
+    if asked.answered == before.answered:  # the run claimed nothing
+        return True
+    return before[:2] == asked[:2] or bool(before.grounds & asked.grounds & URGENT)

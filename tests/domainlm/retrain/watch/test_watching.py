@@ -29,6 +29,17 @@ def watcher(tmp_path: Path) -> Iterator[SmallWatcher]:
         small.stop()
 
 
+def alive_in(group: int) -> list[str]:
+    """Processes of a group, without those that are over and that nobody has asked about."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, of = stat.read_text().rpartition(") ")[2].split()[:3]
+            if int(of) == group and state != "Z":
+                found.append(stat.parent.name)
+    return found
+
+
 def trained(small: SmallWatcher, count: int) -> None:
     small.until(lambda: small.states().count("trained") == count)
 
@@ -127,6 +138,65 @@ def test_a_training_that_fails_again_and_again_is_left_alone_and_told_of(watcher
     watcher.until_said("retrain")
     time.sleep(2.0)
     assert watcher.starts("retrain") == 1
+
+
+def test_a_training_that_fails_is_not_tried_for_each_new_batch(watcher: SmallWatcher) -> None:
+    watcher.configure(retrain="fails")
+    watcher.start()
+    watcher.drop("one.csv")
+    watcher.until_said("ended with code 1, 1 times by now; next try in 30 s")
+    for number in range(2, 5):
+        watcher.drop(f"{number}.csv")
+        watcher.until(lambda number=number: watcher.states() == ["accepted"] * number)
+    time.sleep(1.0)
+    assert watcher.starts("retrain") == 1
+
+
+def test_an_erasure_that_no_training_answers_is_left_alone_whatever_lands(watcher: SmallWatcher) -> None:
+    """It passes the cool-down, so nothing else stands against a training after each other."""
+    watcher.configure(erased="2026-11-01T00:00:00+00:00", decide={"cool_down_h": 6})
+    watcher.start()
+    watcher.drop("one.csv")
+    watcher.until_said("retrain went well, and the same is asked for again; next try in 30 s")
+    runs = watcher.starts("retrain")
+    for number in range(2, 5):
+        watcher.drop(f"{number}.csv")
+        watcher.until(lambda number=number: len(watcher.states()) == number and "landed" not in watcher.states())
+    time.sleep(1.0)
+    assert watcher.starts("retrain") <= runs + 1  # once for the new rows beside it
+
+
+def test_a_feed_that_never_rests_holds_up_no_decision(watcher: SmallWatcher) -> None:
+    watcher.configure(constants={"DECIDE_S": 1.0})
+    watcher.drop("a.csv", "fine")
+    watcher.drop("b.csv", "hangs")
+    watcher.start()
+    trained(watcher, 1)  # while the child is at work on the second
+    assert watcher.states() == ["trained", "landed"] and watcher.starts("accept") == 1
+
+
+def test_a_child_that_hangs_is_ended_with_all_that_it_started(watcher: SmallWatcher) -> None:
+    watcher.configure(constants={"LIMITS_S": {"accept": 3.0}}, decide={"new_rows": 1000})
+    watcher.drop("b.csv", "hangs")
+    watcher.start()
+    watcher.until_said("accept took longer than 3 s and is ended: process ")
+    group = int(watcher.said().split("is ended: process ")[1].split(",")[0])
+    watcher.until_said("took longer than it may, and was ended, 1 times by now; next try in 30 s")
+    watcher.until(lambda: not alive_in(group))
+    assert [one["kind"] for one in watcher.told()] == ["child-failing"]
+    watcher.drop("c.csv", "fine")
+    watcher.until(lambda: "landed" in watcher.states() and len(set(watcher.states())) == 2)
+
+
+def test_it_waits_while_a_training_runs(watcher: SmallWatcher) -> None:
+    watcher.configure(retrain="slow", constants={"DECIDE_S": 0.2})
+    watcher.drop("one.csv")
+    watcher.start()
+    watcher.until_said("a training begins")
+    time.sleep(0.5)  # longer than from one decision to the next
+    before = watcher.passes()
+    time.sleep(2.0)
+    assert watcher.passes() - before < 100
 
 
 def test_a_run_that_decides_otherwise_is_not_started_again_and_again(watcher: SmallWatcher) -> None:
