@@ -95,12 +95,13 @@ def retrain(
     path = configuration_path(config, root)
     said = [*(overrides or []), *overrides_of("", since, until, batches or [], as_run, asked)]
     configuration = RunConfiguration.load(in_force or path, said)
+    log = quiet_libraries()
     if as_run:
         from domainlm.retrain.deciding.as_run import as_run as of_run
 
+        _catch_up(as_run, stack)
         configuration = RunConfiguration(configuration.path, of_run(as_run, configuration.content))
     console = Console(stderr=as_json, highlight=False, width=None if sys.stdout.isatty() else 150)
-    log = quiet_libraries()
     from domainlm.retrain.zone import ZoneUnreachable
 
     started = _Started(configuration, path, bool(said or as_run) or _differs(in_force, path), stack, console, log)
@@ -128,6 +129,24 @@ def retrain(
         started.say(f"ended by a fault of ours, or of a library: {places_of(error)}")
         code = FAILED
     sys.exit(code)
+
+
+def _catch_up(run: str, stack: str | None) -> None:
+    """Mark a run as ended whose process is gone: only then its manifest holds all that its steps were told.
+
+    Raises:
+        ConfigurationError: this command is for another stack than the run's.
+    """
+    from domainlm.retrain.deciding.as_run import left_running
+
+    if not left_running(run):
+        return
+    if stack:
+        remedy = f"domainlm retrain --once --dry-run --as-run {run}, without -s, marks it as ended"
+        raise ConfigurationError("its process on this machine is gone, and it is not marked yet", f"run {run}", remedy)
+    from pipelines import hooks
+
+    hooks.catch_up()
 
 
 class _Started(NamedTuple):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from domainlm.audit.decisions.candidates import candidates
+from domainlm.audit.decisions.candidates import candidates, ended_without
 from domainlm.audit.evidence import Evidence
 from domainlm.candidacy import BY_STANDING, CHAMPION, NOT_ENTERED, OVERTAKEN, PROMOTED, Candidate
 from domainlm.errors import DomainLMError
@@ -56,7 +56,8 @@ def _followed(book: Book, lane: str, results: list[AcceptedResult], may_stand: b
                 book.promoted(result.identity)
                 found.append(outcomes.promoted(result, "it was promoted"))
         elif candidate.state == NOT_ENTERED:
-            found.append(outcomes.not_entered(result))
+            ended = ended_without(evidence, result.run_id)
+            found.append(outcomes.cut_off(result, ended) if ended else outcomes.not_entered(result))
         elif candidate.state != OVERTAKEN:
             found.append(_newest(book, result, candidate, may_stand, promote))
     return found

@@ -19,7 +19,7 @@ from domainlm.ledger.run import manifest as manifests
 from domainlm.ledger.run.asked import NOBODY_SAID, asked
 from domainlm.ledger.run.authorship import NOBODY_KNOWS, Origin, as_identity, authors_of, whoever_runs
 from domainlm.ledger.run.checkout import ROOMS, changed_files, code_state, file_digests, shown
-from domainlm.ledger.run.machine import environment_state, hardware_state, process_alive
+from domainlm.ledger.run.machine import PROCESS, environment_state, hardware_state, process_gone
 from domainlm.ledger.run.manifest import (
     COMPLETED,
     DECLINED,
@@ -43,7 +43,6 @@ from steps.keys import load_keys
 from steps.place import in_pod
 from steps.run_facts import metrics_of, model_of, sources_of, verdicts_of
 
-PROCESS = "process"
 REPORT_NAMES = ("Report", "Manifest", "Verdict", "Registration", "Record")
 ENDED = (COMPLETED, DECLINED, FAILED, INTERRUPTED)
 _STATUS_CHARACTERS = 1000  # the status of a manifest's file stands before its first step
@@ -343,9 +342,7 @@ def reap_interrupted() -> list[Path]:
             found = manifests.read(path)
         except ArtifactError:  # it was changed: verification names it, and no run stops for it
             continue
-        process = found.environment.get(PROCESS, {})
-        elsewhere = process.get("host") != socket.gethostname()
-        if found.status != RUNNING or elsewhere or process_alive(process.get("pid", 0)):
+        if found.status != RUNNING or not process_gone(found.environment):
             continue
         run = Client().get_pipeline_run(UUID(found.run_id), hydrate=True)
         for step in run.steps.values():

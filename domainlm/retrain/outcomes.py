@@ -39,6 +39,20 @@ def not_entered(result: AcceptedResult) -> Outcome:
     return Outcome(label=result.version, state=NOT_ENTERED, told=told)
 
 
+def cut_off(result: AcceptedResult, ended: str) -> Outcome:
+    """Its result counts, and its run ended before its evidence was whole: nothing promotes it, and nothing will.
+
+    Args:
+        ended: the run's status, `failed` or `interrupted`.
+    """
+    action = f"domainlm retrain --once --as-run {result.run_id}"
+    cause = f"the run of {result.version} ended after its result was accepted ({ended}): it cannot become champion"
+    notice = Notice(kind="failed", run=result.run_id, cause=cause, next_action=f"{action} trains it again",
+                    key=f"cut-off/{result.run_id}")  # fmt: skip
+    told = f"its run ended after its result was accepted ({ended}); {action} trains it again"
+    return Outcome(label=result.version, state=NOT_ENTERED, told=told, notice=notice)
+
+
 def waiting(result: AcceptedResult, candidate: Candidate, untrusted: bool, may_stand: bool) -> Outcome:
     """A person has the next word.
 

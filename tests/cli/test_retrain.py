@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import yaml
 from small_landing import FEED, SmallLanding
+from small_ledgers import small_run
 
 from cli import retrain
+from domainlm.errors import ConfigurationError
+from domainlm.ledger.run import manifest as manifests
+from domainlm.ledger.run.manifest import StepEntry
 from domainlm.retrain.batches import Result
 from domainlm.retrain.book import open_book
 from domainlm.retrain.rounds import Launched
@@ -195,6 +202,29 @@ def test_the_exit_code_says_what_became_of_the_run(
         retrain.retrain(config=landing.configuration, patience_s=10.0, overrides=["steps.decide.parameters.new_rows=2"])
     assert end.value.code == code and len(asked) == 1
     assert "what follows" in capsys.readouterr().out
+
+
+def test_a_killed_run_is_marked_before_it_is_repeated(
+    landing: SmallLanding, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process; what marks it asks ZenML, and is put in its place here."""
+    from pipelines import hooks
+
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait(60)
+    process = {"process": {"host": socket.gethostname(), "pid": gone.pid}}
+    killed = small_run(1, run_id="killed", status="running", environment=process, steps=[])
+    manifests.write(killed)
+    step = StepEntry(name="prepare", status="completed", parameters={"test_fraction": 0.3})
+    whole = killed.model_copy(update={"status": "interrupted", "steps": [step]})
+    monkeypatch.setattr(hooks, "catch_up", lambda: manifests.write(whole))
+    given = []
+    monkeypatch.setattr(retrain, "_once", lambda started, *rest: given.append(started.configuration) or 0)
+    with pytest.raises(ConfigurationError, match="is not marked yet"):
+        retrain.retrain(config=landing.configuration, as_run="killed", stack="kubernetes")
+    with pytest.raises(SystemExit) as end:
+        retrain.retrain(config=landing.configuration, as_run="killed")
+    assert end.value.code == 0 and given[0].step("prepare").test_fraction == 0.3
 
 
 def test_what_a_library_says_when_it_breaks_is_not_printed(

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 from registering_bank import Bank
+from small_ledgers import small_run
 
+from domainlm.keys import create_development_key
 from domainlm.ledger import entries
 from domainlm.ledger.acts import Approval, Bound, Erasure, StandingApproval
+from domainlm.ledger.run import manifest as manifests
 from domainlm.ledger.run.manifest import ModelRecord, Source
 from domainlm.retrain.batches import Batch, LandedFile, Result
 from domainlm.retrain.book import Book, open_book
+from domainlm.retrain.outcomes import Outcome
 from domainlm.retrain.settings import SettleSettings
 
 STANDING = SettleSettings(promote="standing")
@@ -51,11 +59,12 @@ class Following:
         self.bank.made.state("anna", entries.STANDING, StandingApproval(**fields | changes))
 
     def follow(self, settings: SettleSettings = STANDING) -> list[tuple[str, str]]:
+        return [(outcome.label.rpartition("/")[2], outcome.state) for outcome in self.outcomes(settings)]
+
+    def outcomes(self, settings: SettleSettings = STANDING) -> list[Outcome]:
         from steps.followup import follow_up
 
-        return [
-            (outcome.label.rpartition("/")[2], outcome.state) for outcome in follow_up(self.book, self.lane, settings)
-        ]
+        return follow_up(self.book, self.lane, settings)
 
     def notices(self) -> list[dict[str, str]]:
         """Those that wait to be sent, taken out."""
@@ -167,6 +176,36 @@ def test_only_the_newest_is_followed_and_what_it_overtook_is_left(following: Fol
 def test_a_run_that_is_not_in_the_ledger_waits_without_a_notice(following: Following) -> None:
     following.train(entered=False)
     assert following.follow() == [("1", "not-entered")] and following.notices() == []
+
+
+@pytest.mark.parametrize(
+    ("status", "pid", "told"),
+    [("running", 1, "interrupted"), ("running", 0, ""), ("interrupted", 1, "interrupted"), ("failed", 1, "failed"),
+     ("completed", 1, "")],
+)  # fmt: skip
+def test_a_run_that_ended_between_its_result_and_the_ledger_is_told_once_with_what_works(
+    following: Following, status: str, pid: int, told: str
+) -> None:
+    """Of this machine by its manifest: one at `running` was killed where its process is gone."""
+    create_development_key()
+    following.train(entered=False)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait(60)
+    process = {"host": socket.gethostname(), "pid": gone.pid if pid else os.getpid()}
+    manifests.write(small_run(1, run_id="run-1", status=status, environment={"process": process}))
+    told_of = [following.outcomes() for _ in range(2)]
+    assert {outcome.state for outcomes in told_of for outcome in outcomes} == {"not-entered"}
+    assert ("--as-run run-1" in str(told_of[1][0])) == bool(told), "each round says what helps"
+    notices = following.notices()
+    assert [one["kind"] for one in notices] == (["failed"] if told else [])
+    if told:
+        assert f"ended after its result was accepted ({told})" in notices[0]["cause"] and notices[0]["run"] == "run-1"
+        assert notices[0]["next_action"].startswith("domainlm retrain --once --as-run run-1")
+
+
+def test_a_run_that_the_ledger_knows_as_failed_is_told_without_its_manifest(following: Following) -> None:
+    following.train(run_id="run-1", status="failed")
+    assert "accepted (failed); domainlm retrain" in str(following.outcomes()[0]) and len(following.notices()) == 1
 
 
 def test_where_there_is_no_ledger_it_is_said(following: Following, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:

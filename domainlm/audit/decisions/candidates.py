@@ -17,7 +17,11 @@ from domainlm.candidacy import (
     WAITS,
     Candidate,
 )
+from domainlm.errors import ArtifactError
 from domainlm.ledger import entries
+from domainlm.ledger.run import manifest as manifests
+from domainlm.ledger.run.machine import process_gone
+from domainlm.ledger.run.manifest import FAILED, INTERRUPTED, RUNNING
 
 
 def candidates(
@@ -47,6 +51,24 @@ def candidates(
         else:
             found.append(_newest(evidence, name, label, identity, today))
     return found
+
+
+def ended_without(evidence: Evidence, run: str) -> str:
+    """How a run ended, `failed` or `interrupted`, that cannot make its model a candidate any more; empty where it may
+    still, or nobody here knows.
+
+    Args:
+        run: its id.
+    """
+    if (stated := evidence.run(run)) is not None:
+        status = stated.act.status
+    else:  # it may have been killed, which the next run on its machine notes
+        try:
+            found = manifests.read(manifests.manifest_folder() / f"{run}.json")
+        except ArtifactError:  # it is another machine's, or verification names it
+            return ""
+        status = INTERRUPTED if found.status == RUNNING and process_gone(found.environment) else found.status
+    return status if status in (FAILED, INTERRUPTED) else ""
 
 
 def _newest(evidence: Evidence, name: str, label: str, identity: str, today: date | None) -> Candidate:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ PACKAGES = (
     "presidio-anonymizer great-expectations mlflow numpy pandas scikit-learn"
 ).split()
 NVIDIA_SMI_TIMEOUT_S = 10
+PROCESS = "process"  # of a manifest's environment: host and id of the process that made the run
 
 
 def environment_state() -> dict[str, Any]:
@@ -58,6 +61,16 @@ def process_alive(pid: int) -> bool:
             return False
         return True
     return b"python" in command or b"zenml" in command or b"domainlm" in command
+
+
+def process_gone(environment: Mapping[str, Any]) -> bool:
+    """Whether the process of a run was one of this machine, and runs no longer.
+
+    Args:
+        environment: the manifest's.
+    """
+    process = environment.get(PROCESS, {})
+    return process.get("host") == socket.gethostname() and not process_alive(process.get("pid", 0))
 
 
 def _processor() -> str:

@@ -8,11 +8,13 @@ says, since the zone may lie elsewhere by now.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from domainlm.config import STEP_SETTINGS, PipelineSettings, settings_type
 from domainlm.errors import ConfigurationError
 from domainlm.ledger.run import manifest as manifests
+from domainlm.ledger.run.machine import process_gone
 from domainlm.ledger.run.manifest import RunManifest
 from domainlm.names import CONTEST, DECIDE, DETECT, SETTLE
 
@@ -27,7 +29,7 @@ def as_run(run_id: str, content: Mapping[str, Any]) -> dict[str, Any]:
         content: of the present configuration; it is not changed.
 
     Raises:
-        ConfigurationError: there is no such run here, or several; or it was no run of this pipeline.
+        ConfigurationError: there is no such run here, or several; or it is still at work.
     """
     found = manifest_of(run_id)
     steps = {name: dict(step or {}) for name, step in (content.get("steps") or {}).items()}
@@ -74,11 +76,26 @@ def manifest_of(run_id: str) -> RunManifest:
     """The manifest of a run of this project.
 
     Raises:
-        ConfigurationError: there is none, or several begin so, or it named no feeds.
+        ConfigurationError: there is none, or several begin so, or it is still at work.
         ArtifactError: it was changed.
     """
-    paths = [path for path in sorted(manifests.manifest_folder().glob("*.json")) if path.stem.startswith(run_id)]
-    if not run_id or len(paths) != 1:
+    paths = _manifests(run_id)
+    if len(paths) != 1:
         what = "several runs begin so" if len(paths) > 1 else "there is no such run in this project"
-        raise ConfigurationError(what, f"run {run_id}", "give the whole id of a run; `domainlm audit list` shows them")
-    return manifests.read(paths[0])
+        remedy = "give the whole id; `domainlm batches show BATCH` names the run that learnt from a batch"
+        raise ConfigurationError(what, f"run {run_id}", remedy)
+    found = manifests.read(paths[0])
+    if found.status == manifests.RUNNING:
+        raise ConfigurationError("is at work: not all that it was told is known", f"run {run_id}", "wait for its end")
+    return found
+
+
+def left_running(run_id: str) -> bool:
+    """Whether a manifest still says that its run is at work, and its process on this machine is gone."""
+    found = [manifests.read(path) for path in _manifests(run_id)]
+    return any(one.status == manifests.RUNNING and process_gone(one.environment) for one in found)
+
+
+def _manifests(run_id: str) -> list[Path]:
+    paths = sorted(manifests.manifest_folder().glob("*.json"))
+    return [path for path in paths if run_id and path.stem.startswith(run_id)]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +14,7 @@ from domainlm.errors import ConfigurationError
 from domainlm.keys import KeyRing
 from domainlm.ledger.run import manifest as manifests
 from domainlm.ledger.run.manifest import RunManifest, StepEntry
-from domainlm.retrain.deciding.as_run import as_run, differences, manifest_of
+from domainlm.retrain.deciding.as_run import as_run, differences, left_running, manifest_of
 
 RUN = "3c8ef51d-c82c-492e-8c54-970f5df0e84e"
 
@@ -59,6 +63,22 @@ def test_a_run_that_is_configured_otherwise_is_told_apart(old: RunManifest) -> N
     assert differences(old, same) == []
     assert differences(old, same | {"train": {"max_steps": 13}}) == ["train.max_steps"]
     assert differences(old, same | {"contest": {"tolerance": 0.1}}) == [], "it judges, and shapes no model"
+
+
+def test_a_run_that_is_at_work_is_not_repeated_and_one_that_was_left_so_is_known(old: RunManifest) -> None:
+    """Its manifest holds the steps that had begun: the others would be the file's."""
+    load = lambda *_: KeyRing("test", b"k" * 32)  # noqa: E731
+    here = {"host": socket.gethostname(), "pid": os.getpid()}
+    manifests.write(old.model_copy(update={"status": "running", "environment": {"process": here}}), load)
+    assert not left_running(RUN[:8]) and not left_running("") and not left_running("ffff")
+    with pytest.raises(ConfigurationError, match="is at work"):
+        as_run(RUN[:8], {})
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait(60)
+    there = {"host": "elsewhere", "pid": gone.pid}
+    for process, left in ((here | {"pid": gone.pid}, True), (there, False)):
+        manifests.write(old.model_copy(update={"status": "running", "environment": {"process": process}}), load)
+        assert left_running(RUN[:8]) is left
 
 
 @pytest.mark.parametrize("name", ["", "ffff", RUN + "0"])
