@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.environment import enter_project, enter_stack, from_here, quiet_libraries
 from cli.keys import keys_at_hand
-from domainlm.errors import PlaceTaken
+from domainlm.errors import DomainLMError, PlaceTaken
+from domainlm.project import home
+from domainlm.reading import display
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +59,41 @@ def erase(
         if stack and (working := runs_at_work()):
             typer.echo(f"began meanwhile, erase again when they have ended: {', '.join(working)}")
         typer.echo("not reached: the sources themselves, copies handed out, backups (`domainlm restore` erases again)")
+        for line in in_the_spool():
+            typer.echo(line)
+
+
+def in_the_spool() -> list[str]:
+    """What to say of rows that queries landed: their files hold them in clear, and no id of a person stands in them, so
+    that each may be about the erased."""
+    from cli.landing import there_is_a_book
+    from domainlm.retrain.book import open_book
+    from domainlm.retrain.zone.spool import DEFAULT, spooled_files
+
+    lines, found = [], []
+    try:
+        if there_is_a_book():
+            with closing(open_book(create=False)) as book:
+                found = spooled_files(book)
+    except DomainLMError as error:
+        lines = [f"NOT ERASED: rows that queries landed may hold the person; the book that lists them: {error.what}"]
+    listed = {uri for _, uri in found}
+    for path in sorted((home() / DEFAULT).rglob("*.jsonl")):  # of another book
+        if not {str(path), display(str(path))} & listed:
+            found.append(("", display(str(path))))
+    if not found:
+        return lines
+    return [
+        *lines,
+        f"NOT ERASED: {len(found)} files of rows that queries landed may hold the person. Delete the person in the "
+        "database, then each of these files that does; the next look lands the rest of its rows anew:",
+        *(f"  {f'batch {batch[:12]}' if batch else 'of another book'}: {_plain(uri)}" for batch, uri in found),
+    ]
+
+
+def _plain(text: str) -> str:
+    """A name out of a store could steer the terminal."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def runs_at_work() -> list[str]:
@@ -73,7 +111,6 @@ def eraser() -> Eraser:
     from domainlm.audit.lineage.index import FILE, Lineage
     from domainlm.ledger.client import submit
     from domainlm.ledger.settings import evidence_folder
-    from domainlm.project import home
     from domainlm.redact.quarantine import Quarantine
     from domainlm.redact.vault import Vault
     from steps.erased import erasure_register

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 from small_ledgers import PEOPLE, SmallLedger, small_ledger
 from typer.testing import CliRunner
 
+from cli.erase import in_the_spool
 from cli.main import app
 from domainlm.audit.erasure.holds import standing
 from domainlm.errors import DomainLMError
@@ -18,6 +20,9 @@ from domainlm.keys import KeyRing, create_development_key
 from domainlm.ledger import entries
 from domainlm.ledger.settings import evidence_folder
 from domainlm.ledger.trust.signing import new_key
+from domainlm.retrain.book import open_book
+from domainlm.retrain.settings import DetectSettings, FeedSettings
+from domainlm.retrain.zone import Zone
 from steps.erased import erased_subjects, erasure_register
 
 REASON = "request 2026-117"
@@ -222,3 +227,35 @@ def test_an_erasure_on_a_stack_waits_for_its_runs(
     assert "working: a run is at work on the stack" in said
     assert asked == ["kubernetes", "domainlm-kubernetes"]
     assert subject not in erasure_register(KeyRing.load()).subjects(), "nothing was begun"
+
+
+def test_files_of_rows_that_queries_landed_are_named_as_left_over(
+    ledger: SmallLedger, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No id tells whom the raw rows are about, so each file of them is named, whatever became of its batch."""
+    assert in_the_spool() == []
+    monkeypatch.setenv("MARKET", f"sqlite:///{tmp_path}/market.sqlite")
+    with sqlite3.connect(tmp_path / "market.sqlite") as market:
+        market.execute("CREATE TABLE complaints (text TEXT)")
+        market.execute("INSERT INTO complaints VALUES ('Ottoline Quist complained')")
+    feed = FeedSettings(
+        name="desk", uri="sql:desk.jsonl", format="jsonl", query="SELECT text FROM complaints", database="MARKET",
+        form="documents", licence="proprietary", consent="contract", purpose="model-training", jurisdiction="us",
+        language="en",
+    )  # fmt: skip
+    book = open_book()
+    (batch,) = Zone(DetectSettings(zone=str(tmp_path), feeds=(feed,)), book).scan().landed
+    book.withdraw(batch.id, "request 2026-117", by="olga")  # its file is still there
+    said = in_the_spool()
+    assert said[0].startswith("NOT ERASED: 1 files") and said[1:] == [f"  batch {batch.id[:12]}: {batch.files[0].uri}"]
+    damaged = home / "retrain" / "book.sqlite"
+    book.close()
+    damaged.write_bytes(b"no book" * 1000)
+    said = in_the_spool()
+    assert said[0].startswith("NOT ERASED: rows that queries landed may hold the person; the book that lists them: ")
+    assert len(said) == 3, "the file is found by its folder"
+    monkeypatch.setenv("DOMAINLM_BOOK", f"sqlite:///{tmp_path}/none.sqlite")
+    said = in_the_spool()
+    assert said[0].startswith("NOT ERASED: 1 files") and said[1].startswith("  of another book: ")
+    next((home / "retrain/landed").rglob("*.jsonl")).unlink()
+    assert in_the_spool() == []

@@ -229,6 +229,19 @@ class Local:
         except OSError as error:
             raise Unreadable(f"cannot be read ({os.strerror(error.errno or 0)})") from None
 
+    def names(self, folder: str) -> set[str]:
+        """Paths of what lies in a folder below.
+
+        Raises:
+            Unreadable, Unstable: as `read`.
+        """
+        try:
+            return {f"{folder}/{name}" for name in os.listdir(os.path.join(self._root, folder))}
+        except FileNotFoundError:
+            raise Unstable from None
+        except OSError as error:
+            raise Unreadable(f"cannot be listed ({os.strerror(error.errno or 0)})") from None
+
     def put(self, source: Path, path: str) -> None:
         """Move a file of the same file system here, durably."""
         target = os.path.join(self._root, path)
@@ -366,6 +379,15 @@ class Store:
                 yield from stream
         except Exception as error:
             raise self._told(error) from None
+
+    def names(self, folder: str) -> set[str]:
+        """Paths of what lies in a folder below; raises as `read`."""
+        try:
+            self._store.invalidate_cache()
+            listed = self._store.ls(f"{self._root}/{folder}", detail=False)
+        except Exception as error:
+            raise self._told(error) from None
+        return {f"{folder}/{str(name).rpartition('/')[2]}" for name in listed}
 
     def put(self, source: Path, path: str) -> None:
         """Send a local file here."""

@@ -18,7 +18,7 @@ import sqlite3
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -34,16 +34,16 @@ from domainlm.errors import SecretError
 from domainlm.locks import alone
 from domainlm.project import home
 from domainlm.reading import display
-from domainlm.retrain.batches import LANDED, Batch
+from domainlm.retrain.batches import LANDED, PROMOTED, TRAINED, WITHDRAWN, Batch
 from domainlm.retrain.book import Book
 from domainlm.retrain.secret_values import secret_value
 from domainlm.retrain.settings import DetectSettings, FeedSettings
 from domainlm.retrain.zone.changes import batch_id
 from domainlm.retrain.zone.names import shown
-from domainlm.retrain.zone.places import Unreadable, Unstable, ZoneUnreachable, place_of
+from domainlm.retrain.zone.places import Local, Store, Unreadable, Unstable, ZoneUnreachable, place_of
 from domainlm.retrain.zone.scans import Scan
 from domainlm.retrain.zone.seen_rows import SeenRows
-from domainlm.retrain.zone.spool import Spool
+from domainlm.retrain.zone.spool import DEFAULT, Spool
 
 OVERLAP_ROWS = 1000
 _ROWS = 1000  # fetched at a time
@@ -120,7 +120,7 @@ class Queries:
                 self._turns[feed.name] = _Turn(self._monotonic() + rest)
 
     def _ask(self, feed: FeedSettings, scan: Scan) -> None:
-        root = self._settings.spool or display(str(home() / "retrain" / "landed"))
+        root = self._settings.spool or display(str(home() / DEFAULT))
         place = place_of(root)
         to = place if self._aside is None else place_of(str(self._aside))
         folder = self._aside or home() / "retrain" / "zone"
@@ -131,16 +131,36 @@ class Queries:
             if not mine:
                 return  # another process of this machine asks just now
             try:
+                batches = self._book.batches(feed=feed.name)
+                there = _spooled(place, feed.name, batches) | (set() if to is place else _spooled(to, feed.name, ()))
+                self._note_gone(feed, batches, there, scan)
                 with closing(SeenRows(own / "rows.sqlite")) as seen:
-                    seen.take_in(place, self._book.batches(feed=feed.name))
+                    seen.take_in(place, [file for batch in batches for file in batch.files if file.path in there])
                     with seen.changing():
                         self._land(feed, seen, Spool(to, feed.name), scan)
             except Unstable:
-                raise _Refused("a spooled file is gone or was changed: put it back, or withdraw its batch") from None
+                raise _Refused(
+                    "the spool is gone or a file in it was changed: put it back, or withdraw its batches"
+                ) from None
             except OSError as error:
                 raise _Refused(f"the spool cannot be written ({error.strerror})") from None
             except sqlite3.Error as error:
                 raise _Refused(f"the index of its rows cannot be written ({type(error).__name__})") from None
+
+    def _note_gone(self, feed: FeedSettings, batches: list[Batch], there: Set[str], scan: Scan) -> None:
+        """Spooled files that somebody deleted: as in the zone, their batch is withdrawn, or they are marked where a
+        training learnt from it. What the database still gives of their rows lands anew."""
+        for batch in batches:
+            gone = {file.path for file in batch.files if not file.removed and file.path not in there}
+            if not gone or batch.state == WITHDRAWN:
+                continue
+            self._book.set_value(f"zone/query/{feed.name}", "")  # all rows are asked for again
+            if batch.state not in (TRAINED, PROMOTED):
+                reason = f"its spooled file was deleted before a training learnt from it: {shown(min(gone))}"
+                self._book.withdraw(batch.id, reason)
+                scan.withdrawn.append((batch.id, reason))
+            self._book.mark_removed(batch.id, gone)
+            scan.removed += sorted(map(shown, gone))
 
     def _land(self, feed: FeedSettings, seen: SeenRows, spool: Spool, scan: Scan) -> None:
         now = self._clock()
@@ -172,6 +192,20 @@ class Queries:
         text = mark.after(columns, orders)
         if text != mark.text:
             self._book.set_value(f"zone/query/{feed.name}", text)
+
+
+def _spooled(place: Local | Store, feed: str, batches: Sequence[Batch]) -> set[str]:
+    """Paths in the spool of a feed.
+
+    Raises:
+        Unstable: it is not there although files of these batches should lie in it: its disk may only be unmounted.
+    """
+    try:
+        return place.names(feed)
+    except Unstable:
+        if any(not file.removed for batch in batches if batch.state != WITHDRAWN for file in batch.files):
+            raise
+        return set()
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from domainlm.retrain.batches import WITHDRAWN, Batch
+from domainlm.retrain.batches import LandedFile
 from domainlm.retrain.zone.places import Local, Store, Unstable
 
 _DIGEST_BYTES = 16  # 10^9 rows collide with odds of 10^-21
@@ -52,29 +52,26 @@ class SeenRows:
         """Let go of the file."""
         self._base.close()
 
-    def take_in(self, place: Local | Store, batches: Iterable[Batch]) -> None:
-        """Bring the index to what a book says has landed: forget what another book knew, and take in the lines of
-        spooled files that it does not know, such as those that another host landed.
-
-        A file that is gone, of a batch that a person withdrew or whose removal is known, is passed over: its rows land
-        again if the database still gives them.
+    def take_in(self, place: Local | Store, files: Sequence[LandedFile]) -> None:
+        """Bring the index to what has landed: forget what another book knew and what was deleted since, whose rows land
+        again if the database still gives them, and take in the lines of files that it does not know, such as those that
+        another host landed.
 
         Args:
-            batches: all of the feed, in whatever state.
+            files: of the book's batches of the feed, in whatever state, as far as they lie in the spool.
 
         Raises:
             Unreadable, Unstable, ZoneUnreachable: one cannot be read as it landed; the next call goes on from there.
         """
-        files = [(file, file.removed or batch.state == WITHDRAWN) for batch in batches for file in batch.files]
         known = {sha256 for (sha256,) in self._base.execute("SELECT sha256 FROM files")}
-        if known - {file.sha256 for file, _ in files}:
+        if known - {file.sha256 for file in files}:
             with self.changing():  # which lines were that file's alone is not known
                 self._base.execute("DELETE FROM lines")
                 self._base.execute("DELETE FROM files")
             known = set()
-        for file, may_be_gone in files:
+        for file in files:
             if file.sha256 not in known:
-                with suppress(Unstable) if may_be_gone else nullcontext(), self.changing():
+                with self.changing():
                     digest = hashlib.sha256()
                     for line in place.lines(file.path):
                         digest.update(line)

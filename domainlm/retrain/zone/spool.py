@@ -12,9 +12,12 @@ from typing import IO
 
 from domainlm.project import home, resolve
 from domainlm.retrain.batches import LandedFile
-from domainlm.retrain.zone.places import Local, Store
+from domainlm.retrain.book import Book
+from domainlm.retrain.settings import SQL
+from domainlm.retrain.zone.places import Local, Store, Unreadable, Unstable, ZoneUnreachable, place_of
 
 _NAME_DIGITS = 32
+DEFAULT = "retrain/landed"  # the spool, below the project's home, where none is configured
 
 
 class Spool:
@@ -42,6 +45,33 @@ class Spool:
                 yield SpooledFile(stream, Path(name), self._place, self._feed)
         finally:
             Path(name).unlink(missing_ok=True)
+
+
+def spooled_files(book: Book) -> list[tuple[str, str]]:
+    """(batch, URI) of every spooled file, whatever became of its batch: rows as their database gave them, in clear.
+
+    One whose folder cannot be looked into is named too: it may be there.
+
+    Raises:
+        BookUnavailable: the book does not answer.
+    """
+    found, there = [], {}
+    for batch in book.batches():
+        if not batch.name.startswith(SQL):  # as `Queries` calls them
+            continue
+        for file in batch.files:
+            root = file.uri.removesuffix(f"/{file.path}")
+            if (root, batch.feed) not in there:
+                try:
+                    there[root, batch.feed] = place_of(root).names(batch.feed)
+                except Unstable:  # there is no such folder
+                    there[root, batch.feed] = set()
+                except (Unreadable, ZoneUnreachable):
+                    there[root, batch.feed] = None
+            names = there[root, batch.feed]
+            if names is None or file.path in names:
+                found.append((batch.id, file.uri))
+    return found
 
 
 class SpooledFile:

@@ -19,7 +19,7 @@ from mariadb_server import mariadb, programs
 from postgresql_cluster import Cluster, binaries, postgresql
 from small_zones import Desk, feed
 
-from domainlm.retrain.batches import LANDED, WITHDRAWN
+from domainlm.retrain.batches import LANDED, TRAINED, WITHDRAWN
 from domainlm.retrain.book import Book, open_book
 from domainlm.retrain.settings import DetectSettings, FeedSettings
 from domainlm.retrain.zone import Zone, queries
@@ -360,7 +360,7 @@ def test_a_lost_or_damaged_index_is_made_again_of_the_spooled_files(database, wi
     assert sum(len(rows_of(batch)) for batch in one.book.batches()) == 2
 
 
-def test_a_spooled_file_that_is_gone_or_changed_stops_its_feed(database, wire, home: Path) -> None:
+def test_a_spool_that_is_gone_or_changed_stops_its_feed(database, wire, home: Path) -> None:
     put(database, (1, "a", "up"))
     one = wire()
     (batch,) = ask(one).landed
@@ -370,9 +370,39 @@ def test_a_spooled_file_that_is_gone_or_changed_stops_its_feed(database, wire, h
     path.write_bytes(whole.replace(b"up", b"no"))
     assert "was changed" in ask(one).failing[0][1]
     path.unlink()
-    assert "is gone" in ask(one).failing[0][1]
+    path.parent.rmdir()  # as an unmounted disk looks
+    scan = ask(one)
+    assert "is gone" in scan.failing[0][1] and scan.removed == [] and one.book.batch(batch.id).state == LANDED
+    path.parent.mkdir()
     path.write_bytes(whole)
     assert ask(one).lines() == []
+
+
+@pytest.mark.parametrize("order_column", ["", "id"])
+def test_a_deleted_spooled_file_is_noticed_and_only_what_the_database_still_has_lands_anew(
+    database, wire, home: Path, order_column: str
+) -> None:
+    """How a person's rows go: out of the database, then out of the spool with all that was spooled beside them."""
+    put(database, (1, "Kim Minsu complained", "down"), (2, "Rates rise", "up"))
+    one = wire(order_column=order_column)
+    (batch,) = ask(one).landed
+    one.train(batch)
+    put(database, (3, "Oil falls", "down"))
+    (open_one,) = ask(one).landed
+    database.execute(sa.text("DELETE FROM headlines WHERE id = 1"))
+    Path(batch.files[0].uri).unlink()
+    scan = ask(one)
+    assert scan.removed == [batch.files[0].path] and scan.withdrawn == [] and scan.failing == []
+    assert [row["id"] for one in scan.landed for row in rows_of(one)] == [2]
+    found = one.book.batch(batch.id)
+    assert (found.state, [file.removed for file in found.files]) == (TRAINED, [True])
+    assert ask(one).lines() == []
+    Path(open_one.files[0].uri).unlink()
+    scan = ask(one)
+    assert [id for id, _ in scan.withdrawn] == [open_one.id]
+    assert [again.id for again in scan.landed] == [open_one.id], "the database still has it: the same batch again"
+    assert one.book.batch(open_one.id).state == LANDED and Path(open_one.files[0].uri).exists()
+    assert "Minsu" not in "".join(path.read_text() for path in (home / "retrain/landed").rglob("*.jsonl"))
 
 
 def test_what_a_person_withdrew_does_not_come_again(database, wire) -> None:
@@ -448,7 +478,6 @@ def test_a_withdrawn_batch_whose_file_is_gone_stops_its_feed_no_more(database, w
     (home / "retrain/zone/wire/rows.sqlite").unlink()
     Path(batch.files[0].uri).unlink()
     put(database, (2, "b", "up"))
-    assert "withdraw its batch" in ask(one).failing[0][1]
     one.book.withdraw(batch.id, "its file is lost", by="olga")
     scan = ask(one)
     assert scan.failing == [] and [row["id"] for batch in scan.landed for row in rows_of(batch)] == [1, 2]
