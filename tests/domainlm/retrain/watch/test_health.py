@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -78,26 +79,31 @@ def test_a_heartbeat_of_another_boot_or_none_is_stale(tmp_path: Path) -> None:
     assert age_s(read_heartbeat(file)) == float("inf")
 
 
-def test_a_watcher_that_hangs_does_not_beat_and_one_that_computes_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(health, "PATIENCE_S", 0.1)
+HANGING = """
+import sys, threading, time
+from pathlib import Path
+from domainlm.retrain.watch import health
+health.PATIENCE_S = 0.1
+with health.Pulse(Path(sys.argv[1]), every_s=0.1):
+    sys.stdin.readline()  # as a listing on a dead mount
+    at_work = threading.Thread(target=lambda: [sum(range(1000)) for _ in iter(int, 1)], daemon=True)
+    at_work.start()
+    sys.stdin.readline()
+"""
+
+
+def test_a_watcher_that_hangs_does_not_beat_and_one_that_computes_does(tmp_path: Path) -> None:
     file = tmp_path / "watch.json"
-    with Pulse(file, every_s=0.1):
-        until(lambda: age_s(read_heartbeat(file)) > 0.5)  # nobody touches it: as a listing on a dead mount
-        over = threading.Event()
-
-        def compute() -> None:
-            while not over.is_set():
-                sum(range(1000))
-
-        at_work = threading.Thread(target=compute)
-        at_work.start()
-        try:
-            until(lambda: age_s(read_heartbeat(file)) < 0.3)
-        finally:
-            over.set()
-            at_work.join()
+    # a process of its own: here other tests' threads may be at work, which would count
+    watcher = subprocess.Popen([sys.executable, "-c", HANGING, str(file)], stdin=subprocess.PIPE, text=True)
+    try:
+        until(lambda: file.exists() and age_s(read_heartbeat(file)) > 0.5, 60)
+        watcher.stdin.write("compute\n")
+        watcher.stdin.flush()
+        until(lambda: age_s(read_heartbeat(file)) < 0.3, 60)
+    finally:
+        watcher.kill()
+        watcher.communicate()
 
 
 def test_a_full_disk_stops_no_watcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ while time.monotonic() < end:
     time.sleep(0.02)
 """
 LOADED = """
-import json, resource, sys
+import json, re, sys
 from domainlm.retrain.book import open_book
 from domainlm.retrain.settings import DetectSettings
 from domainlm.retrain.zone import Zone
@@ -34,7 +34,8 @@ zone = Zone(DetectSettings.model_validate_json(sys.argv[2]), open_book(sys.argv[
 landed = len(zone.settled(10).landed)
 names = {"torch", "datasets", "pandas", "pyarrow", "numpy", "zenml", "mlflow", "transformers", "botocore"}
 heavy = names & set(sys.modules)
-mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+# not getrusage: what its parent had when it forked counts there as well
+mb = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
 print(json.dumps({"landed": landed, "heavy": sorted(heavy), "mb": mb}))
 """
 
