@@ -103,6 +103,7 @@ def contest(
         reason=reason,
         champion=identity,
         tolerance=settings.tolerance,
+        min_groups=settings.min_groups,
         confidence=settings.confidence,
         resamples=settings.resamples,
         rows=rows,

@@ -65,6 +65,7 @@ class ContestReport(Report):
     Fields:
         champion: identity of the champion that it was held against; empty where there is none.
         tolerance: loss that is borne, in units of each task's metric.
+        min_groups: a part with fewer independent groups has no verdict.
         overall: by task.
         feeds: by feed and task, on the feed's own test rows, old and new: a feed is harder or easier than other text.
         digests: of data, and of both systems' base, tokenizer and adapter.
@@ -74,6 +75,7 @@ class ContestReport(Report):
     reason: str
     champion: str = ""
     tolerance: float
+    min_groups: int = 0
     confidence: float
     resamples: int
     rule: str = RULE
@@ -83,9 +85,13 @@ class ContestReport(Report):
     digests: dict[str, str]
 
     def summary(self) -> dict[str, Any]:
-        """Verdict, why, against whom, and the verdict of every part."""
+        """Verdict, why, against whom, how it was judged (what an approval in advance bounds), verdict of every part."""
+        by = {
+            "tolerance": self.tolerance, "min_groups": self.min_groups, "confidence": self.confidence,
+            "tasks": ", ".join(dict.fromkeys(row.task for row in self.rows)),
+        }  # fmt: skip
         told = {f"{row.task}, {row.part}": f"{row.verdict}, {row.items} rows" for row in self.rows}
-        return {"verdict": self.verdict, "reason": self.reason, "champion": self.champion} | told
+        return {"verdict": self.verdict, "reason": self.reason, "champion": self.champion} | by | told
 
     def estimates(self) -> dict[str, Estimate]:
         """Every score as `contest/PART/TASK/champion`, `.../challenger` and `.../gain`."""

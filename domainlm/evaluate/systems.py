@@ -60,7 +60,6 @@ class Part:
                     "change `until` in the task's definition",
                 )
 
-
     def shown(self, record: Record) -> str:
         """What a system is shown of a record."""
         return asked(record) if self.bare else self.task.render(record)[0]

@@ -15,7 +15,7 @@ from domainlm.errors import EvidenceRefused
 from domainlm.ledger import entries
 from domainlm.ledger.envelopes import Envelope
 from domainlm.reports import Report
-from domainlm.risk import Tier
+from domainlm.risk import LEAST_CONFIDENCE, LEAST_GROUPS, MOST_TOLERANCE, Tier
 
 MAX_NOTE_BYTES = 64 << 10  # of a signed checkpoint
 MAX_WORDS = 2000  # characters
@@ -73,6 +73,22 @@ class Bound(Report):
     over_champion: float | None = None
 
 
+class ContestBound(Report):
+    """By which rule a contest with the champion must have been judged, so that whoever configures it cannot ease it.
+
+    Fields:
+        tolerance: the most loss of a task's metric that it may bear.
+        min_groups: the fewest independent groups on which it may rest a verdict.
+        confidence: the least of its intervals; at a smaller one, less is excluded.
+        tasks: those that suffice; empty: all that the champion was scored on.
+    """
+
+    tolerance: float = Field(MOST_TOLERANCE, ge=0, lt=1)
+    min_groups: int = Field(LEAST_GROUPS, ge=1)
+    confidence: float = Field(LEAST_CONFIDENCE, gt=0, lt=1)
+    tasks: list[str] = Field(default_factory=list)
+
+
 class StandingApproval(Report):
     """An officer's approval in advance, for promotions that nobody looks at one by one.
 
@@ -85,6 +101,7 @@ class StandingApproval(Report):
         uses: how many promotions it may serve.
         tier: the highest risk that it covers (`domainlm.risk`); None, and left out, in those from before there were
             tiers, which serve no model of today.
+        contest: how its contest must have been judged; None, and left out, for the bounds of `ContestBound`.
     """
 
     model: Words
@@ -95,10 +112,12 @@ class StandingApproval(Report):
     uses: int = Field(ge=1, le=1000)
     reason: Words
     tier: Tier | None = None
+    contest: ContestBound | None = None
 
     @model_serializer(mode="wrap")
-    def _without_an_unstated_tier(self, write: Any) -> dict[str, Any]:
-        return {name: value for name, value in write(self).items() if value is not None or name != "tier"}
+    def _without_what_was_not_stated(self, write: Any) -> dict[str, Any]:
+        late = ("tier", "contest")
+        return {name: value for name, value in write(self).items() if value is not None or name not in late}
 
 
 class Promotion(Report):

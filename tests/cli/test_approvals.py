@@ -48,7 +48,8 @@ def bank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bank:
     made = small_ledger(tmp_path)
     for name, value in made.as_files().items():
         monkeypatch.setenv(name, value)
-    made.enter_run(small_run(verdicts={"licence": {"purpose": "commercial"}}))
+    trusting = small_run().model.model_copy(update={"trusted": True})
+    made.enter_run(small_run(verdicts={"licence": {"purpose": "commercial"}}, model=trusting))
     monkeypatch.chdir(tmp_path)
     return Bank(tmp_path, made)
 
@@ -222,6 +223,7 @@ def test_a_standing_approval_is_given_by_an_officer_and_taken_back(bank: Bank) -
         do("standing", str(file), "--key", bank.key("victor"), "--yes")
     printed = do("standing", str(file), "--key", bank.key("anna"), "--yes")
     assert "3 promotions until 2099-12-31" in printed and "only with headline_accuracy: low 0.5" in printed
+    assert "bears a loss of 0.05 at most (confidence 0.95, 10 groups or more), on every task" in printed
     (stated,) = bank.made.evidence().of_kind(entries.STANDING)
     printed = do("approvals", MODEL, code=1)
     assert f"standing approval {stated.digest[:16]} does not serve: the model was made from a work tree" in printed

@@ -11,13 +11,14 @@ ran it.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 
 from pydantic import Field
 
 from domainlm.audit.evidence import Evidence, Stated
 from domainlm.ledger import entries
-from domainlm.ledger.acts import Approval, Bound, Condition, StandingApproval
+from domainlm.ledger.acts import Approval, Bound, Condition, ContestBound, StandingApproval
 from domainlm.ledger.findings import Finding
 from domainlm.ledger.run.manifest import COMPLETED, RunManifest
 from domainlm.ledger.trust import gate as trust
@@ -28,6 +29,7 @@ from domainlm.risk import BETTER, EQUAL, HIGHEST, LOWEST, NO_CHAMPION
 
 DECIDERS = (OFFICER, VALIDATOR)
 SHOWN = "shown"  # an evaluation's verdict (`domainlm.register`)
+OWN = "tuned"  # how the name of a metric that is the model's own ends (`domainlm.evaluate`)
 
 
 class OpenCondition(Condition):
@@ -371,7 +373,10 @@ class _Judge:
     def _out_of_bounds(self, act: StandingApproval, run: Stated) -> str:
         manifest = run.act
         champion = self.evidence.champion(manifest.model.name)
+        before = champion and next(iter(registrations(self.evidence, champion.act.identity)), None)
         if why := self._too_risky(act, manifest) or _contest_lost(manifest, champion):
+            return why
+        if before and not self._of_before(manifest) and (why := _contest_eased(act, manifest, before.act)):
             return why
         if manifest.model.verdict != SHOWN:
             return "the evaluation did not show the model's headline claim"
@@ -384,7 +389,6 @@ class _Judge:
             return "the model learnt from sources that it does not name" if sources else "the run names no source"
         if not any(bound != Bound() for bound in act.metrics.values()):
             return "it bounds no metric"
-        before = champion and next(iter(registrations(self.evidence, champion.act.identity)), None)
         for metric, bound in sorted(act.metrics.items()):
             value = manifest.metrics.get(metric, math.nan)
             gain = value - (before.act.metrics.get(metric, math.nan) if before else math.nan)
@@ -418,13 +422,15 @@ class _Judge:
             return "the run does not say whether what its model went on from is trusted"
         if manifest.model.trusted is False:
             return "the model went on from one that learnt from an untrusted source, or from one of which nobody knows"
-        tier = min(manifest.model.tier or HIGHEST, self.policy.rules.tiers.get(manifest.model.name, LOWEST))
+        # of old, a run's word sufficed; whoever writes the configuration can make no model harmless now
+        unnamed = LOWEST if self._of_before(manifest) else HIGHEST
+        tier = min(manifest.model.tier or HIGHEST, self.policy.rules.tiers.get(manifest.model.name, unnamed))
         if tier < act.tier:
             return f"the model is of risk tier {tier}, and it covers tier {act.tier} and lower risks"
         return ""
 
     def _of_before(self, manifest: RunManifest) -> bool:
-        """Whether an old promotion of a run is judged, from before runs stated whom their whole model trusts.
+        """Whether an old promotion is judged, of a run from before runs stated whom their whole model trusts.
 
         It stays as right as it was; no promotion of today rests on such a run.
         """
@@ -510,6 +516,38 @@ def _contest_lost(manifest: RunManifest, champion: Stated | None) -> str:
     if found.get("verdict") not in ((BETTER, EQUAL) if champion else (NO_CHAMPION,)):
         return f"its contest with the champion ended: {found.get('verdict') or 'no verdict'}"
     return ""
+
+
+def _contest_eased(act: StandingApproval, manifest: RunManifest, champion: RunManifest) -> str:
+    """Why a run's contest was judged more easily than the approval bears; empty where it was not, or had none."""
+    found = manifest.verdicts.get(CONTEST)
+    if found is None:
+        return ""
+    bound = act.contest or ContestBound()
+    tolerance, groups, confidence = (found.get(name) for name in ("tolerance", "min_groups", "confidence"))
+    # written so that a value that is no number is out of bounds
+    if not isinstance(tolerance, (int, float)) or not tolerance <= bound.tolerance:
+        return f"its contest bore a loss of {tolerance}, at most {bound.tolerance:g} may be borne"
+    if not isinstance(groups, (int, float)) or not groups >= bound.min_groups:
+        return f"its contest rested on {groups} groups or more, at least {bound.min_groups} are needed"
+    if not isinstance(confidence, (int, float)) or not confidence >= bound.confidence:
+        return f"its contest had intervals of {confidence}, at least {bound.confidence:g} is needed"
+    compared = set(_spelled(str(found.get("tasks", "")).split(", ")))
+    if missing := [task for task in _spelled(bound.tasks or _scored(champion)) if task not in compared]:
+        return f"its contest left out the task {missing[0]}"
+    return ""
+
+
+def _scored(manifest: RunManifest) -> set[str]:
+    """The tasks that a run's model was scored on, by the names of its metrics."""
+    parts = [metric.split("/") for metric in manifest.metrics]
+    evaluated = {part[0] for part in parts if len(part) == 4 and part[0] != CONTEST and part[-1] == OWN}
+    return evaluated | {part[2] for part in parts if len(part) == 4 and part[0] == CONTEST and part[-1] == "challenger"}
+
+
+def _spelled(tasks: Iterable[str]) -> list[str]:
+    """As they stand in names of metrics."""
+    return sorted(task.replace(" ", "-") for task in tasks)
 
 
 def _parsed(day: str) -> date | None:

@@ -14,16 +14,15 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from domainlm.audit.decisions.approvals import day_of, decide, label_of, registrations, why_not
+from domainlm.audit.decisions.approvals import OWN, day_of, decide, label_of, registrations, why_not
 from domainlm.audit.evidence import Evidence, Stated
 from domainlm.errors import ApprovalRefused, ConfigurationError
 from domainlm.ledger import entries
-from domainlm.ledger.acts import MAX_WORDS, Approval, Bound, Condition, ConditionMet, StandingApproval
+from domainlm.ledger.acts import MAX_WORDS, Approval, Bound, Condition, ConditionMet, ContestBound, StandingApproval
 from domainlm.ledger.trust.gate import MAY_SIGN
 
 Act = Approval | ConditionMet | StandingApproval
 KINDS = {Approval: entries.APPROVAL, ConditionMet: entries.CONDITION_MET, StandingApproval: entries.STANDING}
-OWN = "/tuned"  # how a metric's name ends that is the model's own (`domainlm.evaluate`)
 MIN_DIGITS = 8  # of a digest, where a person types one
 
 
@@ -276,11 +275,15 @@ def _approval_lines(evidence: Evidence, act: Approval) -> list[str]:
 
 
 def _standing_lines(act: StandingApproval) -> list[str]:
+    bound = act.contest or ContestBound()
+    tasks = f"the tasks {', '.join(bound.tasks)}" if bound.tasks else "every task that the champion was scored on"
     lines = [
         f"standing approval for: {act.model}, {act.uses} promotions until {act.until}",
         f"only models of risk tier {act.tier} and lower risks" if act.tier else "no risk tier: it serves no more",
         f"only on the base: {act.base}",
         f"only from the sources: {', '.join(act.sources)}",
+        f"only with a contest that bears a loss of {bound.tolerance:g} at most (confidence {bound.confidence:g}, "
+        f"{bound.min_groups} groups or more), on {tasks}",
     ]
     for metric, bound in sorted(act.metrics.items()):
         sides = [f"{name} {value:g}" for name, value in bound.model_dump().items() if value is not None]
@@ -299,7 +302,7 @@ def _said(verdict: Mapping[str, Any]) -> str:
 
 def _metric_lines(metrics: Mapping[str, float]) -> list[str]:
     """The model's own scores; those of baselines and controls are counted."""
-    own = {name: value for name, value in metrics.items() if name.endswith(OWN)} or metrics
+    own = {name: value for name, value in metrics.items() if name.endswith(f"/{OWN}")} or metrics
     lines = [f"{name}: {value:.6g}" for name, value in sorted(own.items())]
     if rest := len(metrics) - len(own):
         lines.append(f"and {rest} scores of baselines and controls: `domainlm audit report` shows them")

@@ -161,6 +161,8 @@ def test_metrics_have_stable_names_and_the_lower_end_of_the_gain(held) -> None:
     assert report.metrics()["contest/old/sentiment/gain_low"] == only(report, "old").gain.low
     summary = report.summary()
     assert summary["champion"] == "c" * 64 and summary["verdict"] == "better"
+    rule = {"tolerance": report.tolerance, "min_groups": 3, "confidence": 0.95, "tasks": "sentiment"}
+    assert {name: summary[name] for name in rule} == rule
     assert not any(":" in key for key in summary)
     assert report.lines()[0].startswith("better: ")
 

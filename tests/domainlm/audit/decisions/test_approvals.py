@@ -21,7 +21,16 @@ from domainlm.audit.proof.cross_checks import within
 from domainlm.audit.proof.verification import examine
 from domainlm.errors import EvidenceRefused
 from domainlm.ledger import entries
-from domainlm.ledger.acts import Approval, Bound, Condition, ConditionMet, Erasure, Promotion, StandingApproval
+from domainlm.ledger.acts import (
+    Approval,
+    Bound,
+    Condition,
+    ConditionMet,
+    ContestBound,
+    Erasure,
+    Promotion,
+    StandingApproval,
+)
 from domainlm.ledger.envelopes import Envelope
 from domainlm.ledger.run.manifest import (
     COMPLETED,
@@ -711,8 +720,9 @@ def test_what_is_not_said_counts_against_a_model(tmp_path, trusted):
         (None, None, 1, True),  # a tier that nobody stated is the highest
         (None, None, 2, False),
         (1, None, 2, False),
-        (2, None, 2, True),
-        (3, None, 2, True),
+        (2, None, 2, False),  # a run cannot make itself harmless: only the root can
+        (3, None, 3, False),
+        (3, 3, 3, True),
         (2, None, 3, False),
         (3, 1, 2, False),  # the root's word stands against a run that calls itself harmless
         (3, 2, 2, True),
@@ -732,7 +742,8 @@ def test_a_standing_approval_covers_its_risk_tier_and_those_below(tmp_path, stat
 
 
 def test_the_root_can_raise_the_tier_of_a_model_at_any_time(tmp_path):
-    desk = Desk(tmp_path, run=shown_run(model=small_run().model.model_copy(update={"tier": 3})))
+    rules = Rules(production=True, tiers={"domainlm-finance": 3})
+    desk = Desk(tmp_path, rules, shown_run(model=small_run().model.model_copy(update={"tier": 3})))
     desk.stand(tier=2)
     assert desk.decide().allowed
     desk.policy(rules=Rules(production=True, tiers={"domainlm-finance": 1}))
@@ -748,8 +759,13 @@ def test_a_tier_that_is_none_is_refused(tier):
             make()
 
 
+FAIR = {"tolerance": 0.05, "min_groups": 10, "confidence": 0.95, "tasks": "sentiment, figures"}
+SCORED = {"headline_accuracy": 0.5, "sentiment/news/accuracy/tuned": 0.8, "figures/news/accuracy/base": 0.1,
+          "contest/old/figures/challenger": 0.7, "contest/old/figures/gain": 0.1}  # fmt: skip
+
+
 def contested(number: int, verdict: str, champion: str) -> RunManifest:
-    return shown_run(number, verdicts={"contest": {"verdict": verdict, "champion": champion}})
+    return shown_run(number, verdicts={"contest": {"verdict": verdict, "champion": champion} | FAIR})
 
 
 @pytest.mark.parametrize(
@@ -794,6 +810,58 @@ def test_a_contest_that_was_held_and_says_nothing_counts_against_the_model(tmp_p
     assert desk.decide().unusable == {digest: "its contest has no verdict"}
 
 
+@pytest.mark.parametrize(
+    ("said", "bound", "word"),
+    [
+        ({}, None, ""),
+        ({"tolerance": 0.06}, None, "bore a loss of 0.06, at most 0.05"),
+        ({"tolerance": 0.9}, None, "bore a loss of 0.9"),
+        ({"tolerance": None}, None, "bore a loss of None"),
+        ({"tolerance": 0.06}, {"tolerance": 0.1}, ""),
+        ({"tolerance": 0.02}, {"tolerance": 0.01}, "at most 0.01"),
+        ({"min_groups": 9}, None, "rested on 9 groups or more, at least 10"),
+        ({"min_groups": None}, None, "rested on None groups"),
+        ({"min_groups": 9}, {"min_groups": 2}, ""),
+        ({"confidence": 0.5}, None, "had intervals of 0.5, at least 0.95"),
+        ({"confidence": 0.5}, {"confidence": 0.5}, ""),
+        ({"tasks": "sentiment"}, None, "left out the task figures"),
+        ({"tasks": ""}, None, "left out the task figures"),
+        ({"tasks": "sentiment"}, {"tasks": ["sentiment"]}, ""),
+        ({"tasks": "sentiment, figures"}, {"tasks": ["glossary"]}, "left out the task glossary"),
+        ({"tasks": "sentiment, figures, another"}, None, ""),
+    ],
+)
+def test_whoever_configures_a_contest_cannot_ease_it(tmp_path, said, bound, word):
+    """The tolerance, the least groups and the tasks stand in the run's verdict, and are bounded by the approval."""
+    desk = Desk(tmp_path, run=shown_run(metrics=SCORED))
+    desk.promote([desk.say("anna"), desk.say("victor")])
+    champion = desk.identity
+    verdict = {key: value for key, value in (FAIR | said).items() if value is not None}
+    desk.manifest = shown_run(2, verdicts={"contest": {"verdict": "equal", "champion": champion} | verdict})
+    desk.enter(desk.manifest)
+    desk.identity = desk.manifest.model.identity
+    digest = desk.stand(contest=ContestBound(**bound) if bound else None)
+    assert desk.decide().allowed is not bool(word)
+    assert word in desk.decide().unusable.get(digest, "")
+    desk.promote([], digest, champion, version=2)
+    assert (finding(desk) is None) is not bool(word)
+
+
+def test_a_promotion_from_before_contests_told_their_rule_stays_right(tmp_path):
+    rules = Rules(production=True, tiers={})
+    desk = Desk(tmp_path, rules, grown())
+    desk.promote([desk.say("anna"), desk.say("victor")])
+    champion = desk.identity
+    model = small_run(2).model.model_copy(update={"tier": 2})
+    desk.manifest = grown(2, model=model, verdicts={"contest": {"verdict": "equal", "champion": champion}})
+    desk.enter(desk.manifest)
+    desk.identity = desk.manifest.model.identity
+    digest = desk.stand(tier=2)
+    assert not desk.decide().allowed
+    desk.promote([], digest, champion, version=2)
+    assert finding(desk) is None and codes_of(desk) == set()
+
+
 # --- ledgers from before risk tiers ---
 
 
@@ -820,7 +888,7 @@ def test_what_was_written_before_these_fields_keeps_its_bytes():
     assert not {"tier", "trusted"} & set(small_run().model.model_dump(mode="json"))
     assert "tiers" not in Rules().model_dump(mode="json") and Rules(tiers={"a": 2}).model_dump()["tiers"] == {"a": 2}
     act = StandingApproval(model="m", base="b", sources=[], metrics={}, until="", uses=1, reason="")
-    assert "tier" not in act.model_dump(mode="json")
+    assert not {"tier", "contest"} & set(act.model_dump(mode="json"))
     manifest = shown_run(sources=[Source(**old)]).sealed()
     RunManifest(**manifest.model_dump(mode="json")).verify()
 
