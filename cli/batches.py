@@ -43,16 +43,22 @@ def _person() -> str:
 def list_batches(
     state: Annotated[str, typer.Option(help="Only landed, accepted, quarantined, trained, promoted, withdrawn.")] = "",
     feed: Annotated[str, typer.Option(help="Only this feed's.")] = "",
-    since: Annotated[str, typer.Option(help="Only batches with data of this day or later, ISO 8601.")] = "",
+    since: Annotated[str, typer.Option(help="Only batches with data of this day or later: 2026-11-01.")] = "",
     until: Annotated[str, typer.Option(help="Only batches with data of this day or earlier.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Batches in order of landing, claims that are alive, and how often batches were started."""
     from domainlm.retrain.batches import State
+    from domainlm.retrain.settings import day, in_order
 
     known = State.__args__
     if state and state not in known:
         raise BookRefused("is no state of a batch", state, f"known: {', '.join(known)}")
+    try:
+        since, until = day(since), day(until)
+        in_order(since, until)
+    except ValueError as error:
+        raise BookRefused(str(error), f"--since '{since}' --until '{until}'", "give days as 2026-11-01") from None
     book = _book()
     batches = book.batches(state=state or None, feed=feed or None, since=since, until=until)
     starts, alive = book.starts(), book.living()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from datetime import date
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from domainlm.reports import Settings
 from domainlm.sources import SourceSettings
@@ -96,7 +98,29 @@ class DetectSettings(Settings):
         return feeds
 
 
+def day(value: object) -> str:
+    """A day as `2026-11-01`, the one form in which days can be compared as text; or nothing.
+
+    Raises:
+        ValueError: it is no day.
+    """
+    text = value.isoformat() if isinstance(value, date) else value  # YAML makes a date of it where no quotes are
+    if not isinstance(text, str) or (text and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text)):
+        raise ValueError("is no day such as 2026-11-01")
+    try:
+        return date.fromisoformat(text).isoformat() if text else ""
+    except ValueError:
+        raise ValueError("is no day of the calendar") from None
+
+
+def in_order(since: str, until: str) -> None:
+    """Raises ValueError where no day can lie between two."""
+    if since and until and since > until:
+        raise ValueError(f"since {since} is after until {until}: no day lies between them")
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
+Day = Annotated[str, BeforeValidator(day)]
 
 
 class DecideSettings(Settings):
@@ -128,11 +152,16 @@ class DecideSettings(Settings):
     replay_ratio: float | None = Field(
         None, ge=0, description="old training rows for each new one, against forgetting; null keeps all"
     )
-    since: str = Field("", description="backfill: only batches with data of this day or later, ISO 8601")
-    until: str = Field("", description="only batches with data of this day or earlier")
+    since: Day = Field("", description="backfill: only batches with data of this day or later: 2026-11-01")
+    until: Day = Field("", description="only batches with data of this day or earlier")
     batches: tuple[str, ...] = Field((), description="only these batches (8 digits or more of their ids)")
     as_run: str = Field("", description="replay: the run whose configuration is used again")
     asked: bool = Field(False, description="train although nothing asks for it; cool-down and budget do not hold it up")
+
+    @model_validator(mode="after")
+    def _days_in_order(self) -> DecideSettings:
+        in_order(self.since, self.until)
+        return self
 
 
 class WebhookSettings(Settings):

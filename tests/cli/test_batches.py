@@ -53,6 +53,18 @@ def book() -> Book:
     return open_book()
 
 
+@pytest.mark.parametrize("wrong", ["yesterday", "2023-13-01", "2023-1-1", "20230101", "2023-02-30", "２０２３-01-01"])
+def test_what_is_no_day_lists_nothing_and_says_so(book: Book, wrong: str) -> None:
+    landed(book, 1)
+    for option in ("--since", "--until"):
+        with pytest.raises(BookRefused, match="is no day"):
+            do("list", option, wrong)
+    with pytest.raises(BookRefused, match="no day lies between"):
+        do("list", "--since", "2026-11-02", "--until", "2026-11-01")
+    told = json.loads(do("list", "--json", "--since", "2026-11-01", "--until", "2026-11-01"))
+    assert len(told["batches"]) == 1
+
+
 def test_list_shows_batches_claims_and_counts(book: Book) -> None:
     one, two = landed(book, 1), landed(book, 2, feed="filings")
     book.accept(one.id, 40, "2026-10-01", "2026-10-31")

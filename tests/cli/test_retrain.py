@@ -184,6 +184,19 @@ def test_a_configuration_without_feeds_or_with_a_wrong_key_is_refused(landing: S
     assert "steps.detect.parameters.feeds" in err
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(["--since", "yesterday"], "is no day"), (["--until", "2023-13-01"], "is no day of the calendar"),
+     (["--since", "2026-03-02", "--until", "2026-03-01"], "no day lies between")],
+)  # fmt: skip
+def test_days_that_are_none_are_refused_before_anything_is_looked_at(
+    landing: SmallLanding, options: list[str], said: str
+) -> None:
+    landing.drop("one.csv", "Shares rise")
+    _, err = landing.do("retrain", *options, code=1)
+    assert said in " ".join(err.split()) and not list(landing.home.rglob("book.sqlite"))
+
+
 @pytest.mark.parametrize(("outcome", "code"), [("trained", 0), ("no", 0), ("failed", 1), ("busy", 75)])
 def test_the_exit_code_says_what_became_of_the_run(
     outcome: str, code: int, landing: SmallLanding, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
