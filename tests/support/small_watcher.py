@@ -224,7 +224,10 @@ def _watch(folder: Path, rest: list[str]) -> None:
 
     home = folder / "home"
     pulse = Pulse(home / "retrain" / "watch.json", every_s=0.2)
-    Watcher(load, changed, home / "logs", pulse, lambda line: print(line, flush=True), tell).run()
+    told_after_s = float(_content(folder).get("told_after_s", 1.0))
+    Watcher(
+        load, changed, home / "logs", pulse, lambda line: print(line, flush=True), tell, told_after_s=told_after_s
+    ).run()
     if "modules" in rest:
         print("modules", *sorted(sys.modules), flush=True)
 

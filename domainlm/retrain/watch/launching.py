@@ -182,5 +182,6 @@ class Children:
                 self._say(f"{name} did not stop within {GRACE_S:.0f} s and is ended")
                 child.end()
             elif name == "retrain":
-                self._say(f"the training was asked to stop and {child.told()}; the next goes on from its checkpoint")
+                after = "the next goes on from its checkpoint, where there is one"
+                self._say(f"the training was asked to stop and {child.told()}; {after}")
         self._at_work.clear()

@@ -16,16 +16,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from domainlm.errors import DomainLMError
+from domainlm.retrain.batches import LANDED
 from domainlm.retrain.deciding.decision import URGENT
-from domainlm.retrain.rounds import Round, answer_of
+from domainlm.retrain.rounds import Round, answer_of, said_of
 from domainlm.retrain.watch.bell import Bell, Interrupted, Signals
 from domainlm.retrain.watch.health import Pulse, notify_systemd
 from domainlm.retrain.watch.launching import BUSY, Child, Children, LaunchFailed, OnStop
 from domainlm.retrain.watch.noticing import Changes
+from domainlm.retrain.watch.outages import TOLD_AFTER_S, Outages
 from domainlm.retrain.watch.patience import Patience
 
 if TYPE_CHECKING:
     from domainlm.retrain.batches import Decision
+    from domainlm.retrain.book import AcceptedResult
+    from domainlm.retrain.notices import Notice
     from domainlm.retrain.zone import Scan
 
 DECIDE_S = 60.0  # a decision is taken anew so often without anything new: ages grow, cool-downs end
@@ -35,7 +39,7 @@ SETTLE_LEAST_S = 0.02  # before a look at what settles
 SHARE = 0.003  # looks, and decisions, without a cause take at most this share of a core each: large ones come seldom
 POLL_SHARE = 0.05  # and where nothing tells of changes
 BATCHES_OF_CHILD = 100  # looked into by one child
-SAID_AFTER = 3  # trouble is told to people when it was met so often in a row; a hiccup is only a line
+UNUSABLE_S = 3600.0  # people are told at most so often of files that cannot be used, of all since then at once
 CHECK_CONFIGURATION_S = 1.0
 NEVER_S = float("inf")
 FOLLOW_S = 3600.0  # what is still open of earlier runs is looked after so often: a person's approval may have come
@@ -103,6 +107,7 @@ class Watcher:
         say: a line for the log.
         tell: a notice for people; must not raise.
         on_stop: what SIGTERM does to a training that is at work.
+        told_after_s: so long a trouble must last before people are told of it.
     """
 
     def __init__(
@@ -114,6 +119,7 @@ class Watcher:
         say: Callable[[str], None],
         tell: Callable[[Tell], None],
         on_stop: OnStop = "stop",
+        told_after_s: float = TOLD_AFTER_S,
     ) -> None:
         self._load, self._changed, self._pulse = load, changed, pulse
         self._say, self._tell, self._on_stop = say, tell, on_stop
@@ -124,6 +130,11 @@ class Watcher:
         self._work: dict[str, _Work] = {}  # kind of child -> what it was started for last
         self._went_well: dict[str, _Work] = {}
         self._said: dict[str, frozenset[str]] = {}
+        self._away, self._feeds = Outages(told_after_s), Outages(told_after_s)
+        self._unusable: list[tuple[str, str]] = []  # files of which people were not told yet
+        self._next_unusable = 0.0
+        self._refused: object = None  # the stamp of a configuration that people were told of
+        self._newest: AcceptedResult | None = None  # when the training began
         self._trouble = self._looks = 0
         self._last_look = self._cost_s = 0.0
         self._held_s = NEVER_S  # until the next batch may be looked into again
@@ -215,6 +226,7 @@ class Watcher:
             if self._trouble:
                 self._say(f"it goes on after {self._trouble} vain tries")
                 self._trouble = 0
+                self._away.over()
                 self._changes.stop()  # the folder may be another one of the same name
                 self._changes = self._new_changes()
 
@@ -229,6 +241,7 @@ class Watcher:
         self._looks += 1
         self._cost_s = time.process_time() - spent
         self._say_scan(scan)
+        self._tell_scan(scan)
         if scan.landed or scan.changed or scan.removed:
             self._next_decision = self._last_look
         if self._changes.told:
@@ -282,6 +295,7 @@ class Watcher:
         else:
             child = self._start(RETRAIN, self._setup.retrain, work)
             self._say(f"a training begins: process {child.pid}, log {child.log}")
+            self._newest = self._newest_result()
 
     def _ask_champion(self, decision: Decision) -> None:
         """A child for what landed since: a decay of its score may turn this "no" into a "yes"."""
@@ -328,13 +342,16 @@ class Watcher:
     # ------------------------------------------------------------------------------------------ after a child
 
     def _after(self, name: str, child: Child) -> None:
+        if name == ACCEPT:
+            self._say_seen(child)
         if child.code == BUSY:
             self._say(f"{name} has to wait: another runner is at work, or something is away; log {child.log}")
             self._next_decision += DECIDE_S
         elif child.code:
             self._failed(name, child)
         elif name == RETRAIN:
-            self._say(f"the training's command ended well after {child.seconds:.0f} s; log {child.log}")
+            brought = self._outcome()
+            self._say(f"the training's command ended well after {child.seconds:.0f} s: {brought}; log {child.log}")
             self._went_well[name] = self._work[name]
         elif name == PROBE:
             self._went_well[name] = self._work[name]
@@ -342,6 +359,25 @@ class Watcher:
             child.forget_log()  # it says nothing that the book does not
             if name == ACCEPT:
                 self._keep(lambda: self._patience[ACCEPT].succeeded(*child.keys))
+
+    def _newest_result(self) -> AcceptedResult | None:
+        round = self._setup.round
+        results = self._keep(lambda: round.book.results(round.terms.lane))
+        return results[-1] if results else None
+
+    def _outcome(self) -> str:
+        """What a training brought: a result that counts, or none, where it decided otherwise with the claim in hand."""
+        newest, before = self._newest_result(), self._newest
+        if newest is None or (before is not None and newest.run_id == before.run_id):
+            return "no new result"
+        return f"{newest.version or 'a result'} of run {newest.run_id[:12]}"
+
+    def _say_seen(self, child: Child) -> None:
+        """What became of the batches that a child looked into."""
+        book = self._setup.round.book
+        for batch in self._keep(lambda: [book.batch(id) for id in child.keys]) or []:
+            if batch.state != LANDED:
+                self._say(said_of(batch))
 
     def _failed(self, name: str, child: Child) -> None:
         if name == FOLLOW:
@@ -379,14 +415,29 @@ class Watcher:
         pause = min(longest, max(self._setup.poll_s, 1.0) * 2 ** min(self._trouble - 1, 20)) * random.uniform(0.5, 1.0)
         self._next_look = self._next_decision = time.monotonic() + pause
         self._next_follow = max(self._next_follow, self._next_look)
-        said = str(error) if isinstance(error, DomainLMError) else os.strerror(getattr(error, "errno", 0) or 0)
+        ours = isinstance(error, DomainLMError)
+        said = str(error) if ours else os.strerror(getattr(error, "errno", 0) or 0)
+        if self._away.met(kind):
+            cause, remedy = (error.what, error.remedy) if ours else (said, "")  # type: ignore[attr-defined]
+            todo = f"{remedy or 'read the log of the watcher'}; it goes on by itself when this is over"
+            self._tell(Tell(kind, f"{what}: {cause}", todo, f"{kind}/{datetime.now(UTC).date().isoformat()}"))
         self._say(f"{what}; try {self._trouble}, the next in {pause:.1f} s: {said}")
-        if self._trouble == SAID_AFTER:
-            self._tell_people(kind, what, "see the watcher's log; it goes on by itself when this is over", kind)
 
-    def _tell_people(self, kind: str, cause: str, next_action: str, key: str) -> None:
-        """Of this very occasion: one of a key is sent once, and the next outage is another."""
-        self._tell(Tell(kind, cause, next_action, f"{key}/{datetime.now(UTC).isoformat(timespec='seconds')}"))
+    def _tell_scan(self, scan: Scan) -> None:
+        """Of feeds that cannot be asked for a while, and of files that cannot be used."""
+        from domainlm.retrain.notices import feed_failing, unreadable
+
+        for feed, reason in scan.failing:
+            if self._feeds.met(feed):
+                self._tell_of(feed_failing(feed, reason))
+        self._feeds.over(but={feed for feed, _ in scan.failing})
+        self._unusable += self._setup.round.unusable(scan)
+        if self._unusable and (now := time.monotonic()) >= self._next_unusable:
+            self._tell_of(unreadable(self._unusable))
+            self._unusable, self._next_unusable = [], now + UNUSABLE_S
+
+    def _tell_of(self, notice: Notice) -> None:
+        self._tell(Tell(notice.kind, notice.cause, notice.next_action, notice.key))
 
     def _say_scan(self, scan: Scan) -> None:
         self._once("scan", [*scan.lines(), *(f"belongs to no feed: {one}" for one in scan.unknown)])
@@ -428,17 +479,23 @@ class Watcher:
         if not self._signals.reload and self._stamp == before:
             return
         self._signals.reload = False
+        same = self._stamp == before
         notify_systemd("RELOADING=1")
         try:
             setup = self._load()
         except DomainLMError as error:
             self._say(f"the changed configuration is refused, the old one stays in force: {error}")
-            cause, remedy = "it cannot be used; the old one stays in force", "mend it: the watcher's log says where"
-            self._tell_people("configuration-refused", cause, remedy, "configuration")
+            if self._refused is None or self._refused != self._stamp:
+                self._refused = self._stamp
+                cause, remedy = "it cannot be used; the old one stays in force", "mend it: the watcher's log says where"
+                moment = datetime.now(UTC).isoformat(timespec="seconds")
+                self._tell(Tell("configuration-refused", cause, remedy, f"configuration/{moment}"))
         else:
             self._changes.stop()
             self._take(setup)
-            self._say("the changed configuration is in force")
+            self._refused = None
+            told = "the configuration was read again and is in force; its file is the same"
+            self._say(told if same else "the changed configuration is in force")
         notify_systemd("READY=1", f"STATUS=watching {self._zone}")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from postgresql_cluster import Cluster, binaries, postgresql
-from small_watcher import SmallWatcher
+from small_watcher import FEED, SmallWatcher
 
 from domainlm.retrain.batches import Result
 from domainlm.retrain.watch.health import read_heartbeat
@@ -51,6 +51,9 @@ def test_what_lands_is_looked_into_and_trained_on_and_the_process_stays_light(wa
     trained(watcher, 1)
     watcher.drop("two.csv", "c")
     trained(watcher, 2)
+    watcher.until_said("is accepted: 2 rows")
+    watcher.until_said("the training's command ended well")
+    watcher.until_said(": a result of run ")
     maps = Path(f"/proc/{watcher.process.pid}/maps").read_text()
     assert not any(f"/{name}/" in maps for name in HEAVY)
     assert watcher.stop() == 0
@@ -203,6 +206,7 @@ def test_a_run_that_decides_otherwise_is_not_started_again_and_again(watcher: Sm
     watcher.configure(retrain="declines")
     watcher.start()
     watcher.drop("one.csv")
+    watcher.until_said(": no new result; log ")
     watcher.until_said("retrain went well, and the same is asked for again; next try in 30 s")
     time.sleep(1.5)
     assert watcher.starts("retrain") == 1 and watcher.told() == []
@@ -216,6 +220,7 @@ def test_one_batch_that_ends_its_child_holds_up_no_other(watcher: SmallWatcher) 
     watcher.drop("b.csv", "fine")
     watcher.drop("c.csv", "bad")
     watcher.until(lambda: {"accepted", "quarantined"} <= set(watcher.states()) or "trained" in watcher.states())
+    watcher.until_said("is quarantined: its contract is broken")
     time.sleep(1.0)
     assert watcher.states()[0] == "landed" and watcher.starts("accept") <= 4
 
@@ -255,7 +260,11 @@ def test_a_zone_that_is_away_is_waited_for(watcher: SmallWatcher) -> None:
     away = watcher.zone.with_name("away")
     watcher.zone.rename(away)
     watcher.until_said("the zone cannot be reached; try 3")
-    assert [one["kind"] for one in watcher.told()] == ["zone-unreachable"]
+    [told] = watcher.told()
+    assert told["kind"] == "zone-unreachable" and told["key"].removeprefix("zone-unreachable/")[:3] == "202"
+    assert told["cause"] == "the zone cannot be reached: the zone cannot be listed (No such file or directory)"
+    assert told["next_action"].startswith("mount or make the folder")
+    assert len(told["key"]) == len("zone-unreachable/2026-11-21")
     tries = watcher.said().count("cannot be reached")
     time.sleep(1.5)
     assert watcher.said().count("cannot be reached") - tries <= 3  # it does not hurry
@@ -263,6 +272,47 @@ def test_a_zone_that_is_away_is_waited_for(watcher: SmallWatcher) -> None:
     watcher.until_said("it goes on after")
     watcher.drop("two.csv")
     trained(watcher, 2)
+
+
+def test_a_short_outage_is_told_to_nobody(watcher: SmallWatcher) -> None:
+    watcher.configure(told_after_s=60.0)
+    watcher.start()
+    watcher.drop("one.csv")
+    trained(watcher, 1)
+    away = watcher.zone.with_name("away")
+    watcher.zone.rename(away)
+    watcher.until_said("the zone cannot be reached; try 3")
+    away.rename(watcher.zone)
+    watcher.until_said("it goes on after")
+    assert watcher.told() == []
+
+
+def test_feeds_that_cannot_be_asked_and_files_that_cannot_be_used_are_told(watcher: SmallWatcher) -> None:
+    query = FEED | {"name": "prices", "uri": "sql:prices.jsonl", "query": "SELECT headline, label FROM news",
+                    "database": "DATABASE_NOT_SET"}  # fmt: skip
+    watcher.configure(detect={"feeds": [FEED, query]})
+    watcher.drop("good.csv", "a")
+    (watcher.zone / "Hong Gildong.csv").write_bytes(b"")
+    watcher.start("polls")
+    watcher.until(lambda: len(watcher.told()) == 2)
+    unreadable, failing = watcher.told()
+    assert unreadable["kind"] == "unreadable" and "Hong" not in str(unreadable)
+    assert failing["kind"] == "feed-failing" and failing["cause"] == "feed prices: DATABASE_NOT_SET: is not set"
+    time.sleep(1.5)
+    assert len(watcher.told()) == 2
+    trained(watcher, 1)
+
+
+def test_a_signal_without_a_change_says_so(watcher: SmallWatcher) -> None:
+    watcher.start()
+    watcher.until_said("the kernel tells")
+    watcher.send(signal.SIGHUP)
+    watcher.until_said("was read again and is in force; its file is the same")
+    (watcher.folder / "setup.yaml").write_text("decide: {new_rows: [")
+    watcher.until_said("is refused")
+    watcher.send(signal.SIGHUP)
+    watcher.until(lambda: watcher.said().count("is refused") == 2)
+    assert [one["kind"] for one in watcher.told()] == ["configuration-refused"]
 
 
 def test_two_watchers_of_one_zone_train_once(watcher: SmallWatcher) -> None:
