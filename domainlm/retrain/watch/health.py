@@ -98,6 +98,7 @@ class Pulse:
         said = {
             "pid": os.getpid(),
             "boot": _boot(),
+            "pids": _pids(),
             "monotonic_s": time.monotonic(),
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             **self._state,
@@ -118,12 +119,32 @@ def read_heartbeat(file: Path) -> dict[str, Any]:
 
 
 def age_s(said: dict[str, Any]) -> float:
-    """Seconds since a heartbeat; infinite for one of another boot, or for none."""
+    """Seconds since a heartbeat; infinite for none, for one of another boot, and where its process is gone (which is
+    known only among the processes that this one sees: not of another container)."""
     try:
-        then = float(said["monotonic_s"])
+        then, pid = float(said["monotonic_s"]), int(said.get("pid", 0))
     except (KeyError, TypeError, ValueError):
         return float("inf")
-    return max(0.0, time.monotonic() - then) if said.get("boot") == _boot() else float("inf")
+    gone = said.get("boot") != _boot() or (said.get("pids") == _pids() and not _there(pid))
+    return float("inf") if gone else max(0.0, time.monotonic() - then)
+
+
+def _there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _pids() -> str:
+    """The namespace in which process numbers count (pid_namespaces(7))."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def _boot() -> str:

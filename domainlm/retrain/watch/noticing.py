@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 DEBOUNCE_MS, STEP_MS = 250, 50  # changes within so long of each other are told once
+FAILS_S = 0.2  # a watch that cannot stand fails within so long; only then is it said that the kernel tells
 CHECK_MS = 5000  # how often a folder that was replaced by another of its name is noticed
 # File systems that other machines write to, or that tell nothing: their names in /proc/self/mountinfo.
 SHARED = ("nfs", "cifs", "smb", "9p", "fuse", "ceph", "lustre", "gpfs", "beegfs", "glusterfs", "afs", "virtiofs")
@@ -37,7 +38,7 @@ class Changes:
     ) -> None:
         self.why = _untold(folder)
         self._folder, self._ignore, self._wake, self._polls = folder, ignore, wake, polls
-        self._over = threading.Event()
+        self._over, self._failed = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
     @property
@@ -46,10 +47,13 @@ class Changes:
         return not self.why
 
     def start(self) -> Changes:
-        """Begin to watch, where that can be done."""
+        """Begin to watch, where that can be done. What hinders it at once is known when this returns."""
         if self.told:
+            import watchfiles  # noqa: F401 - loaded here, so that the thread comes to its watch at once
+
             self._thread = threading.Thread(target=self._run, name="changes", daemon=True)
             self._thread.start()
+            self._failed.wait(FAILS_S)
         return self
 
     def stop(self) -> None:
@@ -81,6 +85,7 @@ class Changes:
                     if limit
                     else f"the folder cannot be watched ({type(error).__name__})"
                 )
+                self._failed.set()
                 self._polls()
 
     def _matters(self, change: object, path: str) -> bool:

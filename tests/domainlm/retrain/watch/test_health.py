@@ -79,6 +79,19 @@ def test_a_heartbeat_of_another_boot_or_none_is_stale(tmp_path: Path) -> None:
     assert age_s(read_heartbeat(file)) == float("inf")
 
 
+def test_a_heartbeat_of_a_process_that_was_killed_is_stale_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "watch.json"
+    watcher = subprocess.Popen([sys.executable, "-c", HANGING, str(file)], stdin=subprocess.PIPE, text=True)
+    try:
+        until(lambda: age_s(read_heartbeat(file)) < health.STALE_S, 60)
+    finally:
+        watcher.kill()
+        watcher.communicate()
+    said = read_heartbeat(file)
+    assert said["pid"] == watcher.pid and age_s(said) == float("inf")
+    assert age_s(said | {"pids": "pid:[of another container]"}) < health.STALE_S
+
+
 HANGING = """
 import sys, threading, time
 from pathlib import Path
