@@ -11,6 +11,7 @@ from zenml.pipelines.pipeline_definition import Pipeline
 from pipelines import hooks
 from steps.declined import Declined
 
+_logger = logging.getLogger(__name__)
 _LOUD = "zenml.orchestrators.local.local_orchestrator"  # tells of each exception that ends a step, with a traceback
 
 
@@ -22,7 +23,9 @@ class EndingWell(Pipeline):
         logger.addFilter(_is_no_decline)
         try:
             return super()._run()
-        except Declined:
+        except Declined as declined:
+            for line in declined.lines:  # the only words that `zenml pipeline run` has of it
+                _logger.info(line)
             return Client().get_pipeline_run(hooks.started[-1])
         finally:
             logger.removeFilter(_is_no_decline)

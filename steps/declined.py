@@ -8,6 +8,7 @@ with the reason, and then an exception ends the step, which the hooks and `pipel
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from zenml import get_step_context
@@ -22,7 +23,16 @@ from domainlm.retrain.batches import NO_RETRAINING, Decision
 
 
 class Declined(RunStoppedException):
-    """Nothing is to be trained: the run is over, and nothing went wrong."""
+    """Nothing is to be trained: the run is over, and nothing went wrong.
+
+    Args:
+        why: in one line.
+        lines: the decision with all its reasons, for people.
+    """
+
+    def __init__(self, why: str, lines: Sequence[str] = ()) -> None:
+        self.lines = tuple(lines)
+        super().__init__(why)
 
 
 def decline(decision: Decision) -> NoReturn:
@@ -35,7 +45,7 @@ def decline(decision: Decision) -> NoReturn:
     why = "; ".join(decision.lines()[:1] + [f"{one.code}: {one.told}" for one in decision.reasons if one.holds])
     publish_pipeline_run_status_update(context.pipeline_run.id, ExecutionStatus.STOPPING, status_reason=why[:250])
     Client().zen_store.update_run_step(context.step_run.id, StepRunUpdate(status=ExecutionStatus.STOPPING))
-    raise Declined(why)
+    raise Declined(why, decision.lines())
 
 
 def told(decision: Decision) -> dict[str, Any]:

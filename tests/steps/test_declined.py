@@ -24,10 +24,12 @@ def project(stores: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return stores
 
 
-def test_a_no_ends_the_run_as_stopped_and_its_manifest_says_why(project: Path, capfd) -> None:
+def test_a_no_ends_the_run_as_stopped_and_its_manifest_says_why(project: Path, capfd, caplog) -> None:
     from tests.support.declining_pipelines import NO, declining
 
-    run = declining()
+    with caplog.at_level("INFO", logger="pipelines.ending"):
+        run = declining()
+    assert [record.getMessage() for record in caplog.records if record.name == "pipelines.ending"] == NO.lines()
     assert run.status.value == "stopped" and "300 new rows" in run.get_body().status_reason
     assert {name: step.status.value for name, step in run.steps.items()} == {"decide": "stopped"}
     manifest = manifests.read(manifests.manifest_folder() / f"{run.id}.json")
