@@ -139,11 +139,14 @@ def _redaction(found: dict[str, Any]) -> str:
 
 
 def _preparation(found: dict[str, Any]) -> str:
-    duplicates = sum(count for name, count in found.items() if name.startswith("dropped_"))
+    dropped = {name: count for name, count in found.items() if name.startswith("dropped_")}
+    not_replayed = dropped.pop("dropped_not_replayed", 0)  # by their ratio to new ones
+    duplicates = sum(dropped.values())
     return (
         f"train {found.get('rows_train', 0):,}, dev {found.get('rows_dev', 0):,}, test {found.get('rows_test', 0):,}; "
         f"{duplicates:,} rows dropped as duplicates or conflicts; "
-        f"of {found.get('decontamination_test_ngrams', 0):,} test 13-grams "
+        + (f"{not_replayed:,} old rows not replayed; " if not_replayed else "")
+        + f"of {found.get('decontamination_test_ngrams', 0):,} test 13-grams "
         f"{found.get('decontamination_shared_with_train', 0)} stand in train, "
         f"{found.get('decontamination_shared_with_pretraining', 0)} in the base's corpus "
         f"({found.get('decontamination_pretraining', 'not assessed')})"

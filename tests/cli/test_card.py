@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cli.card import costs
+from cli.card import LINES, costs
 from domainlm.ledger.run.manifest import COMPLETED, RunManifest, StepEntry
 
 GPU = {
@@ -52,3 +52,11 @@ def test_several_trainings_are_added_up_where_all_were_measured() -> None:
     assert lines[-1] == ("  together", "6,592 device-seconds, 1.04 kWh, 6.4 EUR")
     lines = costs(manifest(step("train", GPU), step("control", CPU)))
     assert lines[-1] == ("  together", "3,356 device-seconds")
+
+
+def test_old_rows_that_were_not_replayed_are_no_duplicates() -> None:
+    found = {"rows_train": 900, "dropped_exact_duplicate": 7, "dropped_label_conflict": 2, "dropped_not_replayed": 4000}
+    told = LINES["preparation_report"][1](found)
+    assert "9 rows dropped as duplicates or conflicts; 4,000 old rows not replayed; " in told
+    del found["dropped_not_replayed"]
+    assert "replayed" not in LINES["preparation_report"][1](found)
