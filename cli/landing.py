@@ -74,6 +74,7 @@ def acceptance_of(configuration: RunConfiguration, book: Book) -> Callable[[Batc
             rules = Rules.read(
                 pipeline.pack, keys, ingest.allow_conflicting_answers,  # type: ignore[attr-defined]
                 configuration.step("prepare").max_label_disagreement, ingest.sources,  # type: ignore[attr-defined]
+                configuration.step("detect").feeds,  # type: ignore[attr-defined]
             )  # fmt: skip
             profile_sources(book, rules.sources, rules)
         return accept(book, batch, feed, rules)

@@ -124,6 +124,7 @@ def _play(
         workshop.keys,
         max_label_disagreement=configuration.step("prepare").max_label_disagreement,
         sources=configuration.step("ingest").sources,
+        feeds=detect.feeds,
     )
     player = Player(
         detect, configuration.step("decide"), rules, book, workshop.headlines, workshop.train, clock, console.print

@@ -23,7 +23,7 @@ def look(book: Book, settings: DetectSettings, run: Compiled) -> Detection:
     keys = load_keys(run.pipeline.mode or None)
     rules = Rules.read(
         run.pipeline.pack, keys, ingest.allow_conflicting_answers,
-        run.settings(PREPARE).max_label_disagreement, ingest.sources,
+        run.settings(PREPARE).max_label_disagreement, ingest.sources, settings.feeds,
     )  # fmt: skip
     profile_sources(book, rules.sources, rules)
     seen, unread = [], 0

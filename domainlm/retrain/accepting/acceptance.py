@@ -9,6 +9,7 @@ quoted only where it is known, because the first line of a file without a header
 from __future__ import annotations
 
 import hashlib
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,7 +22,7 @@ from domainlm.keys import KeyRing
 from domainlm.project import resolve
 from domainlm.records import TEST
 from domainlm.retrain.accepting.columns import Columns, ColumnsDiffer, only_known
-from domainlm.retrain.accepting.past import Past, alone, text_of
+from domainlm.retrain.accepting.past import Labels, Past, alone, text_of
 from domainlm.retrain.accepting.profile import Pack, Profile, Profiler
 from domainlm.retrain.batches import ACCEPTED, LANDED, PROMOTED, TRAINED, Batch, LandedFile
 from domainlm.retrain.deciding.signals import BASELINE, SOURCES
@@ -47,7 +48,9 @@ class Rules:
         allow_conflicting_answers: as `ingest` is told.
         max_label_disagreement: as `prepare` is told.
         sources: the configured static sources, whose labels count too.
+        feeds: of the configuration: labels of those with the same task count too.
         pasts: feed -> what was read of its earlier batches in this process.
+        given: static source -> labels that were read of it.
     """
 
     pack: Pack
@@ -55,7 +58,9 @@ class Rules:
     allow_conflicting_answers: bool = False
     max_label_disagreement: float = 0.1
     sources: tuple[SourceSettings, ...] = ()
+    feeds: tuple[FeedSettings, ...] = ()
     pasts: dict[str, Past] = field(default_factory=dict, compare=False, repr=False)
+    given: dict[str, Labels] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def read(
@@ -65,21 +70,23 @@ class Rules:
         allow_conflicting_answers: bool = False,
         max_label_disagreement: float = 0.1,
         sources: Iterable[SourceSettings] = (),
+        feeds: Iterable[FeedSettings] = (),
     ) -> Rules:
         """The rules of a pack.
 
         Args:
             pack: its folder, relative to the project.
             keys: by default the key ring that this process finds.
-            allow_conflicting_answers, max_label_disagreement, sources: see the class.
+            allow_conflicting_answers, max_label_disagreement, sources, feeds: see the class.
 
         Raises:
             ConfigurationError: the pack is faulty.
             SecretError: there is no key.
         """
         return cls(
-            Pack.read(pack), keys or KeyRing.load(), allow_conflicting_answers, max_label_disagreement, tuple(sources)
-        )
+            Pack.read(pack), keys or KeyRing.load(), allow_conflicting_answers, max_label_disagreement, tuple(sources),
+            tuple(feeds),
+        )  # fmt: skip
 
 
 class _Broken(Exception):
@@ -119,9 +126,10 @@ def accept(book: Book, batch: Batch, feed: FeedSettings, rules: Rules) -> Batch:
         raise ConfigurationError(f"unknown task '{feed.resolved_task}'", f"feed '{feed.name}'", remedy)
     if batch.state != LANDED:
         return batch
-    past = _past(book, batch, feed, rules)
+    others = _others(book, feed, rules)
+    past = _past(book, feed, rules, without=batch.id)
     try:
-        look = _look(batch, feed, rules, past, allowed=bool(book.released_by(batch.id)))
+        look = _look(batch, feed, rules, past, others, allowed=bool(book.released_by(batch.id)))
     except (_Broken, ColumnsDiffer) as broken:
         return book.quarantine(batch.id, str(broken))
     except _Replaced as replaced:
@@ -135,16 +143,31 @@ def accept(book: Book, batch: Batch, feed: FeedSettings, rules: Rules) -> Batch:
     return accepted
 
 
-def _past(book: Book, batch: Batch, feed: FeedSettings, rules: Rules) -> Past:
+def _past(book: Book, feed: FeedSettings, rules: Rules, without: str = "") -> Past:
     """What is known of the feed, taken out of `rules.pasts`: a batch that is refused may leave traces in it."""
-    others = [other for other in book.batches(state=KEPT, feed=feed.name) if other.id != batch.id]
+    others = [other for other in book.batches(state=KEPT, feed=feed.name) if other.id != without]
     past = rules.pasts.pop(feed.name, None)
     if past is None or not past.is_of(others):
-        past = Past(feed, _labels(feed, rules), rules.allow_conflicting_answers, rules.sources)
+        past = Past(feed, _labels(feed, rules), rules.allow_conflicting_answers)
     past.read(book, others)
     if past.contradictions is None:  # nothing of a refused batch can be in it
         rules.pasts[feed.name] = past
     return past
+
+
+def _others(book: Book, feed: FeedSettings, rules: Rules) -> dict[str, Labels]:
+    """Labels of the static sources, and of the other feeds' kept batches, that have the feed's task."""
+    known, found = _labels(feed, rules), {}
+    alike = lambda one: one.form == LABELLED and one.resolved_task == feed.resolved_task  # noqa: E731
+    for source in filter(alike, rules.sources if known else ()):
+        if source.name not in rules.given:
+            rules.given[source.name] = Labels.of(source, known)
+        found[source.name] = rules.given[source.name]
+    for other in filter(alike, rules.feeds if known else ()):
+        if other.name != feed.name:
+            rules.pasts[other.name] = past = _past(book, other, rules)
+            found[other.name] = past.given
+    return found
 
 
 def _labels(feed: FeedSettings, rules: Rules) -> frozenset[str]:
@@ -193,19 +216,22 @@ class _Look(NamedTuple):
     Args:
         files: with their rows.
         profile: of all of them.
-        given: digest of a text -> its label.
+        given: labels of its texts.
     """
 
     files: list[LandedFile]
     profile: Profile
-    given: dict[bytes, str]
+    given: Labels
 
 
-def _look(batch: Batch, feed: FeedSettings, rules: Rules, past: Past, allowed: bool) -> _Look:
+def _look(
+    batch: Batch, feed: FeedSettings, rules: Rules, past: Past, others: Mapping[str, Labels], allowed: bool
+) -> _Look:
     """Read every file of a batch.
 
     Args:
         past: of the feed.
+        others: labels of other sources of its task.
         allowed: a person has released the batch as it is.
 
     Raises:
@@ -214,7 +240,7 @@ def _look(batch: Batch, feed: FeedSettings, rules: Rules, past: Past, allowed: b
     columns = Columns(feed, list(past.headers.values()), allowed)
     profiler = Profiler(feed, rules.pack, rules.keys)
     labels = _labels(feed, rules)
-    found = _Look([], profiler.profile(()), {})
+    found = _Look([], profiler.profile(()), Labels())
     for file in batch.files:
         stream, kept = RowStream(alone(feed, file)), profiler.rows
         try:
@@ -223,7 +249,7 @@ def _look(batch: Batch, feed: FeedSettings, rules: Rules, past: Past, allowed: b
                 if past.contradictions:
                     past.contradictions.check(row)
                 if labels:
-                    found.given[text_of(row)] = row.answer
+                    found.given.add(text_of(row), row.answer)
                 profiler.add(row)
         except SourceError as error:
             raise _told(error, file, columns, stream.header) from None
@@ -235,7 +261,11 @@ def _look(batch: Batch, feed: FeedSettings, rules: Rules, past: Past, allowed: b
     if not profiler.rows:
         raise _Broken(f"{batch.name}: none of its rows matches the patterns of feed '{feed.name}'; mend the patterns")
     if not allowed:
-        _check_agreement(found.given, past.given, batch, rules)
+        before = ChainMap(
+            past.given.first, *(others[source.name].first for source in rules.sources if source.name in others)
+        )
+        _check_agreement(found.given.first, before, batch, rules)
+    _check_sum(found.given, past.given, others, batch, rules)
     return found._replace(profile=profiler.profile(columns.found))
 
 
@@ -299,7 +329,7 @@ def _check_agreement(given: Mapping[bytes, str], before: Mapping[bytes, str], ba
     Raises:
         _Broken: too many differ.
     """
-    common = given.keys() & before.keys()
+    common = [text for text in given if text in before]
     rows = [("", name, text, side[text]) for name, side in ((_BEFORE, before), (_NOW, given)) for text in common]
     for found in label_agreement(rows):
         if found.texts >= ENOUGH_TEXTS and found.share > rules.max_label_disagreement:
@@ -309,6 +339,54 @@ def _check_agreement(given: Mapping[bytes, str], before: Mapping[bytes, str], ba
                 f"now, at most {rules.max_label_disagreement:.0%} may; most often {most} ({times}); "
                 "look for swapped classes; if it is meant, release the batch"
             )
+
+
+def _check_sum(given: Labels, before: Labels, others: Mapping[str, Labels], batch: Batch, rules: Rules) -> None:
+    """Sum the disagreement as `prepare` will, over everything that it will read: what tips it over would stop every
+    later training, so that no release lets it pass.
+
+    Args:
+        given, before: labels of the feed's texts, in the batch and before it.
+        others: labels of other sources of the task.
+
+    Raises:
+        _Broken: with the batch more differ than may, and without it they do not, or fewer do.
+    """
+    with_it = {text for text, label in given.first.items() if before.first.get(text, label) != label} | given.doubted
+    new = [text for text in given.first if text not in before.first]
+    sums = [("texts of its feed bear two labels", _Sum(len(before.first), len(before.doubted)),
+             _Sum(len(before.first) + len(new), len(before.doubted | with_it)))]  # fmt: skip
+    for name, other in others.items():
+        added = [given.first[text] != other.first[text] for text in new if text in other.first]
+        if added:
+            was = _sum(before.first, other.first)
+            both = _Sum(was.texts + len(added), was.differing + sum(added))
+            sums.append((f"texts that '{name}' has too bear another label there", was, both))
+    for told, was, now in sums:
+        over = rules.max_label_disagreement
+        if now.is_over(over) and (now.differing > was.differing or not was.is_over(over)):
+            raise _Broken(
+                f"{batch.name}: with it {now.differing} of {now.texts} {told} ({was.differing} of {was.texts} without "
+                f"it), at most {over:.0%} may: every training would stop at it; withdraw it or the earlier ones, or "
+                "raise max_label_disagreement of prepare"
+            )
+
+
+class _Sum(NamedTuple):
+    """Texts that two sources have, or one in all, and those of them with two labels."""
+
+    texts: int
+    differing: int
+
+    def is_over(self, share: float) -> bool:
+        """Whether `prepare` stops at it."""
+        return self.texts >= ENOUGH_TEXTS and self.differing / self.texts > share
+
+
+def _sum(one: Mapping[bytes, str], other: Mapping[bytes, str]) -> _Sum:
+    few, many = sorted((one, other), key=len)
+    differ = [label != many[text] for text, label in few.items() if text in many]
+    return _Sum(len(differ), sum(differ))
 
 
 def _sha256(uri: str, size_bytes: int | None = None) -> str:

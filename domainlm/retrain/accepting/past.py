@@ -6,19 +6,54 @@ each, so that a feed of a million rows takes some 250 MB in the process that acc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from domainlm.contradictions import Contradictions, digest_of
 from domainlm.errors import SourceError
 from domainlm.retrain.batches import Batch, LandedFile
 from domainlm.retrain.settings import FeedSettings
-from domainlm.sources import LABELLED, RawRow, RowStream, SourceSettings
+from domainlm.sources import RawRow, RowStream, SourceSettings
 from domainlm.text import comparable
 
 if TYPE_CHECKING:
     from domainlm.retrain.book import Book
+
+
+@dataclass
+class Labels:
+    """Which labels texts bear, by digests of the texts.
+
+    Fields:
+        first: text -> the first label that it bore.
+        doubted: texts that bore another one too.
+    """
+
+    first: dict[bytes, str] = field(default_factory=dict)
+    doubted: set[bytes] = field(default_factory=set)
+
+    def add(self, text: bytes, label: str) -> None:
+        """Note one label."""
+        if self.first.setdefault(text, label) != label:
+            self.doubted.add(text)
+
+    def take_in(self, later: Labels) -> None:
+        """Note the labels of later rows."""
+        for text, label in later.first.items():
+            self.add(text, label)
+        self.doubted |= later.doubted
+
+    @classmethod
+    def of(cls, source: SourceSettings, known: frozenset[str]) -> Labels:
+        """Those of a static source, as far as it can be read: `ingest` tells where it cannot."""
+        found = cls()
+        with suppress(SourceError, OSError):
+            for row in RowStream(source):
+                if row.answer in known:
+                    found.add(text_of(row), row.answer)
+        return found
 
 
 class Past:
@@ -28,30 +63,19 @@ class Past:
         feed: its settings.
         labels: of the feed's task; none where rows bear no label of the pack.
         allow_conflicting_answers: two answers for one question are no fault.
-        sources: static sources whose labels count too.
 
     Fields:
         headers: batch -> its columns, in order of landing.
-        given: digest of a text -> the first label that it bore.
+        given: labels of its texts.
         contradictions: finds what `ingest` would stop at; None where nothing can be.
     """
 
-    def __init__(
-        self,
-        feed: FeedSettings,
-        labels: frozenset[str],
-        allow_conflicting_answers: bool,
-        sources: Iterable[SourceSettings],
-    ) -> None:
+    def __init__(self, feed: FeedSettings, labels: frozenset[str], allow_conflicting_answers: bool) -> None:
         self._feed, self._labels = feed, labels
         self.headers: dict[str, tuple[str, ...]] = {}
-        self.given: dict[bytes, str] = {}
+        self.given = Labels()
         found = Contradictions(feed, allow_conflicting_answers)
         self.contradictions = found if found.questions or "id" in feed.columns else None
-        for source in sources:
-            if labels and source.form == LABELLED and source.resolved_task == feed.resolved_task:
-                with suppress(SourceError, OSError):  # `ingest` tells of it
-                    self._note(RowStream(source))
 
     def is_of(self, batches: Sequence[Batch]) -> bool:
         """Whether all that was read is still among these batches."""
@@ -71,16 +95,15 @@ class Past:
     def _note(self, rows: Iterable[RawRow]) -> None:
         for row in rows:
             if row.answer in self._labels:
-                self.given.setdefault(text_of(row), row.answer)
+                self.given.add(text_of(row), row.answer)
             if self.contradictions:
                 with suppress(SourceError):  # between two earlier batches: `ingest` tells of it
                     self.contradictions.check(row)
 
-    def learn(self, batch: Batch, columns: Sequence[str], given: Mapping[bytes, str]) -> None:
+    def learn(self, batch: Batch, columns: Sequence[str], given: Labels) -> None:
         """Take in a batch that was accepted, whose rows `contradictions` has seen."""
         self.headers[batch.id] = tuple(columns)
-        for text, label in given.items():
-            self.given.setdefault(text, label)
+        self.given.take_in(given)
 
 
 def alone(feed: FeedSettings, file: LandedFile) -> SourceSettings:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import re
 import tracemalloc
+from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domainlm import reading
-from domainlm.errors import ConfigurationError, SourceError
+from domainlm.agreement import label_agreement, require_agreement
+from domainlm.errors import ConfigurationError, ContractViolation, SourceError
 from domainlm.keys import KeyRing
 from domainlm.retrain.accepting import acceptance, past
 from domainlm.retrain.accepting.acceptance import Rules, accept, profile_sources
@@ -378,13 +381,76 @@ def test_swapped_labels_of_texts_that_were_there_before_stop(book: Book, zone: P
         found.state == QUARANTINED and "b: 31 of 46 texts that were there before bear another label now" in found.reason
     )
     assert "at most 10% may; most often positive -> negative (16)" in found.reason
-    assert accept(book, book.release(found.id, "anna"), CSV, RULES).state == ACCEPTED  # it was a correction
+    # it was a correction: beside what it corrects it would stop every training
+    found = accept(book, book.release(found.id, "anna"), CSV, RULES)
+    told = "with it 31 of 46 texts of its feed bear two labels (0 of 46 without it), at most 10% may"
+    assert found.state == QUARANTINED and told in found.reason
+    book.withdraw(book.batches()[0].id, "corrected", "anna")
+    assert accept(book, book.release(found.id, "anna"), CSV, RULES).state == ACCEPTED
 
 
 def test_a_few_other_labels_or_few_common_texts_do_not_stop(book: Book, zone: Path) -> None:
     accept(book, land(book, zone, "a", headlines(46)), CSV, RULES)
     assert accept(book, land(book, zone, "b", headlines(47, differing=6)), CSV, RULES).state == ACCEPTED  # 4 of 46
-    assert accept(book, land(book, zone, "c", headlines(19, differing=19)), CSV, RULES).state == ACCEPTED
+    few = book.land(batch := land(book, zone, "c", headlines(19, differing=19), of="few"))
+    few_feed = feed(name="few")
+    assert accept(book, land(book, zone, "d", headlines(19), of="few"), few_feed, RULES).state == ACCEPTED
+    assert accept(book, few, few_feed, RULES).state == ACCEPTED and batch.id == few.id  # `prepare` asks from 20 on
+
+
+def test_labels_that_differ_a_little_in_each_batch_are_summed(book: Book, zone: Path) -> None:
+    """Each drip is below the share that one batch may have; together they would stop every training."""
+    whole = headlines(46).splitlines(keepends=True)
+    assert accept(book, land(book, zone, "a", "".join(whole)), CSV, RULES).state == ACCEPTED
+    states = []
+    for number in range(4):
+        rows = [f"Headline {row},{'neutral' if row % 3 < 2 else 'positive'}\n" for row in (2 * number, 2 * number + 1)]
+        drip = land(book, zone, f"drip{number}", "text,label\n" + "".join(rows) + "".join(whole[20:45]))
+        found = accept(book, drip, CSV, RULES)
+        states.append(found.state)
+    assert states == [ACCEPTED, ACCEPTED, QUARANTINED, QUARANTINED]  # 2, 4, 6 of 46
+    assert "with it 6 of 46 texts of its feed bear two labels (4 of 46 without it)" in found.reason
+
+
+def test_another_feed_of_the_same_task_counts_too(book: Book, zone: Path) -> None:
+    desk = feed(name="desk", uri="desk/*.csv")
+    rules = Rules(RULES.pack, KEYS, feeds=(CSV, desk, ASKED))
+    assert accept(book, land(book, zone, "a", headlines(30)), CSV, rules).state == ACCEPTED
+    found = accept(book, land(book, zone, "b", headlines(30, differing=6), of="desk"), desk, rules)
+    told = "with it 4 of 30 texts that 'news' has too bear another label there (0 of 0 without it)"
+    assert found.state == QUARANTINED and told in found.reason
+    assert accept(book, land(book, zone, "c", headlines(30, differing=3), of="desk"), desk, rules).state == ACCEPTED
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_that_is_accepted_stops_prepare(book: Book, zone: Path, seed: int) -> None:
+    """Against the sum that `prepare` itself makes, over batches with some labels at random."""
+    chance = random.Random(seed)
+    (zone / "static.csv").write_text(headlines(40))
+    static = SourceSettings(name="static", uri=f"{zone}/static.csv", form="labelled", task="sentiment", **TERMS)
+    feeds = (CSV, feed(name="desk", uri="desk/*.csv"))
+    rules = Rules(RULES.pack, KEYS, sources=(static,), feeds=feeds)
+
+    def rows_of(source: SourceSettings) -> list[tuple[str, str, str, str]]:
+        return [("sentiment", source.name, row.question.lower(), row.answer) for row in RowStream(source)]
+
+    kept, states = rows_of(static), Counter()
+    for number in range(40):
+        one = chance.choice(feeds)
+        rows = [
+            (row, ("positive", "negative", "neutral")[(row + (chance.random() < 0.06)) % 3])
+            for row in chance.sample(range(60), 25)
+        ]
+        content = "text,label\n" + "".join(f"Headline {row},{label}\n" for row, label in rows)
+        found = accept(book, land(book, zone, f"b{number}", content, of=one.name), one, rules)
+        states[found.state] += 1
+        if found.state == ACCEPTED:
+            kept += rows_of(past.alone(one, found.files[0]))
+            require_agreement(label_agreement(kept), rules.max_label_disagreement)
+        elif "with it" in found.reason:  # else the batch alone says too much
+            with pytest.raises(ContractViolation):
+                require_agreement(label_agreement(kept + rows_of(past.alone(one, found.files[0]))), 0.1)
+    assert states[ACCEPTED] > 2 and states[QUARANTINED] > 2, "nothing was tried"
 
 
 def test_labels_of_a_file_that_was_taken_away_do_not_count(book: Book, zone: Path) -> None:
