@@ -39,6 +39,8 @@ TITLES: dict[str, str] = {
 }
 # how acceptance begins to say that a file's columns are others
 _COLUMNS = ("has no column", "has no '", "has other columns", "its columns ")
+_COLUMNS_DIFFER = "its columns are not those that its feed had; the book says which"
+_WORD = 3  # letters
 # troubles that end by themselves and come again: told once a day (UTC), by however many watchers
 COMING_BACK = ("zone-unreachable", "book-unavailable", "feed-failing", "machine")
 _QUOTED = re.compile(r" ?'[^']*'")
@@ -126,18 +128,31 @@ def unreadable(files: Sequence[tuple[str, str]]) -> Notice:
 
 
 def quarantined(batch: Batch, times: int = 1) -> Notice:
-    """That a batch waits for a person: its reason, with its files by a digest of their names.
+    """That a batch waits for a person: its reason, with its files and folder by a digest of their names.
+
+    Names of columns, which somebody else chose, and what else the reason quotes stand in the book alone.
 
     Args:
         times: how often it was quarantined by now; each time is told.
     """
-    reason = batch.reason
-    for path in sorted({name for file in batch.files for name in (file.uri, file.path)}, key=len, reverse=True):
-        for name in (path, path.rsplit("/", 1)[-1]):
-            reason = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", named(path), reason)
-    changed = any(sign in reason for sign in _COLUMNS)
+    changed = any(sign in batch.reason for sign in _COLUMNS)
+    reason = _COLUMNS_DIFFER if changed else _without_names(batch)
     short = batch.id[:12]
     return Notice(
         kind="schema-changed" if changed else "landed-quarantined", cause=f"batch {short} of {batch.feed}: {reason}",
         next_action=f"domainlm batches show {short}", key=f"quarantined/{batch.id}{f'/{times}' if times > 1 else ''}",
     )  # fmt: skip
+
+
+def _without_names(batch: Batch) -> str:
+    reason = batch.reason
+    paths = {path: named(path) for file in batch.files for path in (file.uri, file.path)}
+    names = {batch.name: named(batch.name, "folder")} | paths
+    names |= {name.rsplit("/", 1)[-1]: said for name, said in names.items()}
+    for name in sorted(filter(None, names), key=len, reverse=True):
+        # a short name may be a word of ours: it is one only where the reason begins, with its place
+        before = r"(?<!\w)" if len(name) > _WORD else "^"
+        reason = re.sub(rf"{before}{re.escape(name)}(?!\w)", names[name], reason)
+    if reason.count("'") % 2:  # a quoted name with such a mark in it
+        return re.sub(" ?'.*'", "", reason)
+    return _QUOTED.sub("", reason)

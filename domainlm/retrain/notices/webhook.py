@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from domainlm.errors import ConfigurationError, NoticeNotSent, SecretError
+from domainlm.retrain.notices.words import inert
 from domainlm.retrain.secret_values import secret_value
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def post(notice: Notice, since: float, settings: WebhookSettings) -> None:
     """Send a notice; a receiver tells one that comes twice by `webhook-id`.
 
     The body is JSON: format, id, kind, title, run, step, cause, next_action, time, and `text` (all of it in lines,
-    which incoming hooks of chats show).
+    which incoming hooks of chats show: made inert, `domainlm.retrain.notices.words`).
 
     Args:
         since: Unix time at which it was posted.
@@ -111,7 +112,7 @@ def is_loopback(host: str) -> bool:
 def _content(notice: Notice, since: float) -> dict[str, str]:
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since))
     said = {name: getattr(notice, name) for name in ("id", "kind", "title", "run", "step", "cause", "next_action")}
-    return {"format": FORMAT, **said, "time": moment, "text": "\n".join(notice.lines())}
+    return {"format": FORMAT, **said, "time": moment, "text": "\n".join(map(inert, notice.lines()))}
 
 
 def _checked(url: str, variable: str) -> SplitResult:

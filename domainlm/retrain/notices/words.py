@@ -32,7 +32,13 @@ _HOME = re.compile(r"(?<![\w.~-])/(?:home|Users|var/home)/[^/\s:,;'\"()]+")
 _WHOLE = r"(?<![\w.~-])%s(?![\w.-])"  # a folder, not the beginning of another one's name
 _EMAIL = re.compile(r"[^\s<>@,;:]+@[^\s<>@,;:]+")
 _NUMBER = re.compile(r"(?<![\w-])\+?\d(?:[ ./-]?\d){6,}(?![\w-])")  # accounts, telephone and registration numbers
+_MARKUP = {ord(sign): chr(ord(sign) + 0xFEE0) for sign in "*~`|[]@\\"}  # full-width forms of ASCII (Unicode FF01 ff.)
+_EDGE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
+_BARE_LINK = re.compile(r"\bwww\.", re.IGNORECASE)
 _HARMLESS = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,3}\.\d+")  # a day, a decimal
+_DIGEST = re.compile(
+    r"\b(?:file|folder) (?=\d{8}(?![\w-]| ?\d))"
+)  # what `named` made, where all its digits are decimal
 
 
 def plain(text: str, most: int = MAX_CHARACTERS) -> str:
@@ -50,13 +56,25 @@ def plain(text: str, most: int = MAX_CHARACTERS) -> str:
     words = _EMAIL.sub("[an e-mail address]", words)
     words = _FIRST_PLACE.sub(_named, words)
     words = _PLACE.sub(_named, words)
-    words = _NUMBER.sub(lambda found: found[0] if _HARMLESS.fullmatch(found[0]) else "[a number]", words)
+    digests = {found.end() for found in _DIGEST.finditer(words)}
+    words = _NUMBER.sub(
+        lambda found: found[0] if found.start() in digests or _HARMLESS.fullmatch(found[0]) else "[a number]", words
+    )
     return words if len(words) <= most else words[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def named(path: str) -> str:
-    """A file by the first digits of the SHA-256 of its last name, which may be a person's."""
-    return f"file {hashlib.sha256(path.rsplit('/', 1)[-1].encode(errors='surrogatepass')).hexdigest()[:8]}"
+def inert(text: str) -> str:
+    """Text in which nothing acts where a chat takes it for markup: Slack's mrkdwn, or Markdown (CommonMark, GFM).
+
+    Signs of markup become their full-width forms, which nobody mentions, links or formats by; `_` within a word stays.
+    """
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").translate(_MARKUP)
+    return _BARE_LINK.sub("www\N{FULLWIDTH FULL STOP}", _EDGE.sub("\N{FULLWIDTH LOW LINE}", text))
+
+
+def named(path: str, what: str = "file") -> str:
+    """A file (or what else lies there) by the first digits of the SHA-256 of its last name, which may be a person's."""
+    return f"{what} {hashlib.sha256(path.rsplit('/', 1)[-1].encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def _named(found: re.Match[str]) -> str:

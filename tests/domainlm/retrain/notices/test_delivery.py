@@ -77,6 +77,15 @@ def test_a_webhook_gets_the_notice_signed_and_with_an_id(book, trusted, monkeypa
     assert said["text"].splitlines()[0] == "domainlm: a run failed" and "next action: see the log" in said["text"]
 
 
+def test_a_webhooks_text_acts_nowhere_and_its_fields_are_as_they_are(book, trusted, monkeypatch):
+    with endpoint(trusted) as made:
+        point(monkeypatch, made)
+        assert tell(book, Notice(kind="failed", cause="<!channel> *x*")) and deliver(book, HOOK) == []
+        ((_, _, body),) = made.got
+    said = json.loads(body)
+    assert said["cause"] == "<!channel> *x*" and not set("<>*") & set(said["text"])
+
+
 def test_the_signature_is_that_of_the_standards_own_example():
     """Standard Webhooks, specification, "Signature scheme": its example of key, id, time and body."""
     key = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")

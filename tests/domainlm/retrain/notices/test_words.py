@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from domainlm.errors import SourceError
 from domainlm.retrain.batches import Batch, LandedFile
 from domainlm.retrain.notices import KINDS, Notice, feed_failing, quarantined, unreadable
 from domainlm.retrain.notices.notice import TITLES
-from domainlm.retrain.notices.words import MAX_CHARACTERS, named, plain
+from domainlm.retrain.notices.words import MAX_CHARACTERS, inert, named, plain
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,9 @@ from domainlm.retrain.notices.words import MAX_CHARACTERS, named, plain
         ("the cell holds 880101-1234567", "1234567"),
         ("the cell holds 010-1234-5678", "5678"),
         ("account 110 234 567890 is unknown", "567890"),
+        ("file 880101-1234567", "1234567"),
+        ("file 88010112 34567", "34567"),
+        ("profile 88010112", "88010112"),
     ],
 )
 def test_what_may_be_a_person_is_not_said(text, personal):
@@ -42,6 +47,7 @@ def test_what_may_be_a_person_is_not_said(text, personal):
         "200 rows of 10,000 are new, Jensen-Shannon distance 0.1234567 of labels",
         "configs/retrain.yaml:12: unknown key",
         "run 9e107d9d-372b-4b9f-a1c5-8c0e2ad3f2aa failed at train",
+        "folder 58296753: 3 rows in file 12345678, too",  # digests without a letter
     ],
 )
 def test_what_people_need_is_said_as_it_is(text):
@@ -100,9 +106,45 @@ def test_a_batch_that_waits_is_told_with_its_reason_and_without_its_files_names(
         id="b" * 64, number=1, feed="letters", name="in/Kim", files=(file,), landed="2026-11-21", reason=reason
     )
     found = quarantined(batch)
-    assert found.kind == kind and "Min-su" not in str(found.lines()) and named(file.path) in found.cause
-    assert found.cause.startswith(f"batch {'b' * 12} of letters: ") and reason.rpartition(": ")[2] in found.cause
+    assert found.kind == kind and "Min-su" not in str(found.lines())
+    assert (named(file.path) in found.cause) is (kind == "landed-quarantined")
+    assert found.cause.startswith(f"batch {'b' * 12} of letters: ")
+    assert not {"label'", "response", "reply"} & set(found.cause.split()), "names of columns stand in the book alone"
     assert found.next_action == f"domainlm batches show {'b' * 12}" and found.about == f"quarantined/{'b' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "told"),
+    [
+        ("in/Kim Min-su", "in/Kim Min-su: 4 of 20 texts bear another label", "{}: 4 of 20 texts bear another label"),
+        ("Kim", "Kim: none of its rows matches", "{}: none of its rows matches"),
+        ("in", "in: 3 rows in Kim Min-su/a b.csv differ", "{}: 3 rows in file 46c0f4b2 differ"),
+        ("Kim Min-su", "as in Kim Min-su, too", "as in {}, too"),
+        ("x", "x: column 'Kim's no.' holds no label", "{}: column holds no label"),
+        ("x", "x: column 'a' is not 'b'", "{}: column is not"),
+    ],
+)
+def test_neither_a_folder_nor_what_a_reason_quotes_is_told(name, reason, told):
+    file = LandedFile(path="Kim Min-su/a b.csv", uri="/zone/Kim Min-su/a b.csv", sha256="a" * 64, size_bytes=1)
+    batch = Batch(id="b" * 64, number=1, feed="f", name=name, files=(file,), landed="2026-11-21", reason=reason)
+    said = told.format(named(name, "folder")).replace("file 46c0f4b2", named(file.path))
+    assert quarantined(batch).cause == f"batch {'b' * 12} of f: {said}"
+
+
+@pytest.mark.parametrize(
+    "acts",
+    ["<!channel>", "<@U123>", "&lt;!here&gt;", "@everyone", "[free](bank.example)", "![x](y)", "*all*", "_so_", "~no~",
+     "`rm`", "|a|b|", "www.bank.example", "\\*x"],
+)  # fmt: skip
+def test_nothing_acts_in_a_chat(acts):
+    said = inert(f"batch {acts} of news")
+    assert acts not in said and not set("<>*~`|[]@\\") & set(said)
+    assert not re.search(r"(?<!\w)_|_(?!\w)|&(?!amp;|lt;|gt;)|www\.", said)
+
+
+def test_what_people_copy_out_of_a_chat_stays_as_it_is():
+    text = "next action: domainlm audit approve domainlm-finance/3 --key KEY_FILE.pem (2 of 3, 5 %)"
+    assert inert(text) == text
 
 
 def test_a_path_counts_from_the_project_and_bears_no_users_name(monkeypatch, tmp_path):
