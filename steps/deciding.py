@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from domainlm.digests import digest_json
 from domainlm.errors import ConfigurationError
 from domainlm.evaluate.contest_report import ContestReport
-from domainlm.names import REGISTER
+from domainlm.names import DETECT, REGISTER
 from domainlm.register import Registration
 from domainlm.retrain.batches import Claim, Decision, Result
 from domainlm.retrain.book import Book
@@ -34,7 +34,7 @@ def decided(
     if settings.as_run:
         _require_as_run(settings.as_run, run)
     lane = run.settings(REGISTER).name
-    waiting = selected(book, settings)
+    waiting = selected(book, settings, run.settings(DETECT).feeds)
     signals = signals_of(book, lane, now or datetime.now(UTC), ledger_view(lane, _standing(run)))
     decision = decide(settings, waiting, profiles_of(book, waiting, signals), signals)
     if not decision.retrain:

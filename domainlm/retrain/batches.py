@@ -93,6 +93,16 @@ class Batch(Report):
     reason: str = ""
 
 
+class BriefBatch(NamedTuple):
+    """What a decision needs of a batch; light, since thousands may wait. Fields as in `Batch`."""
+
+    id: str
+    number: int
+    feed: str
+    name: str
+    rows: int
+
+
 class Claim(Report):
     """The right of one runner to train on some batches, for as long as it renews it.
 

@@ -7,6 +7,7 @@ children. Nothing here imports a heavy library: what is heavy is handed in.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from statistics import median
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from domainlm.digests import digest_json
 from domainlm.errors import ConfigurationError, DomainLMError, nearest
 from domainlm.reports import Report
-from domainlm.retrain.batches import LANDED, QUARANTINED, Batch, Decision
+from domainlm.retrain.batches import ACCEPTED, LANDED, QUARANTINED, Batch, BriefBatch, Decision
 from domainlm.retrain.settings import DecideSettings, DetectSettings, FeedSettings, SettleSettings
 
 if TYPE_CHECKING:
@@ -173,6 +174,8 @@ class Round:
         scan = self.zone.settled(patience_s)
         for line in scan.lines():
             self._say(line)
+        for line in self.left_out():
+            self._say(line)
         quarantined, unheard = self.look_into(self.landed())
         report = RoundReport(
             at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -216,15 +219,31 @@ class Round:
         queries = {feed.uri for feed in self.terms.detect.feeds if feed.query}
         return [(name, reason) for name, reason in scan.unreadable if name not in queries]
 
-    def landed(self, only: Sequence[str] = ()) -> list[Batch]:
-        """Batches that nobody looked into, in order of landing; where some are named, by the beginning of their ids."""
-        return [batch for batch in self.book.batches(state=LANDED) if not only or batch.id.startswith(tuple(only))]
+    def landed(self, only: Sequence[str] = (), limit: int | None = None) -> list[BriefBatch]:
+        """Batches of the configured feeds that nobody looked into, in order of landing.
 
-    def waiting(self) -> list[Batch]:
+        Args:
+            only: the beginnings of their ids; empty: any.
+            limit: look at no more of them than so many.
+        """
+        feeds = [feed.name for feed in self.terms.detect.feeds]
+        found = self.book.briefs(state=LANDED, feeds=feeds, limit=limit)
+        return [batch for batch in found if not only or batch.id.startswith(tuple(only))]
+
+    def waiting(self) -> list[BriefBatch]:
         """Batches that wait to be trained on, within what the configuration asks for."""
         from domainlm.retrain.deciding.plan import selected
 
-        return selected(self.book, self.terms.decide)
+        return selected(self.book, self.terms.decide, self.terms.detect.feeds)
+
+    def left_out(self) -> list[str]:
+        """Feeds that the configuration does not name any more, while batches of theirs wait, in a line each."""
+        names = {feed.name for feed in self.terms.detect.feeds}
+        found = Counter(one.feed for one in self.book.briefs(state=(LANDED, ACCEPTED)) if one.feed not in names)
+        return [
+            f"{count} batches of feed '{feed}' wait, which the configuration does not name any more: they are left out"
+            for feed, count in sorted(found.items())
+        ]
 
     def has_open_result(self) -> bool:
         """Whether the newest result of this lane may still be promoted."""
@@ -251,7 +270,7 @@ class Round:
         scheme, separator, rest = zone.partition("://")
         return f"{scheme}://{rest.rpartition('@')[2] if '@' in rest.split('/')[0] else rest}" if separator else zone
 
-    def look_into(self, landed: Sequence[Batch]) -> tuple[list[Batch], list[str]]:
+    def look_into(self, landed: Sequence[BriefBatch]) -> tuple[list[Batch], list[str]]:
         """Hold each batch against its feed's contract. What hinders one does not hold up the others.
 
         Returns:
@@ -266,7 +285,7 @@ class Round:
         for batch in landed:
             try:
                 assert self._accept is not None
-                seen = self._accept(batch, self.terms.feed(batch.feed))
+                seen = self._accept(self.book.batch(batch.id), self.terms.feed(batch.feed))
             except BookUnavailable:
                 raise
             except DomainLMError as error:
@@ -288,7 +307,7 @@ class Round:
         waiting = self.waiting()
         return decide(self.terms.decide, waiting, profiles_of(self.book, waiting, signals), signals)
 
-    def to_probe(self, decision: Decision) -> list[Batch]:
+    def to_probe(self, decision: Decision) -> list[BriefBatch]:
         """Batches about which the champion should be asked before a "no" is believed; none where it does not matter.
 
         It costs a run, so it waits for as many rows as drift does: fewer show no decay.

@@ -8,12 +8,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from domainlm.errors import BookRefused
-from domainlm.retrain.batches import ACCEPTED, LANDED, Batch, LandedFile
+from domainlm.retrain.batches import ACCEPTED, LANDED, Batch, BriefBatch, LandedFile
 from domainlm.retrain.book.connection import Connected
 from domainlm.retrain.book.rows import Transition
 from domainlm.retrain.book.store import BATCHES, FILES, TRANSITIONS
 
 PREFIX_DIGITS = 8  # of an id: enough to name a batch
+_PART = 500  # batches of one question
+_BRIEF = (BATCHES.c.id, BATCHES.c.number, BATCHES.c.feed, BATCHES.c.name, BATCHES.c.rows)
 _SHOWN = [column for column in BATCHES.c if column.name not in ("profile", "person")]
 
 
@@ -34,17 +36,51 @@ class Catalogue(Connected):
             since, until: ISO 8601 days, both included: batches that hold data of a day in between. Where rows have no
                 timestamp, the day of landing counts.
         """
-        wanted = sa.true()
-        if state is not None:
-            wanted &= BATCHES.c.state.in_([state] if isinstance(state, str) else list(state))
-        if feed is not None:
-            wanted &= BATCHES.c.feed == feed
-        landed = sa.func.substr(BATCHES.c.landed, 1, 10)
-        if since:
-            wanted &= sa.case((BATCHES.c.last_day != "", BATCHES.c.last_day), else_=landed) >= since[:10]
-        if until:
-            wanted &= sa.case((BATCHES.c.first_day != "", BATCHES.c.first_day), else_=landed) <= until[:10]
+        wanted = _wanted(state, None if feed is None else [feed], since, until)
         return self._read(lambda connection: _batches(connection, wanted))
+
+    def briefs(
+        self,
+        state: str | Iterable[str] | None = None,
+        feeds: Iterable[str] | None = None,
+        since: str = "",
+        until: str = "",
+        limit: int | None = None,
+    ) -> list[BriefBatch]:
+        """As `batches`, without files and times: light also for thousands.
+
+        Args:
+            feeds: names; None: of any.
+            limit: at most so many, the first that landed.
+        """
+        query = sa.select(*_BRIEF).where(_wanted(state, feeds, since, until)).order_by(BATCHES.c.number).limit(limit)
+        return [BriefBatch(*row) for row in self._read(lambda connection: connection.execute(query).all())]
+
+    def briefs_of(self, ids: Iterable[str]) -> list[BriefBatch]:
+        """Those batches, in order of landing; whole ids, and what is none of this book is left out."""
+        found = [BriefBatch(*row) for row in self._of_each(sa.select(*_BRIEF), BATCHES.c.id, ids)]
+        return sorted(found, key=lambda batch: batch.number)
+
+    def profiles(self, ids: Iterable[str]) -> list[dict[str, Any]]:
+        """What `accept` was given of each that has one; whole ids."""
+        return [row.profile for row in self._of_each(sa.select(BATCHES.c.profile), BATCHES.c.id, ids) if row.profile]
+
+    def acceptances(self, ids: Iterable[str]) -> dict[str, int]:
+        """The number of the transition by which each was accepted last: as long as it stays, so does the profile."""
+        query = (
+            sa.select(TRANSITIONS.c.batch, sa.func.max(TRANSITIONS.c.number))
+            .where(TRANSITIONS.c.after == ACCEPTED)
+            .group_by(TRANSITIONS.c.batch)
+        )
+        return {batch: number for batch, number in self._of_each(query, TRANSITIONS.c.batch, ids)}
+
+    def _of_each(self, query: sa.Select, column: sa.Column, ids: Iterable[str]) -> list[sa.Row]:
+        """Rows of a query for some batches, asked in parts that every database takes."""
+        wanted, found = list(dict.fromkeys(ids)), []
+        for start in range(0, len(wanted), _PART):
+            part = query.where(column.in_(wanted[start : start + _PART]))
+            found += self._read(lambda connection, part=part: connection.execute(part).all())
+        return found
 
     def batch(self, prefix: str) -> Batch:
         """A batch by its id, or by the first digits of it (8 or more).
@@ -87,6 +123,22 @@ class Catalogue(Connected):
             return [Transition(**{name: value for name, value in row.items() if name != "number"}) for row in rows]
 
         return self._read(work)
+
+
+def _wanted(
+    state: str | Iterable[str] | None, feeds: Iterable[str] | None, since: str, until: str
+) -> sa.ColumnElement[bool]:
+    wanted = sa.true()
+    if state is not None:
+        wanted &= BATCHES.c.state.in_([state] if isinstance(state, str) else list(state))
+    if feeds is not None:
+        wanted &= BATCHES.c.feed.in_(list(feeds))
+    landed = sa.func.substr(BATCHES.c.landed, 1, 10)
+    if since:
+        wanted &= sa.case((BATCHES.c.last_day != "", BATCHES.c.last_day), else_=landed) >= since[:10]
+    if until:
+        wanted &= sa.case((BATCHES.c.first_day != "", BATCHES.c.first_day), else_=landed) <= until[:10]
+    return wanted
 
 
 def found_batch(connection: sa.Connection, prefix: str) -> Batch:

@@ -100,6 +100,11 @@ class Notes(Connected):
         )
         return default if found is None else found
 
+    def values(self, prefix: str) -> dict[str, str]:
+        """Small facts whose names begin so."""
+        query = sa.select(VALUES.c.name, VALUES.c.value).where(VALUES.c.name.startswith(prefix, autoescape=True))
+        return {name: value for name, value in self._read(lambda connection: connection.execute(query).all())}
+
     def set_value(self, name: str, value: str) -> None:
         """Keep a small fact."""
         self._put(VALUES, {"name": name}, {"value": value})

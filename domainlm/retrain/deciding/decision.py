@@ -12,7 +12,7 @@ from math import floor
 
 from domainlm.digests import digest_json
 from domainlm.retrain.accepting.profile import Profile, added
-from domainlm.retrain.batches import Batch, Code, Decision, Reason
+from domainlm.retrain.batches import BriefBatch, Code, Decision, Reason
 from domainlm.retrain.deciding.drift import Drift, label_drift, term_drift, told_labels, told_terms, vocabulary_drift
 from domainlm.retrain.deciding.signals import FreshScore, KnownModel, Profiles, Signals
 from domainlm.retrain.settings import DecideSettings
@@ -27,7 +27,7 @@ _OFF = "; switched off"
 DECAY_SD = 2.33  # of the difference: a drop this large comes by chance once in a hundred times
 
 
-def decide(settings: DecideSettings, waiting: Sequence[Batch], profiles: Profiles, signals: Signals) -> Decision:
+def decide(settings: DecideSettings, waiting: Sequence[BriefBatch], profiles: Profiles, signals: Signals) -> Decision:
     """Look at every ground, and at what stands against a training.
 
     Args:
@@ -64,7 +64,7 @@ def _asked(settings: DecideSettings) -> Reason:
     return Reason(code="asked", holds=asked, told=told)
 
 
-def _first(waiting: Sequence[Batch], signals: Signals) -> Reason:
+def _first(waiting: Sequence[BriefBatch], signals: Signals) -> Reason:
     if signals.newest:
         kind = "champion" if signals.newest is signals.champion else "candidate"
         return Reason(code="first", holds=False, told=f"the {kind} is {signals.newest.label}")
@@ -75,7 +75,7 @@ def _first(waiting: Sequence[Batch], signals: Signals) -> Reason:
     )  # fmt: skip
 
 
-def _new_rows(settings: DecideSettings, waiting: Sequence[Batch]) -> Reason:
+def _new_rows(settings: DecideSettings, waiting: Sequence[BriefBatch]) -> Reason:
     rows = sum(batch.rows for batch in waiting)
     holds = settings.new_rows is not None and rows >= settings.new_rows
     return Reason(
@@ -84,7 +84,7 @@ def _new_rows(settings: DecideSettings, waiting: Sequence[Batch]) -> Reason:
     )  # fmt: skip
 
 
-def _age(settings: DecideSettings, waiting: Sequence[Batch], signals: Signals) -> Reason:
+def _age(settings: DecideSettings, waiting: Sequence[BriefBatch], signals: Signals) -> Reason:
     model, threshold = signals.newest, settings.max_age_days
     if model is None or not model.since:
         return Reason(code="age", holds=False, threshold=threshold, told="no model of known age")

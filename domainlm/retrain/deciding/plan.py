@@ -17,6 +17,7 @@ from domainlm.retrain.batches import (
     PROMOTED,
     TRAINED,
     Batch,
+    BriefBatch,
     Claim,
     Decision,
     LandedFile,
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
     from domainlm.retrain.book import Book
 
 
-def selected(book: Book, settings: DecideSettings) -> list[Batch]:
+def selected(book: Book, settings: DecideSettings, feeds: Sequence[FeedSettings]) -> list[BriefBatch]:
     """The accepted batches that a training may learn from now, in order of landing: what a claim asks for.
 
     Args:
+        feeds: of the configuration; a batch of a feed that it does not name any more waits on.
         settings: `since`, `until` and `batches` limit them; where an earlier run is repeated there are none, since a
             batch has one result.
 
@@ -42,7 +44,8 @@ def selected(book: Book, settings: DecideSettings) -> list[Batch]:
     """
     if settings.as_run:
         return []
-    waiting = book.batches(state=ACCEPTED, since=settings.since, until=settings.until)
+    names = [feed.name for feed in feeds]
+    waiting = book.briefs(state=ACCEPTED, feeds=names, since=settings.since, until=settings.until)
     if not settings.batches:
         return waiting
     named = {book.batch(prefix).id: prefix for prefix in settings.batches}
@@ -50,6 +53,8 @@ def selected(book: Book, settings: DecideSettings) -> list[Batch]:
     for missing in named.keys() - {batch.id for batch in found}:
         batch = book.batch(missing)
         where = f"batch {named[missing]}"
+        if batch.feed not in names:
+            raise ConfigurationError(f"no feed is called '{batch.feed}' any more", where, nearest(batch.feed, names))
         if batch.state == ACCEPTED:
             raise ConfigurationError("holds no data of the days that are asked for", where, "mend since and until")
         remedy = "a trained batch is repeated with its run: as_run" if batch.rows else "see `domainlm batches show`"
@@ -175,7 +180,11 @@ def _batches(book: Book, claim: Claim, settings: DecideSettings) -> tuple[list[B
 
 
 def _numbered(book: Book, batches: Iterable[str]) -> list[Batch]:
-    return sorted((book.batch(id) for id in dict.fromkeys(batches)), key=lambda batch: batch.number)
+    wanted = set(batches)
+    found = [batch for batch in book.batches(state=(ACCEPTED, TRAINED, PROMOTED)) if batch.id in wanted]
+    # one that was taken back since it was trained on, or that is not in the book
+    others = [book.batch(id) for id in wanted - {batch.id for batch in found}]
+    return sorted(found + others, key=lambda batch: batch.number)
 
 
 def _rounds(entries: Iterable[_Entry], learnt: Mapping[str, int]) -> tuple[tuple[int, int], ...]:

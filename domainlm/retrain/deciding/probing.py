@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from domainlm.digests import digest_json
 from domainlm.reports import Report
-from domainlm.retrain.batches import ACCEPTED, Batch, Decision, LandedData, Reason
+from domainlm.retrain.batches import ACCEPTED, BriefBatch, Decision, LandedData, Reason
 from domainlm.retrain.deciding.plan import fresh
 from domainlm.retrain.settings import FeedSettings
 
@@ -35,20 +35,18 @@ class FreshRows(Report):
         return list(dict.fromkeys(batch for own in self.ends.values() for _, batch in own))
 
 
-def to_probe(book: Book, identity: str, feeds: Sequence[FeedSettings]) -> list[Batch]:
+def to_probe(book: Book, identity: str, feeds: Sequence[FeedSettings]) -> list[BriefBatch]:
     """Accepted batches of feeds with labels that a model was not asked about yet, in order of landing; light."""
-    labelled = {feed.name for feed in feeds if feed.task}
-    asked = {score.batch for score in book.scores(identity)}
-    return [
-        batch
-        for batch in book.batches(state=ACCEPTED)
-        if batch.feed in labelled and batch.id not in asked and not book.value(_mark(identity, batch.id))
-    ]
+    waiting = book.briefs(state=ACCEPTED, feeds=[feed.name for feed in feeds if feed.task])
+    asked = {score.batch for score in book.scores(identity)} if waiting else set()
+    empty = book.values(_mark(identity, "")) if waiting else {}
+    return [batch for batch in waiting if batch.id not in asked and _mark(identity, batch.id) not in empty]
 
 
 def fresh_rows(book: Book, identity: str, lane: str, feeds: Sequence[FeedSettings], zone: str) -> FreshRows | None:
     """Those batches as sources; None where there is none."""
-    found = fresh(to_probe(book, identity, feeds), feeds, zone)
+    wanted = {batch.id for batch in to_probe(book, identity, feeds)}
+    found = fresh([batch for batch in book.batches(state=ACCEPTED) if batch.id in wanted], feeds, zone)
     if not found.sources:
         return None
     landed = LandedData(lane=lane, sources=found.sources, digests=found.digests, new_after={})

@@ -13,11 +13,12 @@ from pydantic import Field
 
 from domainlm.reports import Report
 from domainlm.retrain.accepting.profile import Profile, added
+from domainlm.retrain.deciding.sums import summed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
-    from domainlm.retrain.batches import Batch
+    from domainlm.retrain.batches import BriefBatch
     from domainlm.retrain.book import AcceptedResult, Book, Score
 
 SOURCES = "profile/source/"  # values of the book: digest of a static source -> its profile
@@ -149,7 +150,7 @@ def signals_of(book: Book, lane: str, now: datetime, view: LedgerView | None = N
     )  # fmt: skip
 
 
-def profiles_of(book: Book, waiting: Iterable[Batch], signals: Signals) -> Profiles:
+def profiles_of(book: Book, waiting: Sequence[BriefBatch], signals: Signals) -> Profiles:
     """The profiles that a decision compares.
 
     What is known is everything that the newest model of the lane learnt from: batches, and the configured static
@@ -159,13 +160,9 @@ def profiles_of(book: Book, waiting: Iterable[Batch], signals: Signals) -> Profi
     digests = book.value(BASELINE).split()
     static = [Profile.model_validate_json(text) for digest in digests if (text := book.value(SOURCES + digest))]
     return Profiles(
-        new=tuple(added(_profiles(book, (batch.id for batch in waiting)))),
-        known=tuple(added([*static, *_profiles(book, learnt)])),
+        new=tuple(summed(book, "new", waiting)),
+        known=tuple(added([*static, *summed(book, "known", book.briefs_of(learnt))])),
     )
-
-
-def _profiles(book: Book, batches: Iterable[str]) -> list[Profile]:
-    return [Profile.model_validate(content) for batch in batches if (content := book.profile(batch))]
 
 
 def _champion(view: LedgerView, results: list[AcceptedResult]) -> KnownModel | None:
@@ -220,10 +217,12 @@ def _fresh(book: Book, identity: str, learnt: tuple[str, ...]) -> tuple[FreshSco
     """
     scores = book.scores(identity)
     registered = {(score.batch, score.task): score for score in scores}
+    known = set(learnt)
     fresh: dict[tuple[str, str], list[Score]] = {}
+    feeds = {one.id: one.feed for one in book.briefs_of(score.batch for score in scores)}
     for score in scores:
-        if score.batch and not score.batch.startswith(of_feed("")) and score.batch not in learnt and score.items:
-            fresh.setdefault((book.batch(score.batch).feed, score.task), []).append(score)
+        if score.batch in feeds and score.batch not in known and score.items:
+            fresh.setdefault((feeds[score.batch], score.task), []).append(score)
     found = []
     for (feed, task), parts in sorted(fresh.items()):
         first = registered.get((of_feed(feed), task)) or registered.get(("", task))

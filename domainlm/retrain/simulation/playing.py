@@ -19,7 +19,7 @@ from typing import NamedTuple
 from domainlm.errors import DomainLMError
 from domainlm.intervals import wilson
 from domainlm.retrain.accepting.acceptance import Rules, accept, profile_sources
-from domainlm.retrain.batches import ACCEPTED, LANDED, Batch, Decision, Result, RetrainingPlan
+from domainlm.retrain.batches import ACCEPTED, LANDED, Batch, BriefBatch, Decision, Result, RetrainingPlan
 from domainlm.retrain.book import Book
 from domainlm.retrain.deciding.decision import decide
 from domainlm.retrain.deciding.plan import make_plan, selected
@@ -51,7 +51,7 @@ class Retraining(NamedTuple):
     time: float
     plan: RetrainingPlan
     trained: Trained
-    batches: tuple[Batch, ...]
+    batches: tuple[BriefBatch, ...]
     promoted: float  # when it became the champion
 
 
@@ -156,7 +156,7 @@ class Player:
             self.book.score(trained.identity, batch.id, TASK, share, *wilson(share, len(right)), len(right))
 
     def _decide(self) -> None:
-        waiting = selected(self.book, self.wanted)
+        waiting = selected(self.book, self.wanted, self.detect.feeds)
         signals = signals_of(self.book, LANE, datetime.fromtimestamp(self.clock.now, UTC), self._view())
         decision = decide(self.wanted, waiting, profiles_of(self.book, waiting, signals), signals)
         if not any(known.id == decision.id for _, known in self.played.decisions[-1:]):
@@ -165,7 +165,7 @@ class Player:
         if decision.retrain:
             self._retrain(waiting, decision)
 
-    def _retrain(self, waiting: list[Batch], decision: Decision) -> None:
+    def _retrain(self, waiting: list[BriefBatch], decision: Decision) -> None:
         began = self.clock.now
         claim = self.book.claim(LANE, "simulation", LEASE_S, batches=[batch.id for batch in waiting], allow_empty=True)
         if claim is None:

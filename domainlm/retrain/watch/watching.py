@@ -24,7 +24,7 @@ from domainlm.retrain.watch.health import Pulse, notify_systemd
 from domainlm.retrain.watch.launching import BUSY, Child, Children, LaunchFailed, OnStop
 from domainlm.retrain.watch.noticing import Changes
 from domainlm.retrain.watch.outages import TOLD_AFTER_S, Outages
-from domainlm.retrain.watch.patience import Patience
+from domainlm.retrain.watch.patience import KEPT, Patience
 
 if TYPE_CHECKING:
     from domainlm.retrain.batches import Decision
@@ -256,7 +256,8 @@ class Watcher:
         """A child for the batches that nobody looked into; one that ended a child is left alone for a while."""
         if ACCEPT in self._children:
             return
-        held = {batch.id: self._patience[ACCEPT].held_s(batch.id) for batch in self._setup.round.landed()}
+        first = self._setup.round.landed(limit=KEPT + BATCHES_OF_CHILD)  # no more of them can be held
+        held = {batch.id: self._patience[ACCEPT].held_s(batch.id) for batch in first}
         self._held_s = min((left for left in held.values() if left), default=NEVER_S)
         if due := [id for id, left in held.items() if not left][:BATCHES_OF_CHILD]:
             self._children.start(ACCEPT, self._setup.accept(due), due)
@@ -272,6 +273,7 @@ class Watcher:
             self._next_decision = self._decided + DECIDE_S  # what it finds comes first, but a feed that never rests
             return  # holds up no decision
         self._decided = now
+        self._once("left out", self._setup.round.left_out())
         spent = time.process_time()
         decision = self._setup.round.decide()
         pause = max(DECIDE_S, (time.process_time() - spent) / SHARE)
@@ -385,7 +387,7 @@ class Watcher:
             return
         what, keys = "the training" if name == RETRAIN else "asking the champion", child.keys
         if name == ACCEPT:
-            left = self._keep(lambda: {batch.id for batch in self._setup.round.landed()}) or set()
+            left = self._keep(lambda: {batch.id for batch in self._setup.round.landed(only=child.keys)}) or set()
             keys = tuple(one for one in child.keys if one in left) or keys[:1]
             if child.code < 0:  # it goes in order of landing: the first that it left is the one that ended it
                 keys = keys[:1]

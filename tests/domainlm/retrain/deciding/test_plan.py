@@ -234,7 +234,7 @@ def test_a_run_is_repeated_on_what_it_had(book: Book, zone: Path) -> None:
     trained(book, "r2", b, c)
     trained(book, "r3", d)
     claim = book.claim(LANE, "tina", 60, batches=(), allow_empty=True)
-    assert claim and selected(book, DecideSettings(as_run="r2", batches=(c.id[:8],))) == []
+    assert claim and selected(book, DecideSettings(as_run="r2", batches=(c.id[:8],)), (feed(),)) == []
     found = plan(book, zone, claim, as_run="r2")
     assert names(found) == ["a", "b", "c"] and found.new_after == {"news": 2} and found.as_run == "r2"
     found = plan(book, zone, claim, as_run="r2", batches=(c.id[:12],))
@@ -245,6 +245,16 @@ def test_a_run_is_repeated_on_what_it_had(book: Book, zone: Path) -> None:
         plan(book, zone, claim, as_run="r9")
 
 
+def test_a_batch_of_a_feed_that_was_taken_out_waits_on_and_holds_up_no_other(book: Book, zone: Path) -> None:
+    landed(book, zone, "n"), (old := landed(book, zone, "w", of="wire"))
+    waiting = selected(book, DecideSettings(), (feed(),))
+    assert [one.name for one in waiting] == ["n"]
+    assert names(plan(book, zone, claimed(book, *(book.batch(one.id) for one in waiting)))) == ["n"]
+    assert [one.name for one in selected(book, DecideSettings(), (feed(), feed("wire")))] == ["n", "w"]
+    with pytest.raises(ConfigurationError, match="no feed is called 'wire' any more"):
+        selected(book, DecideSettings(batches=(old.id[:8],)), (feed(),))
+
+
 def test_days_and_names_select_what_waits(book: Book, zone: Path) -> None:
     january = landed(book, zone, "jan", first_day="2024-01-02", last_day="2024-01-31")
     february = landed(book, zone, "feb", first_day="2024-02-01", last_day="2024-02-28")
@@ -252,7 +262,7 @@ def test_days_and_names_select_what_waits(book: Book, zone: Path) -> None:
     trained(book, "r1", old := landed(book, zone, "old"))
 
     def chosen(**given: Any) -> list[str]:
-        return [batch.name for batch in selected(book, DecideSettings(**given))]
+        return [batch.name for batch in selected(book, DecideSettings(**given), (feed(),))]
 
     assert chosen() == ["jan", "feb", "undated"]
     assert chosen(since="2024-01-31", until="2024-01-31") == ["jan"] and chosen(until="2024-12-31") == ["jan", "feb"]

@@ -15,7 +15,7 @@ import pytest
 from postgresql_cluster import Cluster, binaries, postgresql
 from small_watcher import FEED, SmallWatcher
 
-from domainlm.retrain.batches import Result
+from domainlm.retrain.batches import Batch, LandedFile, Result
 from domainlm.retrain.watch.health import read_heartbeat
 
 HEAVY = ("torch", "datasets", "pandas", "pyarrow", "zenml", "mlflow", "transformers", "numpy")
@@ -189,6 +189,23 @@ def test_a_child_that_hangs_is_ended_with_all_that_it_started(watcher: SmallWatc
     assert [one["kind"] for one in watcher.told()] == ["child-failing"]
     watcher.drop("c.csv", "fine")
     watcher.until(lambda: "landed" in watcher.states() and len(set(watcher.states())) == 2)
+
+
+def test_a_feed_that_was_taken_out_is_told_once_and_holds_up_no_other(watcher: SmallWatcher) -> None:
+    book = watcher.book_made()
+    for number, state in enumerate(("landed", "accepted")):
+        file = LandedFile(path=f"{state}.csv", uri=f"/z/{state}.csv", sha256=str(number) * 64, size_bytes=1)
+        book.land(Batch(id=str(number) * 64, number=0, feed="wire", name=state, files=(file,), landed="2026-11-01"))
+    book.accept("1" * 64, 5)
+    watcher.drop("one.csv")
+    watcher.start()
+    watcher.until_said("a training begins")
+    watcher.until_said("the training's command ended well")
+    watcher.send(signal.SIGHUP)  # decided anew
+    watcher.until_said("in force")
+    time.sleep(0.5)
+    assert watcher.said().count("2 batches of feed 'wire' wait, which the configuration does not name any more") == 1
+    assert watcher.starts("accept") == 1
 
 
 def test_it_waits_while_a_training_runs(watcher: SmallWatcher) -> None:
