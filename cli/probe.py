@@ -6,7 +6,8 @@ For cron or CI, before `domainlm retrain --once`. Exit code 0: scored, or there 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from rich.console import Console
@@ -16,6 +17,9 @@ from cli.follow import StackOfRun
 from cli.landing import configuration_path, view_of
 from cli.retrain import ConfigurationOption, Overrides
 from domainlm.config import RunConfiguration
+
+if TYPE_CHECKING:
+    from cli.launch import Finished, Launch
 
 
 def probe(config: ConfigurationOption = None, stack: StackOfRun = None, overrides: Overrides = None) -> None:
@@ -35,19 +39,12 @@ def probe(config: ConfigurationOption = None, stack: StackOfRun = None, override
     if view is not None and view.champion and not to_probe(open_book(), view.champion, terms.detect.feeds):
         console.print(f"{view.version} was asked about every accepted batch with labels: nothing to do")
         return
-    from cli.launch import Launch, effective, launched, let_hub
+    from cli.launch import Launch
     from domainlm.ledger.run import manifest as manifests
     from domainlm.ledger.run.asked import Asked
 
-    let_hub(configuration)
-
-    def start(stated: dict[str, Any]) -> Any:
-        from pipelines.probing import probing_pipeline
-
-        return probing_pipeline.with_options(config_path=str(effective(configuration.content, stated)))()
-
-    asked = Asked(str(path), overridden=bool(overrides))
-    finished = launched(start, Launch(configuration, asked, stack), console, log)
+    given = Asked(str(path), overridden=bool(overrides))
+    finished = asked(Launch(configuration, given, stack), console, log)
     if finished is None:
         sys.exit(1)
     if manifests.read(finished.path).status == manifests.DECLINED:
@@ -58,3 +55,18 @@ def probe(config: ConfigurationOption = None, stack: StackOfRun = None, override
     found: Any = reports_of(UUID(finished.run_id))["probe_report"]
     for line in found.lines():
         console.print(line, markup=False, soft_wrap=True)
+
+
+def asked(launch: Launch, console: Console, log: Path) -> Finished | None:
+    """Run the pipeline that asks the champion; None where it failed, which has been said."""
+    from cli.launch import effective, launched, let_hub
+
+    let_hub(launch.configuration)
+
+    def start(stated: dict[str, Any]) -> Any:
+        from pipelines.probing import probing_pipeline
+
+        path = effective(launch.configuration.content, stated)
+        return probing_pipeline.with_options(config_path=str(path))()
+
+    return launched(start, launch, console, log)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from cli.launch import Launch
     from domainlm.retrain.batches import Decision
-    from domainlm.retrain.rounds import Launched, Round, RoundReport, Terms
+    from domainlm.retrain.rounds import Launched, RoundReport, Terms
 
 GOOD, FAILED, BUSY = 0, 1, 75
 ConfigurationOption = Annotated[
@@ -236,48 +236,20 @@ def _dry(started: _Started, patience_s: float, as_json: bool) -> int:
                       accept=accept, say=started.say)  # fmt: skip
         report = round.once(patience_s, dry=True)
         if report.outcome == "would-train":
-            report.told = tuple(_plan(round, report.decision))
+            from domainlm.retrain.deciding.foreseen import foreseen
+
+            assert report.decision is not None
+            report.told = tuple(foreseen(round, report.decision))
         _show(report, started, as_json)
         return BUSY if report.outcome == "busy" else GOOD
 
 
-def _plan(round: Round, decision: Decision | None) -> list[str]:
-    """What a training would work on, and about what it would take."""
-    from domainlm.retrain.deciding.plan import make_plan
-
-    assert decision is not None
-    terms, book, ids = round.terms, round.book, [batch.id for batch in round.waiting()]
-    claim = book.claim(terms.lane, "dry run", 3600, batches=ids, exclusive=False, allow_empty=True)
-    if claim is None:
-        return ["nothing can be claimed now"]
-    aside = str(round.zone.aside or "")
-    plan = make_plan(book, claim, decision, terms.decide, terms.detect.feeds, terms.detect.zone, aside)
-    lines = [
-        f"would train on: {book.batch(one).name or one[:12]} ({book.batch(one).rows} rows)" for one in claim.batches
-    ]
-    for source in plan.sources:
-        lines.append(f"feed {source.name}: {len(source.parts)} files, new after row {plan.new_after[source.name]}")
-    kept = "all old rows" if plan.replay_ratio is None else f"{plan.replay_ratio:g} old rows for each new one"
-    trust = "trusted" if plan.trusted else "an untrusted feed is among them: never promoted by itself"
-    hours = round.hours_of_a_training()
-    cost = "no earlier training to tell the cost by" if hours is None else f"about {hours:.2f} h, as earlier ones took"
-    return [*lines, f"from: {plan.start}; with {kept}; {trust}", f"cost: {cost}"]
-
-
 def _probe(started: _Started) -> bool:
     """Whether the champion could be asked; where it could not, the decision goes without its score."""
-    from cli.launch import effective, launched, let_hub
+    from cli.probe import asked
 
     started.say("the champion is asked about what landed since it was trained")
-    let_hub(started.configuration)
-
-    def start(stated: dict[str, Any]) -> Any:
-        from pipelines.probing import probing_pipeline
-
-        path = effective(started.configuration.content, stated)
-        return probing_pipeline.with_options(config_path=str(path))()
-
-    return launched(start, _what(started), started.console, started.log) is not None
+    return asked(_what(started), started.console, started.log) is not None
 
 
 def _launch(started: _Started, decision: Decision) -> Launched:
@@ -288,10 +260,10 @@ def _launch(started: _Started, decision: Decision) -> Launched:
     for line in decision.lines():
         started.say(line)
     let_hub(started.configuration)
-    began = time.monotonic()
+    began, before = time.monotonic(), _begun()
     finished = launched(_pipeline(started), _what(started), started.console, started.log)
     if finished is None:
-        return Launched("failed", _tell_failure(started))
+        return Launched("failed", _tell_failure(started, before))
     manifest = manifests.read(finished.path)
     if manifest.status == manifests.DECLINED:
         return Launched("no", finished.run_id)
@@ -330,20 +302,29 @@ def _what(started: _Started) -> Launch:
     return Launch(started.configuration, asked, started.stack)
 
 
-def _tell_failure(started: _Started) -> str:
-    """Tell people that a run failed: run, step, cause and what to do, out of its manifest; the run's id."""
-    from domainlm.ledger.run import manifest as manifests
+def _tell_failure(started: _Started, before: int) -> str:
+    """Tell people that a run failed.
+
+    Args:
+        before: how many runs this process had begun before it: those are others, such as the champion's probe.
+
+    Returns:
+        The run's id; empty where none began here.
+    """
     from domainlm.retrain.book import open_book
+    from domainlm.retrain.failures import failed
     from pipelines import hooks
 
-    run = str(hooks.started[-1]) if hooks.started else ""
-    path = manifests.manifest_folder() / f"{run}.json"
-    failure = manifests.read(path).failure if run and path.exists() else None
-    step, cause = (failure.step, f"{failure.error}: {failure.message}") if failure else ("", "it did not begin")
-    remedy = "mend the cause (domainlm.log says more); the next round tries again"
-    told = {"run": run, "step": step, "cause": cause, "next_action": remedy, "key": f"failed/{run}"}
-    notify(started.terms, open_book(), "failed", **told)
+    run = next((str(one) for one in hooks.started[before:][-1:]), "")
+    notice = failed(run)
+    notify(started.terms, open_book(), **notice.model_dump(exclude_defaults=True))
     return run
+
+
+def _begun() -> int:
+    """How many runs this process began by now; ZenML is imported by the first."""
+    hooks = sys.modules.get("pipelines.hooks")
+    return len(hooks.started) if hooks else 0
 
 
 def _show(report: RoundReport, started: _Started, as_json: bool) -> None:
