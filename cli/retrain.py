@@ -266,6 +266,11 @@ def _launch(started: _Started, decision: Decision) -> Launched:
         return Launched("failed", _tell_failure(started, before))
     manifest = manifests.read(finished.path)
     if manifest.status == manifests.DECLINED:
+        from cli.card import decision as decided
+
+        started.say("the run decided otherwise, with the claim in its hand:")
+        for title, told in decided(manifest):
+            started.say(f"{title}: {told}" if title else told)
         return Launched("no", finished.run_id)
     return Launched("trained" if show_card(finished, started.console, began) else "failed", finished.run_id)
 
@@ -334,7 +339,7 @@ def _show(report: RoundReport, started: _Started, as_json: bool) -> None:
     say = started.say
     say(f"zone {report.zone}: {len(report.landed)} batches landed, {report.settling} still settle, "
         f"{report.unreadable} files cannot be read")  # fmt: skip
-    if report.decision is not None and report.outcome in ("no", "busy", "would-train"):
+    if report.decision is not None and report.outcome in ("no", "busy", "would-train") and not report.run_id:
         say(f"waiting to be trained on: {len(report.waiting)} batches, {report.waiting_rows} rows")
         for line in report.decision.lines():
             say(line)

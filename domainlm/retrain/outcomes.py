@@ -61,10 +61,10 @@ def waiting(result: AcceptedResult, candidate: Candidate, untrusted: bool, may_s
         may_stand: whether the configuration leaves promotions to standing approvals.
     """
     action = f"domainlm promote {candidate.label}"
-    if candidate.state == WAITS:
+    if candidate.state == WAITS and not candidate.missing:
+        action = f"domainlm audit approvals {candidate.label} says what"
+    elif candidate.state == WAITS or (untrusted and candidate.state == BY_STANDING):
         action = f"domainlm audit approve {candidate.label} --key KEY.pem, then {action}"
-    elif candidate.state == BY_STANDING and untrusted:
-        action = f"domainlm audit approve {candidate.label} --key KEY.pem: people decide on it"
     why = _why(candidate, untrusted, may_stand)
     notice = Notice(kind="waits-for-person", run=result.run_id, cause=f"candidate {candidate.label}: {why}",
                     next_action=action, key=f"{candidate.state}/{candidate.identity}")  # fmt: skip
@@ -91,11 +91,11 @@ def promoted(result: AcceptedResult, how: str) -> Outcome:
 
 def _why(candidate: Candidate, untrusted: bool, may_stand: bool) -> str:
     if candidate.state == APPROVED:
-        return "people approved it"
+        return "people approved it, and nobody promoted it yet"
     if untrusted:
         return "it learnt from an untrusted source, and nothing promotes it by itself"
     if candidate.state == BY_STANDING:
         return "a standing approval would allow it, and steps.settle.parameters.promote is person"
-    missing = " and ".join(candidate.missing) or "something else than an approval"
-    told = f"{missing} is missing; `domainlm audit approvals {candidate.label}` says more"
+    told = " and ".join(candidate.missing) or "more than an approval"
+    told += " are missing" if len(candidate.missing) > 1 else " is missing"
     return f"no standing approval serves, and {told}" if may_stand else told

@@ -14,10 +14,10 @@ import yaml
 from small_landing import FEED, SmallLanding
 from small_ledgers import small_run
 
-from cli import retrain
+from cli import launch, retrain
 from domainlm.errors import ConfigurationError
 from domainlm.ledger.run import manifest as manifests
-from domainlm.ledger.run.manifest import StepEntry
+from domainlm.ledger.run.manifest import DECLINED, RunManifest, StepEntry
 from domainlm.retrain.batches import Result
 from domainlm.retrain.book import open_book
 from domainlm.retrain.rounds import Launched
@@ -238,6 +238,26 @@ def test_a_killed_run_is_marked_before_it_is_repeated(
     with pytest.raises(SystemExit) as end:
         retrain.retrain(config=landing.configuration, as_run="killed")
     assert end.value.code == 0 and given[0].step("prepare").test_fraction == 0.3
+
+
+def test_a_run_that_decides_otherwise_says_its_own_reasons(
+    landing: SmallLanding, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process, with ZenML left out: the last word is the run's, and no other decision is shown after it."""
+    said = {"verdict": "no retraining", "reasons": "+ busy: another runner was faster | - age: 3 days old"}
+    manifest = RunManifest(run_id="run-1", run_name="r", pipeline="p", status=DECLINED, verdicts={"decision": said})
+    path = manifests.write(manifest)
+    monkeypatch.setattr(launch, "launched", lambda *given: launch.Finished("run-1", path, "entered"))
+    monkeypatch.setattr(retrain, "following", lambda terms, book, stack: [])
+    landing.drop("one.csv", "Shares rise", "Shares fall", "Shares rest")
+    with pytest.raises(SystemExit) as end:
+        retrain.retrain(config=landing.configuration, patience_s=10.0)
+    told = capsys.readouterr().out.splitlines()
+    otherwise = told.index("the run decided otherwise, with the claim in its hand:")
+    assert end.value.code == 0 and told[otherwise + 1 : otherwise + 4] == [
+        "decision: no retraining", "+ busy: another runner was faster", "- age: 3 days old",
+    ]  # fmt: skip
+    assert told[-1] == "nothing is trained: run run-1" and not any("new-rows" in one for one in told[otherwise:])
 
 
 def test_what_a_library_says_when_it_breaks_is_not_printed(
