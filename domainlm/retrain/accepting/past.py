@@ -1,7 +1,8 @@
 """What the batches of a feed before the present one hold: their columns, and digests of their rows.
 
 Read once in a process and then kept up, since a first scan may land a thousand batches. No text is kept: 16 bytes for
-each, so that a feed of a million rows takes some 250 MB in the process that accepts, and nothing elsewhere.
+each, so that a feed of a million rows takes some 250 MB in the process that accepts, and nothing elsewhere. Feeds and
+static sources of one task are in memory together, since `prepare` compares their labels.
 """
 
 from __future__ import annotations
