@@ -239,7 +239,8 @@ def _dry(started: _Started, patience_s: float, as_json: bool) -> int:
             from domainlm.retrain.deciding.foreseen import foreseen
 
             assert report.decision is not None
-            report.told = tuple(foreseen(round, report.decision))
+            report.plan = foreseen(round, report.decision)
+            report.told = tuple(report.plan.lines() if report.plan else ["nothing can be claimed now"])
         _show(report, started, as_json)
         return BUSY if report.outcome == "busy" else GOOD
 

@@ -17,6 +17,7 @@ from domainlm.digests import digest_json
 from domainlm.errors import ConfigurationError, DomainLMError, nearest
 from domainlm.reports import Report
 from domainlm.retrain.batches import ACCEPTED, LANDED, QUARANTINED, Batch, BriefBatch, Decision
+from domainlm.retrain.deciding.foreseen import Foreseen
 from domainlm.retrain.settings import DecideSettings, DetectSettings, FeedSettings, SettleSettings
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class RoundReport(Report):
         quarantined: batches that this round sent to a person, by id.
         unheard: what hindered the look into a batch, in a line each.
         run_id: of the run that was started; empty where none was.
-        told: what followed, in a line each.
+        told: what followed, in a line each; of a dry run the plan.
+        plan: the same plan as data.
     """
 
     at: str
@@ -115,6 +117,7 @@ class RoundReport(Report):
     outcome: Outcome = "no"
     run_id: str = ""
     told: tuple[str, ...] = ()
+    plan: Foreseen | None = None
 
 
 class Launched(NamedTuple):

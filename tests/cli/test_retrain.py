@@ -66,6 +66,8 @@ def test_a_dry_run_says_what_would_be_and_changes_nothing(landing: SmallLanding)
     assert report["outcome"] == "would-train" and report["waiting_rows"] == 3 and report["run_id"] == ""
     assert any(line.startswith("cost: no earlier training") for line in report["told"])
     assert "feed news: 1 files, new after row 0" in report["told"]
+    assert report["plan"]["feeds"] == [{"name": "news", "files": 1, "new_after": 0}] and report["plan"]["hours"] is None
+    assert [(one["name"], one["rows"]) for one in report["plan"]["batches"]] == [("news/one.csv", 3)]
     assert not list(landing.home.rglob("book.sqlite"))  # not even a book
     with_a_model()
     before = content(landing.home)
