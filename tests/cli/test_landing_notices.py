@@ -50,7 +50,7 @@ def test_a_batch_that_waits_is_told_once_and_without_its_files_name(book, terms,
     notify_quarantined(terms, book, batch)
     ((_, _, body),) = hook.got
     said = json.loads(body)
-    assert said["kind"] == "landed-quarantined" and "row 3 (line 4): has no label in column 'label'" in said["cause"]
+    assert said["kind"] == "landed-quarantined" and "row 3 (line 4): has no label in column" in said["cause"]
     assert "Min-su" not in body.decode() and said["next_action"] == f"domainlm batches show {'b' * 12}"
 
 
