@@ -60,6 +60,10 @@ class StopOnSignal(TrainerCallback):
             self.received = signal.SIGTERM  # another process has it
         return earlier
 
+    def on_train_end(self, args, state, control, **_):
+        """Give the signals back; where a training raises, whoever called it does (`release`)."""
+        self.release()
+
     def release(self) -> None:
         """Give the signals back."""
         for number, handler in self._before.items():
