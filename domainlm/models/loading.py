@@ -170,8 +170,7 @@ def guard_quantized_layers(model: PreTrainedModel, left_alone: Iterable[Module] 
     found = quantized_layers(model)
     if plain or not found:
         raise ModelError(
-            f"{len(found)} layers are quantized, {len(plain)} are not"
-            f" (the first: {plain[0] if plain else 'none'})",
+            f"{len(found)} layers are quantized, {len(plain)} are not (the first: {plain[0] if plain else 'none'})",
             f"architecture {model.config.model_type}",
             "use method lora or full for this base, or mend its layer classes in domainlm/models/loading.py",
         )

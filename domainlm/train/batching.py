@@ -29,6 +29,7 @@ from domainlm.train.rows import Row
 
 WINDOW_BATCHES = 50  # batches among whose records like lengths are sought: more pads less and mixes less
 
+
 class Rows(torch.utils.data.Dataset):
     """Tokenized examples, with their index for messages and their length for grouping."""
 

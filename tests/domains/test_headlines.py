@@ -76,7 +76,8 @@ def test_no_two_shape_ids_share_a_skeleton_or_most_of_its_trigrams(seed, cues, i
     frames = {shape: maker.trigrams(skeleton) for shape, skeleton in skeletons.items()}
     nearest = max(
         maker.jaccard(frames[left], frames[right])
-        for left, right in itertools.combinations(shapes, 2) if ids[left] != ids[right]
+        for left, right in itertools.combinations(shapes, 2)
+        if ids[left] != ids[right]
     )
     print(f"{len(shapes)} shapes, {len(set(ids.values()))} ids, nearest pair of different ids: Jaccard {nearest:.2f}")
     assert nearest <= maker.SAME_SHAPE_JACCARD
@@ -180,10 +181,17 @@ def test_a_headline_names_no_company_twice(filler):
         assert left.split()[0] != right.split()[0]
 
 
-@pytest.mark.parametrize(("value", "expected"), [
-    ("8.4%", "An 8.4% rise"), ("1.2%", "A 1.2% rise"), ("18%", "An 18% rise"), ("euro", "A euro rise"),
-    ("Ostrel", "An Ostrel rise"), ("won", "A won rise"),
-])
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("8.4%", "An 8.4% rise"),
+        ("1.2%", "A 1.2% rise"),
+        ("18%", "An 18% rise"),
+        ("euro", "A euro rise"),
+        ("Ostrel", "An Ostrel rise"),
+        ("won", "A won rise"),
+    ],
+)
 def test_the_article_fits_what_fell_into_the_slot(filler, value, expected):
     assert filler.fill("a {x} rise", random.Random(0), {"x": value}) == expected
 

@@ -42,7 +42,8 @@ def test_the_maker_rewrites_every_drop_byte_for_byte(tmp_path):
     def digests(root):
         return {
             str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(root.rglob("*")) if path.is_file()
+            for path in sorted(root.rglob("*"))
+            if path.is_file()
         }
 
     assert digests(tmp_path / "market") == digests(ROOT), "run python -m domains.makers.market"
@@ -130,16 +131,22 @@ def test_the_drops_are_no_copies_of_the_headline_set(news):
     cues = headlines.cue_forms(seed["cues"])
     own = {
         shape.partition(" @")[0]
-        for labels in seed["market"].values() for block in labels.values() for shape in headlines.read_shapes(block)
+        for labels in seed["market"].values()
+        for block in labels.values()
+        for shape in headlines.read_shapes(block)
     }
     others = [
-        shape for part in ("headlines", "lexicon_disjoint") for label in headlines.LABELS
+        shape
+        for part in ("headlines", "lexicon_disjoint")
+        for label in headlines.LABELS
         for shape in headlines.read_shapes(seed[part][label])
     ]
     assert len(own) >= 120
     frames = {shape: headlines.trigrams(headlines.skeleton(shape, cues)) for shape in [*own, *others]}
     near = [
-        (left, right) for left in own for right in others
+        (left, right)
+        for left in own
+        for right in others
         if headlines.jaccard(frames[left], frames[right]) > headlines.SAME_SHAPE_JACCARD
     ]
     assert near == []
@@ -150,5 +157,12 @@ def test_the_drops_are_no_copies_of_the_headline_set(news):
 
 def test_prices_are_quoted_in_the_ticks_of_the_exchange():
     assert [market.to_tick(price) for price in (1_999.4, 4_998, 19_986, 41_837, 92_749, 215_240, 512_400)] == [
-        1_999, 5_000, 19_990, 41_850, 92_700, 215_000, 512_000]
+        1_999,
+        5_000,
+        19_990,
+        41_850,
+        92_700,
+        215_000,
+        512_000,
+    ]
     assert [market.direction(1000, close) for close in (1006, 1005, 995, 994)] == ["up", "flat", "flat", "down"]

@@ -1,6 +1,6 @@
 """One process of a training over several, started by torchrun or DeepSpeed:
 
-    python -m domainlm.train.processes.worker PLACE
+python -m domainlm.train.processes.worker PLACE
 """
 
 from __future__ import annotations

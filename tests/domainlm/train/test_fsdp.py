@@ -90,9 +90,7 @@ def test_a_wrapper_other_than_the_wanted_one_stops_the_training(alone_but_sharde
         distributed.check_wrapper(copied)
 
 
-def test_four_bit_weights_compute_the_same_from_sharded_storage(
-    alone_but_sharded, tiny_base, plain_tokenizer
-) -> None:
+def test_four_bit_weights_compute_the_same_from_sharded_storage(alone_but_sharded, tiny_base, plain_tokenizer) -> None:
     """The bytes are taken for bfloat16, gathered, and taken for bytes again: not one logit changes."""
     from bitsandbytes.nn import Linear4bit
     from torch.distributed.fsdp import FSDPModule

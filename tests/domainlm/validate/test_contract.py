@@ -20,6 +20,8 @@ RECORDS, CORPUS = "domains/finance/contracts/records.json", "domains/finance/con
 
 def validate(records: Any, suite: str | Path = RECORDS, **settings: Any) -> ContractVerdict:
     return check(records, read_suite(suite), ValidateSettings(**settings))
+
+
 LABELS = ("positive", "neutral", "negative")
 SECRET = "Maria Planted"
 
