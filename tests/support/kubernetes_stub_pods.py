@@ -388,7 +388,7 @@ class Node:
         }
         for path, place in sorted(found.items()):
             if not place.exists():
-                place.mkdir(parents=True)  # as a kubelet makes a subPath that is not there
+                place.mkdir(parents=True, exist_ok=True)  # as a kubelet makes a subPath that is not there
             for outer in (outer for outer in found if path.startswith(f"{outer}/")):
                 inside = found[outer] / path.removeprefix(f"{outer}/")
                 if not inside.is_symlink():  # a process that goes in by the outer path finds the inner mount
