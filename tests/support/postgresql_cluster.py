@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 TIMEOUT_S = 60
 RUN_AS = ("postgres", "nobody")  # PostgreSQL refuses to run as root
 
@@ -84,6 +86,15 @@ def postgresql(**settings: str) -> Iterator[Cluster]:
             yield cluster
         finally:
             cluster.stop("immediate")
+
+
+def or_skip() -> Iterator[Cluster]:
+    """What a fixture yields, of whatever scope: a fresh server, or a skip that says what is missing."""
+    pytest.importorskip("psycopg")
+    if binaries() is None:
+        pytest.skip("PostgreSQL is not installed (initdb is missing)")
+    with postgresql() as running:
+        yield running
 
 
 def _user() -> pwd.struct_passwd | None:

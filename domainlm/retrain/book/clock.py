@@ -37,10 +37,8 @@ class Clock:
         """The clock of a database."""
         if dialect == "postgresql":
             return cls("server")
-        try:
-            return cls(f"since {_BOOT.read_text(encoding='ascii').strip()}" if hasattr(time, "CLOCK_BOOTTIME") else "")
-        except OSError:
-            return cls("")
+        started = boot_id() if hasattr(time, "CLOCK_BOOTTIME") else ""
+        return cls(f"since {started}" if started else "")
 
     def now(self, connection: sa.Connection) -> float:
         """Seconds; asked inside the transaction that decides by it, after its lock is there."""
@@ -51,6 +49,14 @@ class Clock:
     def holds(self, clock: str, renewed: float, lease_s: float, now: float) -> bool:
         """Whether a lease still runs."""
         return clock == self.name and -SKEW_S <= now - renewed < lease_s
+
+
+def boot_id() -> str:
+    """The name of this machine's present start; empty where a system gives none."""
+    try:
+        return _BOOT.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def stamp(unix_s: float) -> str:

@@ -18,11 +18,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from domainlm.retrain.book.clock import boot_id
+
 BEAT_S = 10.0
 STALE_S = 90.0  # a heartbeat that is older is that of a watcher which hangs or is gone
 PATIENCE_S = 120.0  # the main thread may be so long in one call without the process computing anything
 AT_WORK = 0.01  # share of a core from which on a process counts as computing; idle it uses a tenth of that
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def notify_systemd(*lines: str) -> bool:
@@ -97,7 +98,7 @@ class Pulse:
         notify_systemd("WATCHDOG=1")
         said = {
             "pid": os.getpid(),
-            "boot": _boot(),
+            "boot": boot_id(),
             "pids": _pids(),
             "monotonic_s": time.monotonic(),
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -125,7 +126,7 @@ def age_s(said: dict[str, Any]) -> float:
         then, pid = float(said["monotonic_s"]), int(said.get("pid", 0))
     except (KeyError, TypeError, ValueError):
         return float("inf")
-    gone = said.get("boot") != _boot() or (said.get("pids") == _pids() and not _there(pid))
+    gone = said.get("boot") != boot_id() or (said.get("pids") == _pids() and not _there(pid))
     return float("inf") if gone else max(0.0, time.monotonic() - then)
 
 
@@ -143,12 +144,5 @@ def _pids() -> str:
     """The namespace in which process numbers count (pid_namespaces(7))."""
     try:
         return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
-
-
-def _boot() -> str:
-    try:
-        return _BOOT.read_text(encoding="ascii").strip()
     except OSError:
         return ""

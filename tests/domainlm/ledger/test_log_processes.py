@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 import sqlalchemy as sa
-from postgresql_cluster import Cluster, binaries, postgresql
+from postgresql_cluster import Cluster, binaries, or_skip, postgresql
 from securesystemslib.signer import CryptoSigner
 
 from domainlm.errors import ArtifactError, EvidenceRefused
@@ -40,11 +40,7 @@ def benchmark() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    pytest.importorskip("psycopg")
-    if binaries() is None:
-        pytest.skip("PostgreSQL is not installed (initdb is missing)")
-    with postgresql() as running:
-        yield running
+    yield from or_skip()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from postgresql_cluster import Cluster, binaries, postgresql
+from postgresql_cluster import Cluster, or_skip
 
 from domainlm.retrain.batches import Batch, LandedFile
 from domainlm.retrain.book import Book, open_book
@@ -29,11 +29,7 @@ def fresh(cluster: Cluster) -> str:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    pytest.importorskip("psycopg")
-    if binaries() is None:
-        pytest.skip("PostgreSQL is not installed (initdb is missing)")
-    with postgresql() as running:
-        yield running
+    yield from or_skip()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

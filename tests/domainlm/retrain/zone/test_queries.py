@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from mariadb_server import mariadb, programs
-from postgresql_cluster import Cluster, binaries, postgresql
+from postgresql_cluster import Cluster, or_skip, postgresql
 from small_zones import Desk, feed
 
 from domainlm.retrain.batches import LANDED, TRAINED, WITHDRAWN
@@ -30,11 +30,7 @@ VARIABLE = "MARKET_DATABASE"
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    pytest.importorskip("psycopg")
-    if binaries() is None:
-        pytest.skip("PostgreSQL is not installed (initdb is missing)")
-    with postgresql() as running:
-        yield running
+    yield from or_skip()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
